@@ -1,0 +1,71 @@
+"""`Config`, the base of everything a person writes: frozen, unknown keys refused, JSON in and out."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from t2i_core.errors import ConfigError
+
+
+class Config(BaseModel):
+    """A frozen record that refuses unknown keys and reads and writes JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, data: Any) -> Self:
+        """Build the config from plain data.
+
+        Raises:
+            ConfigError: a key is unknown or a value is out of bounds; the message names each one.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as err:
+            raise ConfigError(f"{cls.__name__}: {describe(err)}") from err
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the config from a JSON file.
+
+        Raises:
+            ConfigError: the file is missing, is not JSON, or does not fit.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as err:
+            raise ConfigError(f"no such config file: {path}") from err
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as err:
+            raise ConfigError(f"{path} is not readable JSON: {err}") from err
+        return cls.parse(data)
+
+    def with_changes(self, **changes: Any) -> Self:
+        """Copy the config with some fields replaced, validated again."""
+        return self.parse(self.model_dump() | changes)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON form, in hexadecimal."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+def canonical_json(data: Any) -> str:
+    """Write plain data as JSON with one spelling only: sorted keys, no spaces, UTF-8."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(data: Any) -> str:
+    """Give the sha256 of the canonical JSON of plain data, in hexadecimal."""
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()
+
+
+def describe(err: ValidationError) -> str:
+    """Say in one line which fields are wrong and why."""
+    parts = []
+    for problem in err.errors():
+        where = ".".join(str(part) for part in problem["loc"]) or "value"
+        parts.append(f"{where}: {problem['msg']} (got {problem.get('input')!r:.80})")
+    return "; ".join(parts)
