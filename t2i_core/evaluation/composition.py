@@ -38,7 +38,7 @@ BORDER_SHARE, CORE_SHARE, COLOR_RATIO = 0.9, 0.85, 0.75
 # Areas as shares of the picture: specks are ignored, what is smaller than an object is "too small".
 SPECK_AREA, OBJECT_AREA = 0.002, 0.008
 # Likeness (0..1) that a shape must reach, and its lead over the next shape.
-SHAPE_LIKENESS, SHAPE_LEAD = 0.86, 0.02
+SHAPE_LIKENESS, SHAPE_LEAD = 0.87, 0.02
 # A border noisier than this (standard deviation, 0..255) is smoothed first.
 NOISE_LEVEL = 5.0
 DEAD_ZONE = 0.15
@@ -309,7 +309,7 @@ def _unit_areas() -> dict[str, float]:
 @cache
 def _mass_offsets() -> dict[str, tuple[float, float]]:
     """Where each shape's centre of mass lies from its centre, in units of its radius, as (x, y)."""
-    offsets = {}
+    offsets: dict[str, tuple[float, float]] = {}
     for shape in ALL_SHAPES:
         y, x = ndimage.center_of_mass(_drawn(shape, 0.4))
         dx, dy = (((v + 0.5) / WORKING_SIDE - 0.5) / 0.4 for v in (x, y))

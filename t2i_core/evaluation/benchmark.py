@@ -1,0 +1,168 @@
+"""Which prompts a model is asked, and whether it could have seen them: held-out combinations of the test split.
+
+For scenes every prompt comes with its exact specification. Other data has no truth to check against; its prompts are
+captions of the training split, and what they measure is recall of training data, not generalisation.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from t2i_core.errors import DataError
+from t2i_core.samples.scenes import Scene, Task, caption_scene
+
+BENCHMARK_VERSION = "prompts-1"
+TASKS: tuple[Task, ...] = get_args(Task)
+RECALL_TASK = "recall"
+TASK_TITLES = {
+    "single": "One object",
+    "pair": "Two objects, colors bound",
+    "position": "Position",
+    "counting": "Counting",
+    RECALL_TASK: "Captions seen in training",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """One prompt of the benchmark.
+
+    Attributes:
+        id: task and number, such as "position-007".
+        task: what it tests.
+        text: what the model is told.
+        scene: the exact specification, or None where there is none.
+        real: (H, W, 3) uint8 real picture of the prompt.
+        key: key of that picture's sample.
+    """
+
+    id: str
+    task: str
+    text: str
+    scene: Scene | None
+    real: npt.NDArray[np.uint8]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """The prompts of one evaluation.
+
+    Attributes:
+        kind: "scenes" (held-out combinations, exact truth) or "captions" (recall of training data, no truth).
+        prompts: all prompts, task by task.
+        num_leaked: test combinations left out because the training split has them too.
+        num_available: distinct prompts there were to choose from.
+    """
+
+    kind: Literal["scenes", "captions"]
+    prompts: tuple[Prompt, ...]
+    num_leaked: int
+    num_available: int
+
+    def by_task(self) -> dict[str, list[int]]:
+        """Group the indices of the prompts by task, in the benchmark's order."""
+        groups: dict[str, list[int]] = defaultdict(list)
+        for index, prompt in enumerate(self.prompts):
+            groups[prompt.task].append(index)
+        return dict(groups)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """What the benchmark needs of a sample: its key, caption, picture (H, W, 3) uint8 and attributes."""
+
+    key: str
+    caption: str
+    image: npt.NDArray[np.uint8]
+    attributes: Mapping[str, Any]
+
+
+def scene_of(attributes: Mapping[str, Any]) -> Scene | None:
+    """Read the scene specification out of a sample's attributes, if there is one.
+
+    Raises:
+        DataError: there is one, and it is not a scene.
+    """
+    spec = attributes.get("scene")
+    if spec is None:
+        return None
+    try:
+        return Scene.model_validate(spec)
+    except ValueError as err:
+        raise DataError(f"a sample's scene specification is damaged: {err}. Ingest the data again.") from err
+
+
+def choose_prompts(
+    test: Sequence[Sample],
+    train: Sequence[Sample],
+    train_groups: set[str],
+    *,
+    prompts_per_task: int,
+    seed: int,
+) -> Benchmark:
+    """Choose the benchmark's prompts, always the same for the same data and seed.
+
+    Args:
+        test: samples of the test split.
+        train: samples of the training split, used only where there are no scenes.
+        train_groups: group (for scenes: the combination) of every training sample.
+        prompts_per_task: at most this many prompts a task.
+        seed: of the choice.
+
+    Raises:
+        DataError: there is nothing to ask: no held-out combination, or no captions.
+    """
+    if any("scene" in sample.attributes for sample in test):
+        return _held_out_scenes(test, train_groups, prompts_per_task, seed)
+    return _seen_captions(train, prompts_per_task, seed)
+
+
+def _held_out_scenes(test: Sequence[Sample], train_groups: set[str], per_task: int, seed: int) -> Benchmark:
+    chosen: dict[str, tuple[Sample, Scene]] = {}
+    leaked = set()
+    for sample in test:
+        scene = scene_of(sample.attributes)
+        if scene is None:
+            continue
+        if scene.combination in train_groups:
+            leaked.add(scene.combination)
+        else:
+            chosen.setdefault(scene.combination, (sample, scene))
+    if not chosen:
+        raise DataError(
+            f"the test split has no combination that training never saw ({len(leaked)} leaked). "
+            "Run the caption step again with a held-out share above zero."
+        )
+    ranked = sorted(chosen, key=lambda combination: _rank(seed, combination))
+    prompts = []
+    for task in TASKS:
+        mine = [chosen[c] for c in ranked if chosen[c][1].task == task][:per_task]
+        prompts += [
+            Prompt(f"{task}-{i:03d}", task, caption_scene(scene), scene, sample.image, sample.key)
+            for i, (sample, scene) in enumerate(mine)
+        ]
+    return Benchmark("scenes", tuple(prompts), len(leaked), len(chosen))
+
+
+def _seen_captions(train: Sequence[Sample], num: int, seed: int) -> Benchmark:
+    distinct: dict[str, Sample] = {}
+    for sample in train:
+        distinct.setdefault(sample.caption, sample)
+    if not distinct:
+        raise DataError("the training split is empty: there is no caption to draw.")
+    ranked = sorted(distinct, key=lambda caption: _rank(seed, caption))[:num]
+    prompts = tuple(
+        Prompt(f"{RECALL_TASK}-{i:03d}", RECALL_TASK, text, None, distinct[text].image, distinct[text].key)
+        for i, text in enumerate(ranked)
+    )
+    return Benchmark("captions", prompts, 0, len(distinct))
+
+
+def _rank(seed: int, text: str) -> str:
+    return hashlib.sha256(f"{BENCHMARK_VERSION}:{seed}:{text}".encode()).hexdigest()
