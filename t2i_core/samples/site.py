@@ -1,0 +1,158 @@
+"""A small picture web site on loopback, in a process of its own, for trying the real ingest without the internet.
+
+`num_pictures` good pictures stand on ordinary pages of a hundred, and between them the awkward cases that real sites
+have. Everything is drawn on demand and depends only on the config, so the site can be any size.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, get_args
+
+from pydantic import Field
+
+from t2i_core.config import Config
+from t2i_core.errors import ConfigError, TransientError
+
+SourceName = Literal["scenes", "emoji"]
+AwkwardKind = Literal[
+    "robots",  # under a folder that robots.txt disallows
+    "header noai",  # sent with X-Robots-Tag: noai
+    "page noai",  # stands on a page with <meta name="robots" content="noai">
+    "not found",  # 404
+    "server error",  # 500
+    "truncated",  # the second half of the file is missing
+    "html",  # an HTML page, sent as image/png with status 200
+    "tiny",  # 1 x 1 pixel
+    "huge",  # 256 million pixels in a few kilobytes
+    "duplicate",  # the bytes of a good picture under another address
+    "slow",  # a good answer, `slow_seconds` late
+    "redirect",  # moved to another address of the site
+    "decorative",  # alt=""
+]
+AWKWARD_KINDS: tuple[AwkwardKind, ...] = get_args(AwkwardKind)
+START_SECONDS = 60.0
+STOP_SECONDS = 5.0
+
+
+class SiteConfig(Config):
+    """What the built-in site shows."""
+
+    source: SourceName = Field("scenes", description="What the pictures show.")
+    num_pictures: int = Field(1000, ge=1, le=10_000_000, description="Good pictures, at most all there are.")
+    image_size: int = Field(64, ge=8, le=1024, description="Side of the pictures in pixels.")
+    seed: int = Field(0, description="Seed of the pictures and their order.")
+    port: int = Field(0, ge=0, le=65535, description="Port on 127.0.0.1; 0 takes any free one.")
+    slow_seconds: float = Field(1.0, ge=0, le=60, description="How late the slow pictures come.")
+
+
+@dataclass(frozen=True, slots=True)
+class AwkwardCase:
+    """One picture that is not served like the others.
+
+    Attributes:
+        kind: what is wrong with it.
+        number: counts the cases of a kind from 0.
+        index: the picture it would show; below `num_pictures` it is a second copy of a good one.
+        path: its address on the site, from the root.
+    """
+
+    kind: AwkwardKind
+    number: int
+    index: int
+    path: str
+
+
+def awkward_cases(config: SiteConfig) -> tuple[AwkwardCase, ...]:
+    """List the awkward pictures of a site: two to twenty of each kind, growing with the site.
+
+    Scenes never end, so only the duplicates repeat a good picture; emoji do, so every case repeats one.
+    """
+    num_each = min(20, max(2, config.num_pictures // 1000))
+    cases = []
+    for number in range(num_each):
+        for place, kind in enumerate(AWKWARD_KINDS):
+            beyond = config.num_pictures + number * len(AWKWARD_KINDS) + place
+            repeats = kind == "duplicate" or config.source == "emoji"
+            index = beyond % config.num_pictures if repeats else beyond
+            folder = "private" if kind == "robots" else kind.replace(" ", "-")
+            cases.append(AwkwardCase(kind=kind, number=number, index=index, path=f"/{folder}/{number:03d}.png"))
+    return tuple(cases)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSite:
+    """A site that answers.
+
+    Attributes:
+        url: the start page, which links to all others.
+        num_pictures: good pictures shown; fewer than asked for when there are no more.
+    """
+
+    url: str
+    num_pictures: int
+
+
+@contextmanager
+def serve_site(config: SiteConfig) -> Iterator[RunningSite]:
+    """Serve the site from another process until the block ends.
+
+    The process watches its standard input, which closes when this one ends, however it ends.
+
+    Raises:
+        ConfigError: the port is taken, or there is no colour font for the emoji.
+        TransientError: the site did not come up.
+    """
+    with tempfile.TemporaryFile() as log:
+        process = _start(config, log)
+        try:
+            yield _wait_ready(process, log)
+        finally:
+            _stop(process)
+
+
+def _start(config: SiteConfig, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    package_root = Path(__file__).parents[2]
+    search_path = os.pathsep.join(filter(None, (str(package_root), os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "t2i_core.samples.site_server", "--config", config.model_dump_json()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=os.environ | {"PYTHONPATH": search_path},
+        start_new_session=True,
+    )
+
+
+def _wait_ready(process: subprocess.Popen[bytes], log: IO[bytes]) -> RunningSite:
+    """Read the one line that the server prints: where it listens, or why it cannot."""
+    assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+    line = process.stdout.readline() if readable else b""
+    if not line:
+        log.seek(0)
+        words = log.read().decode(errors="replace").strip().splitlines()
+        reason = words[-1] if words else f"no answer within {START_SECONDS:.0f} s"
+        raise TransientError(f"the built-in site did not start: {reason}. Try again.")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise ConfigError(answer["error"])
+    return RunningSite(url=answer["url"], num_pictures=answer["num_pictures"])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.close()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
