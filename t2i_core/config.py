@@ -10,10 +10,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from t2i_core.errors import ConfigError
 
 
+def _number_fields(schema: dict[str, Any]) -> None:
+    """Note the order of the fields, which forms made from the schema follow."""
+    for position, field in enumerate(schema.get("properties", {}).values()):
+        field["position"] = position
+
+
 class Config(BaseModel):
     """A frozen record that refuses unknown keys and reads and writes JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_number_fields)
 
     @classmethod
     def parse(cls, data: Any) -> Self:

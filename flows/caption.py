@@ -1,0 +1,30 @@
+"""The caption flow: a dataset's raw texts to clean captions, splits and a tokenizer."""
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.states import State
+
+from flows.outcome import completed
+from t2i_core.data.caption import CaptionConfig
+from t2i_core.manifest import OnConflict, StepRef
+from tasks.steps import TaskSteps
+
+
+@flow(name="caption", flow_run_name="caption {dataset_dir}")
+def caption(
+    dataset_dir: Path,
+    output_dir: Path,
+    config: CaptionConfig = CaptionConfig(),
+    on_conflict: OnConflict = "refuse",
+) -> State[StepRef]:
+    """Clean, filter, deduplicate and split the captions of a dataset.
+
+    Args:
+        dataset_dir: A finished dataset folder.
+        output_dir: The captions folder.
+        config: The rules.
+        on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
+    """
+    ref = TaskSteps(on_conflict=on_conflict).caption(dataset_dir, config, output_dir)
+    return completed(ref, {"caption": ref})

@@ -1,0 +1,40 @@
+"""The evaluate flow: a finished run to scores and a report."""
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.states import State
+
+from flows.outcome import completed
+from t2i_core.evaluation.evaluate import EvaluateConfig
+from t2i_core.manifest import OnConflict, StepRef
+from tasks.steps import TaskSteps
+
+
+@flow(name="evaluate", flow_run_name="evaluate {run_dir}")
+def evaluate(
+    run_dir: Path,
+    output_dir: Path,
+    config: EvaluateConfig = EvaluateConfig(),
+    baseline_dir: str = "",
+    clip_dir: str = "",
+    on_conflict: OnConflict = "refuse",
+) -> State[StepRef]:
+    """Draw the evaluation's prompts with a run and score the pictures.
+
+    Args:
+        run_dir: The finished run to score.
+        output_dir: The evaluation folder.
+        config: What to draw and how to score it.
+        baseline_dir: A finished run to print beside it, such as the CNN; empty for none.
+        clip_dir: A finished CLIP run that scores; empty for none.
+        on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
+    """
+    ref = TaskSteps(on_conflict=on_conflict).evaluate(
+        run_dir,
+        config,
+        output_dir,
+        baseline_dir=Path(baseline_dir) if baseline_dir else None,
+        clip_dir=Path(clip_dir) if clip_dir else None,
+    )
+    return completed(ref, {"evaluate": ref})

@@ -1,0 +1,35 @@
+"""The ingest flow: web pages, URL lists or folders to a dataset folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+from prefect import flow
+from prefect.states import State
+from pydantic import Field
+
+from flows.outcome import completed
+from t2i_core.data.ingest import IngestConfig
+from t2i_core.manifest import OnConflict, StepRef
+from tasks.steps import TaskSteps
+
+
+@flow(name="ingest", flow_run_name="ingest into {output_dir}")
+def ingest(
+    source: str,
+    output_dir: Path,
+    config: IngestConfig = IngestConfig(),
+    on_conflict: OnConflict = "refuse",
+    num_shards_at_once: Annotated[int, Field(ge=1, le=64)] = 1,
+) -> State[StepRef]:
+    """Fetch pictures and their texts into a dataset folder.
+
+    Args:
+        source: Page, URL list (csv, tsv, txt, json, jsonl, parquet) or folder of pictures.
+        output_dir: The dataset folder; an unfinished one goes on where it stopped.
+        config: How to fetch, check and store the pictures.
+        on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
+        num_shards_at_once: Shards fetched side by side; per-host limits hold within each.
+    """
+    steps = TaskSteps(on_conflict=on_conflict, num_shards_at_once=num_shards_at_once)
+    ref = steps.ingest(source, config, output_dir)
+    return completed(ref, {"ingest": ref})

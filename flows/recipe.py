@@ -1,0 +1,62 @@
+"""The main job, written once: ingest, caption, train each model, evaluate. Steps decide how it is done."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.config import PipelineConfig
+from flows.steps import Steps
+from t2i_core.config import digest_of
+from t2i_core.data.ingest import ingest_key
+from t2i_core.manifest import StepRef, find_hit
+from t2i_core.samples.site import SiteConfig, serve_site
+
+
+def run_pipeline(steps: Steps, config: PipelineConfig, output_dir: Path) -> dict[str, StepRef]:
+    """Do the whole job in one workspace.
+
+    Args:
+        steps: how each step is done.
+        config: what to do.
+        output_dir: the workspace: `dataset/`, `captions/`, `runs/NAME/` and `evaluation/` are made in it.
+
+    Returns:
+        The reference of each finished folder, by its path in the workspace.
+    """
+    dataset = ingest_source(steps, config, output_dir / "dataset")
+    captions = steps.caption(dataset.path, config.caption, output_dir / "captions")
+    runs = {
+        name: steps.train(name, captions.path, training, output_dir / "runs" / name)
+        for name, training in config.trainings.items()
+    }
+    evaluation = steps.evaluate(
+        runs["diffusion"].path,
+        config.evaluate,
+        output_dir / "evaluation",
+        baseline_dir=runs["cnn"].path if "cnn" in runs else None,
+        clip_dir=runs["clip"].path if "clip" in runs else None,
+    )
+    trained = {f"runs/{name}": ref for name, ref in runs.items()}
+    return {"dataset": dataset, "captions": captions, **trained, "evaluation": evaluation}
+
+
+def ingest_source(steps: Steps, config: PipelineConfig, dataset_dir: Path) -> StepRef:
+    """Ingest the config's source; the built-in site is served meanwhile, unless the dataset is there already."""
+    if not config.uses_site:
+        return steps.ingest(config.source, config.ingest, dataset_dir)
+    digest = site_digest(config.site)
+    if hit := find_hit(dataset_dir, ingest_key(config.source, config.ingest, digest)):
+        return hit
+    with _served(config.site) as url:
+        return steps.ingest(url, config.ingest, dataset_dir, source_digest=digest)
+
+
+def site_digest(site: SiteConfig) -> str:
+    """Identity of what the built-in site serves, whatever port it is on."""
+    return digest_of(site.model_dump(mode="json", exclude={"port"}))
+
+
+@contextmanager
+def _served(site: SiteConfig) -> Iterator[str]:
+    with serve_site(site) as running:
+        yield running.url

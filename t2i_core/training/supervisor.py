@@ -1,0 +1,230 @@
+"""Runs training as a process of its own that never outlives the process that asked for it.
+
+The trainer gets its own session, so a Ctrl-C at the terminal reaches only the supervisor, which then stops the whole
+group: SIGTERM first, so that it writes a checkpoint, SIGKILL when that takes too long. Should the supervisor itself be
+killed, the kernel tells the trainer (`die_with_parent`). Output goes to a file: an inherited pipe kept open by a
+trainer would make whoever reads it wait for ever.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
+from t2i_core.manifest import OnConflict, StepRef, claim_folder, find_hit
+from t2i_core.progress import OnProgress, Progress, ignore_progress
+from t2i_core.training.train import TrainConfig, train_key
+
+PROGRESS_NAME = "progress.json"
+LOG_NAME = "train.log"
+PARENT_VARIABLE = "T2I_SUPERVISOR"
+EXIT_CONFIG, EXIT_STOPPED = ConfigError.exit_code, StoppedError.exit_code
+# A Prefect worker kills what has not ended 30 s after a cancel, so the trainer's own time is shorter.
+GRACE_SECONDS = 20.0
+POLL_SECONDS = 0.3
+MAX_LOG_TAIL_BYTES = 64 * 1024
+PR_SET_PDEATHSIG = 1
+
+
+def supervise_training(
+    captions_dir: Path,
+    config: TrainConfig,
+    output_dir: Path,
+    *,
+    on_conflict: OnConflict = "refuse",
+    on_progress: OnProgress = ignore_progress,
+) -> StepRef:
+    """Train in a process of its own and wait for it; a finished run of the same key is returned at once.
+
+    Call it on the main thread: the kernel ties a child's life to the thread that started it.
+
+    Args:
+        captions_dir: a finished captions folder.
+        config: what to train, and for how long.
+        output_dir: the run folder; an unfinished run of the same key is resumed.
+        on_conflict: what to do with a folder that holds other work.
+        on_progress: gets the trainer's progress about once a second.
+
+    Raises:
+        ConfigError: the trainer refused the request.
+        StoppedError: the trainer was asked to stop and wrote a checkpoint.
+        TransientError: the trainer was killed from outside; the same call resumes.
+        TrainingError: training cannot go on.
+    """
+    key = train_key(captions_dir, config)
+    if hit := find_hit(output_dir, key):
+        return hit
+    claim_folder(output_dir, key, on_conflict)
+    with _config_file(config) as config_path:
+        command = [sys.executable, "-m", "t2i_core.training", "--captions-dir", str(captions_dir)]
+        command += ["--output-dir", str(output_dir), "--config", str(config_path), "--on-conflict", on_conflict]
+        supervise(command, output_dir, on_progress=on_progress)
+    done = find_hit(output_dir, key)
+    if done is None:
+        raise DataError(f"training ended well, but {output_dir} is not complete; see {output_dir / LOG_NAME}.")
+    return done.with_changes(hit=False)
+
+
+def supervise(
+    command: Sequence[str],
+    run_dir: Path,
+    *,
+    on_progress: OnProgress = ignore_progress,
+    grace_seconds: float = GRACE_SECONDS,
+) -> None:
+    """Run a trainer's command to its end, and end it when this process is told to stop.
+
+    Args:
+        command: the program and its arguments.
+        run_dir: where the trainer writes `progress.json`; its output is appended to `train.log` there.
+        on_progress: gets each new progress record.
+        grace_seconds: time between SIGTERM and SIGKILL.
+
+    Raises:
+        ConfigError, StoppedError, TransientError, TrainingError: as the exit code says (see `failure`).
+    """
+    log_path = run_dir / LOG_NAME
+    watch = ProgressWatch(run_dir / PROGRESS_NAME, on_progress)
+    with log_path.open("ab") as log:
+        log_start = log.tell()
+        process = _start(command, log.fileno())
+    try:
+        while process.poll() is None:
+            watch.look()
+            time.sleep(POLL_SECONDS)
+    finally:
+        _stop_group(process, grace_seconds)
+    watch.look()
+    error = failure(process.returncode, last_message(log_path, log_start), log_path)
+    if error is not None:
+        raise error
+
+
+def failure(
+    exit_code: int, message: str, log_path: Path
+) -> ConfigError | StoppedError | TransientError | TrainingError | None:
+    """Turn a trainer's exit code into the error to raise; None for success.
+
+    Args:
+        exit_code: as `subprocess` gives it: negative for a signal.
+        message: the last line the trainer wrote.
+        log_path: named in messages that the trainer could not write itself.
+    """
+    if exit_code == 0:
+        return None
+    if exit_code == EXIT_CONFIG:
+        return ConfigError(message or f"the trainer refused the request; see {log_path}.")
+    if exit_code == EXIT_STOPPED:
+        return StoppedError(message or "training was stopped after a checkpoint; the same command resumes.")
+    if exit_code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):
+        name = signal.Signals(-exit_code).name
+        return TransientError(
+            f"the trainer was killed by {name}; the same command resumes from its last checkpoint"
+            " (if memory ran out, choose a smaller batch)."
+        )
+    if exit_code < 0:
+        return TrainingError(f"the trainer crashed with {signal.Signals(-exit_code).name}; see {log_path}.")
+    return TrainingError(message or f"the trainer ended with exit code {exit_code}; see {log_path}.")
+
+
+def last_message(log_path: Path, start: int = 0) -> str:
+    """Give the last non-empty line of a log from byte `start` on, or ""."""
+    with log_path.open("rb") as log:
+        size = log.seek(0, os.SEEK_END)
+        log.seek(max(start, size - MAX_LOG_TAIL_BYTES))
+        lines = log.read().decode("utf-8", "replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+@dataclass(slots=True)
+class ProgressWatch:
+    """Passes a progress file on each time it changes."""
+
+    path: Path
+    on_progress: OnProgress
+    last: bytes = b""
+
+    def look(self) -> None:
+        """Read the file, and report it if it is new."""
+        text = self.path.read_bytes() if self.path.is_file() else b""
+        if text != self.last:
+            self.last = text
+            self.on_progress(Progress(**json.loads(text)))
+
+
+def die_with_parent(grace_seconds: float = GRACE_SECONDS) -> None:
+    """Called by the trainer first thing: end when the supervisor does, even one that was killed.
+
+    Asks the kernel for SIGTERM at the parent's death, and watches the parent from a thread for the cases in which the
+    kernel's signal does not come or does not end the process. Does nothing in a trainer started by hand.
+
+    Args:
+        grace_seconds: time the trainer has for its checkpoint before it is killed.
+    """
+    note = os.environ.pop(PARENT_VARIABLE, "")
+    if not note:
+        return
+    parent_pid, started_by = note.split(":")
+    if started_by == "main" and sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    threading.Thread(
+        target=_end_after_parent, args=(int(parent_pid), grace_seconds), name="parent watch", daemon=True
+    ).start()
+
+
+def _end_after_parent(parent_pid: int, grace_seconds: float) -> None:
+    while os.getppid() == parent_pid:
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace_seconds)
+    # The trainer leads its group, so its data workers end with it.
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _start(command: Sequence[str], log_descriptor: int) -> "subprocess.Popen[bytes]":
+    # The kernel's death signal would come when the starting thread ends, so only the main thread may count on it.
+    started_by = "main" if threading.current_thread() is threading.main_thread() else "thread"
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log_descriptor,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={**os.environ, PARENT_VARIABLE: f"{os.getpid()}:{started_by}"},
+    )
+
+
+def _stop_group(process: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
+    """End what is left of the trainer's group, politely at first; a second interrupt ends it at once."""
+    try:
+        if process.poll() is None:
+            _signal_group(process, signal.SIGTERM)
+            process.wait(grace_seconds)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+@contextmanager
+def _config_file(config: TrainConfig) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="t2i-train-") as folder:
+        path = Path(folder) / "config.json"
+        path.write_text(config.model_dump_json(), encoding="utf-8")
+        yield path

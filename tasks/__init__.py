@@ -1,0 +1,1 @@
+"""Prefect tasks: one thin shim for each step of the core."""

@@ -1,0 +1,102 @@
+"""What a person sees in Prefect's UI: reports, tables and picture grids. Views of what is on disk, never its source."""
+
+import base64
+import io
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from t2i_core.manifest import StepRef, read_manifest
+
+logger = logging.getLogger(__name__)
+
+# Artifacts live in the server's database, so pictures in them stay small.
+MAX_GRID_SIDE = 640
+JPEG_QUALITY = 80
+
+
+def publish_markdown(key: str, text: Callable[[], str], description: str) -> None:
+    """Write a markdown artifact; one that cannot be made is logged, and the run goes on.
+
+    Args:
+        key: the artifact's stable key, made of lower-case letters, digits and dashes.
+        text: makes the markdown.
+        description: one line on what it shows.
+    """
+    try:
+        create_markdown_artifact(text(), key=slug(key), description=description)
+    except Exception as err:
+        logger.warning("no artifact %s: %s", key, err)
+
+
+def publish_table(key: str, rows: Callable[[], list[dict[str, Any]]], description: str) -> None:
+    """Write a table artifact; one that cannot be made is logged, and the run goes on."""
+    try:
+        create_table_artifact(rows(), key=slug(key), description=description)
+    except Exception as err:
+        logger.warning("no artifact %s: %s", key, err)
+
+
+def slug(name: str) -> str:
+    """Turn a name into an artifact key: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def markdown_table(rows: Mapping[str, Any], *, head: tuple[str, str]) -> str:
+    """Write two columns as a markdown table."""
+    lines = [f"| {head[0]} | {head[1]} |", "|---|---:|"]
+    lines += [f"| {name} | {f'{value:,}' if isinstance(value, int) else value} |" for name, value in rows.items()]
+    return "\n".join(lines)
+
+
+def picture_grid(paths: Sequence[Path], *, num_columns: int = 8) -> str:
+    """Put pictures on one small JPEG inside markdown, or say that there are none."""
+    if not paths:
+        return "(no pictures)"
+    num_columns = min(num_columns, len(paths))
+    side = max(16, MAX_GRID_SIDE // num_columns)
+    num_rows = -(-len(paths) // num_columns)
+    grid = Image.new("RGB", (num_columns * side, num_rows * side), "white")
+    for i, path in enumerate(paths):
+        with Image.open(path) as image:
+            image.thumbnail((side, side)) if image.width > side else None
+            tile = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+        grid.paste(tile, (i % num_columns * side, i // num_columns * side))
+    return embedded_picture(grid)
+
+
+def embedded_picture(image: Image.Image) -> str:
+    """Write a picture as a markdown image that needs no server."""
+    buffer = io.BytesIO()
+    small = image.convert("RGB")
+    small.thumbnail((MAX_GRID_SIDE, 2 * MAX_GRID_SIDE))
+    small.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return f"![pictures](data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+
+
+def lineage(ref: StepRef) -> str:
+    """Follow a folder back through everything it was made from, as a markdown tree."""
+    return "\n".join(["# Lineage", "", *_ancestors("", ref.path, 0, set())])
+
+
+def _ancestors(name: str, folder: Path, depth: int, seen: set[Path]) -> list[str]:
+    manifest = read_manifest(folder)
+    label = f"{name}: " if name else ""
+    line = f"{'  ' * depth}- {label}{manifest.kind} `{manifest.digest[:12]}` in `{folder}`"
+    line += f" ({manifest.key.step} v{manifest.key.version}, code {manifest.code_version})"
+    if folder in seen:
+        return [line]
+    seen.add(folder)
+    lines = [line]
+    for source_name, source in sorted(manifest.sources.items()):
+        source_dir = (folder / source).resolve()
+        if (source_dir / "manifest.json").is_file():
+            lines += _ancestors(source_name, source_dir, depth + 1, seen)
+        else:
+            lines.append(f"{'  ' * (depth + 1)}- {source_name}: `{source}`")
+    return lines

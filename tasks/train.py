@@ -1,0 +1,46 @@
+"""Training as a task: a supervised process of its own. Call it directly, on the flow's main thread; never submit it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from prefect.states import State
+
+from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.training.supervisor import supervise_training
+from t2i_core.training.train import TrainConfig
+from tasks.artifacts import embedded_picture, markdown_table, publish_markdown
+from tasks.runtime import outcome, reporting, step_task
+
+
+@step_task("train", "train {name}")
+def train(
+    name: str, captions_dir: Path, config: TrainConfig, output_dir: Path, on_conflict: OnConflict
+) -> State[StepRef]:
+    """Train one model; an unfinished run of the same key goes on from its last checkpoint."""
+    with reporting(f"train-{name}-progress") as on_progress:
+        ref = supervise_training(captions_dir, config, output_dir, on_conflict=on_conflict, on_progress=on_progress)
+    publish_markdown(f"train-{name}", lambda: report(name, ref), f"How the training of {name} went")
+    return outcome(ref)
+
+
+def report(name: str, ref: StepRef) -> str:
+    """Write the last figures of a run above its latest sample grid."""
+    figures = {
+        key: f"{value:.4g}" if isinstance(value, float) else value for key, value in last_metrics(ref.path).items()
+    }
+    grids = sorted((ref.path / "samples").rglob("*.png"))
+    parts = [f"# Run {name} {ref.digest[:12]}", f"`{ref.path}`", markdown_table(figures, head=("figure", "last value"))]
+    if grids:
+        with Image.open(grids[-1]) as grid:
+            parts.append(embedded_picture(grid))
+    return "\n\n".join(parts)
+
+
+def last_metrics(run_dir: Path) -> dict[str, Any]:
+    """Read the newest value of each metric of a run."""
+    latest: dict[str, Any] = {}
+    for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        latest |= json.loads(line)
+    return latest
