@@ -33,7 +33,7 @@ class ClipIdentity:
     """Which CLIP gave a score.
 
     Attributes:
-        spec: what was asked for, a model and tag or a folder.
+        spec: model and tag, or the last two parts of a folder's path.
         weights_sha256: of all weights by name.
         image_size: side of the picture that the model sees, in pixels.
         preprocessing: resizing, cropping and normalisation, in words.
@@ -119,7 +119,14 @@ def load_clip(spec: str, *, device: str | None = None) -> ClipScorer:
             name, pretrained=tag, precision="fp32", device=place, force_quick_gelu=quick_gelu
         )
         tokenizer = open_clip.get_tokenizer(name)
-    return ClipScorer(model, preprocess, tokenizer, spec)
+    return ClipScorer(model, preprocess, tokenizer, _label(name, tag))
+
+
+def _label(name: str, tag: str | None) -> str:
+    """Name a CLIP without telling where this machine keeps it."""
+    if name.startswith(LOCAL_DIR):
+        return "/".join(Path(name.removeprefix(LOCAL_DIR)).absolute().parts[-2:])
+    return f"{name}/{tag}" if tag else name
 
 
 def _resolve(spec: str) -> tuple[str, str | None, bool]:

@@ -127,9 +127,11 @@ def skill(
     Returns:
         The estimate, or None where ceiling and floor cannot be told apart.
     """
+    if len(generated) == 0:
+        return None
     picks = _draws(len(generated), seed, resamples)
     floor, ceiling, score = (a[picks].mean(axis=1) for a in (shuffled, real, generated))
-    if len(generated) == 0 or np.any(ceiling - floor <= 1e-6):
+    if np.any(ceiling - floor <= 1e-6):
         return None
     value = (generated.mean() - shuffled.mean()) / (real.mean() - shuffled.mean())
     return _interval(float(value), (score - floor) / (ceiling - floor), len(generated))

@@ -1,0 +1,136 @@
+"""Small pictures of numbers for the report: line charts and histograms as inline SVG, thumbnails as data URIs."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup, escape
+from PIL import Image
+
+Floats = npt.NDArray[np.float64]
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 190, 46, 24, 8
+PALETTE = ("#2f6fde", "#e0752d", "#3a9a5b", "#a348b5", "#7b8794", "#c4a000", "#1d8a99", "#b5484a", "#555e9c", "#8d6e4f")
+MAX_POINTS = 300
+# Thumbnails larger than this many bytes as PNG are stored as JPEG.
+PNG_BYTES, MAX_SIDE = 3000, 128
+
+
+def line_chart(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str) -> Markup:
+    """Draw named lines, each a pair of x and y values; extreme peaks are cut so that the rest can be seen."""
+    lines = {name: _thinned(x, y) for name, (x, y) in series.items() if len(x)}
+    if not lines:
+        return Markup()
+    xs, ys = (np.concatenate([line[i] for line in lines.values()]) for i in (0, 1))
+    low, high = min(0.0, float(ys.min())), float(np.percentile(ys, 99)) * 1.05 or 1.0
+    x_range = (float(xs.min()), float(xs.max()))
+    paths = []
+    for (name, (x, y)), color in zip(lines.items(), PALETTE, strict=False):
+        points = _points(x, np.clip(y, low, high), x_range, (low, high))
+        paths.append(
+            Markup(
+                '<polyline points="{}" fill="none" stroke="{}" stroke-width="1.6"><title>{}</title></polyline>'
+            ).format(points, color, name)
+        )
+    return _framed(Markup().join(paths), x_range, (low, high), x_label, list(lines))
+
+
+def histogram(samples: Mapping[str, Floats], x_label: str, num_bins: int = 40) -> Markup:
+    """Draw the distributions of several samples as filled outlines, each scaled to unit area."""
+    kept = {name: values[np.isfinite(values)].ravel() for name, values in samples.items()}
+    kept = {name: values for name, values in kept.items() if len(values)}
+    if not kept:
+        return Markup()
+    pooled = np.concatenate(list(kept.values()))
+    edges = np.linspace(pooled.min(), max(float(pooled.max()), float(pooled.min()) + 1e-6), num_bins + 1)
+    shares = {name: np.histogram(values, edges)[0] / len(values) for name, values in kept.items()}
+    x_range, y_range = (float(edges[0]), float(edges[-1])), (0.0, float(max(s.max() for s in shares.values())) * 1.05)
+    x = np.concatenate([[edges[0]], np.repeat(edges[1:-1], 2), [edges[-1]]])
+    shapes = []
+    for (_, share), color in zip(shares.items(), PALETTE, strict=False):
+        outline = np.concatenate([[0], np.repeat(share, 2), [0]])
+        points = _points(np.concatenate([[edges[0]], x, [edges[-1]]]), outline, x_range, y_range)
+        shapes.append(
+            Markup('<polygon points="{}" fill="{}" fill-opacity=".25" stroke="{}"/>').format(points, color, color)
+        )
+    return _framed(Markup().join(shapes), x_range, y_range, x_label, list(kept))
+
+
+def _thinned(x: Sequence[float], y: Sequence[float]) -> tuple[Floats, Floats]:
+    """Average neighbouring points so that a line has at most `MAX_POINTS`."""
+    xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    finite = np.isfinite(xs) & np.isfinite(ys)
+    xs, ys = xs[finite], ys[finite]
+    if len(xs) <= MAX_POINTS:
+        return xs, ys
+    groups = np.array_split(np.arange(len(xs)), MAX_POINTS)
+    return np.array([xs[g].mean() for g in groups]), np.array([ys[g].mean() for g in groups])
+
+
+def _points(x: Floats, y: Floats, x_range: tuple[float, float], y_range: tuple[float, float]) -> str:
+    across = LEFT + (x - x_range[0]) / ((x_range[1] - x_range[0]) or 1) * (WIDTH - LEFT - 8)
+    down = HEIGHT - BOTTOM - (y - y_range[0]) / ((y_range[1] - y_range[0]) or 1) * (HEIGHT - BOTTOM - TOP)
+    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, down, strict=True))
+
+
+def _framed(
+    content: Markup, x_range: tuple[float, float], y_range: tuple[float, float], x_label: str, names: list[str]
+) -> Markup:
+    """Put axes and a legend around a drawing."""
+    base = HEIGHT - BOTTOM
+    texts = [
+        (LEFT - 5, TOP + 8, "end", f"{y_range[1]:.3g}"),
+        (LEFT - 5, base, "end", f"{y_range[0]:.3g}"),
+        (LEFT, HEIGHT - 8, "start", f"{x_range[0]:,.4g}"),
+        (WIDTH - 8, HEIGHT - 8, "end", _short(x_range[1])),
+        ((LEFT + WIDTH) / 2, HEIGHT - 8, "middle", x_label),
+    ]
+    labels = Markup().join(
+        Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(x, y, anchor, text)
+        for x, y, anchor, text in texts
+    )
+    axes = Markup('<path d="M{0} {1}V{2}H{3}" class="axis"/>').format(LEFT, TOP, base, WIDTH - 8)
+    keys = Markup().join(
+        Markup('<span class="key"><i style="background:{}"></i>{}</span>').format(color, escape(name))
+        for name, color in zip(names, PALETTE, strict=False)
+    )
+    return Markup('<svg viewBox="0 0 {} {}" class="chart" role="img">{}{}{}</svg><p class="keys">{}</p>').format(
+        WIDTH, HEIGHT, axes, content, labels, keys
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+@dataclass(slots=True)
+class PictureBook:
+    """All pictures of a report, each stored once however often it is shown."""
+
+    _rules: dict[str, str] = field(default_factory=dict)
+
+    def add(self, picture: npt.NDArray[np.uint8], max_side: int = MAX_SIDE) -> str:
+        """Take in a picture, (H, W, 3) uint8, and give the CSS class that shows it."""
+        name = "p" + hashlib.sha256(picture.tobytes() + str(picture.shape).encode()).hexdigest()[:12]
+        if name not in self._rules:
+            self._rules[name] = _data_uri(Image.fromarray(picture), max_side)
+        return name
+
+    @property
+    def css(self) -> Markup:
+        """Give the style rules of all pictures."""
+        return Markup("\n".join(f".{name}{{background-image:url({uri})}}" for name, uri in self._rules.items()))
+
+
+def _data_uri(picture: Image.Image, max_side: int) -> str:
+    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    picture.save(png, format="PNG", optimize=True)
+    if png.tell() <= PNG_BYTES:
+        return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
+    picture.save(jpeg, format="JPEG", quality=88, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()

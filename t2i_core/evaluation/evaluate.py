@@ -1,0 +1,176 @@
+"""The evaluate step: draw the benchmark's prompts with a run, check what came out, and write the report.
+
+A score is worth its anchors. So the same table holds real pictures (ceiling), the model's own pictures against other
+prompts (floor) and, where given, the baseline; the checker and the CLIP each pass a gate first, and a figure whose gate
+fails is withheld with the reason.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from t2i_core.config import canonical_json
+from t2i_core.errors import ConfigError
+from t2i_core.evaluation.benchmark import BENCHMARK_VERSION
+from t2i_core.evaluation.composition import CHECKER_VERSION
+from t2i_core.evaluation.generate import load_generator
+from t2i_core.evaluation.measure import EvaluateConfig, Evaluation, PictureMaker, measure
+from t2i_core.evaluation.report import metrics_of, write_report
+from t2i_core.manifest import (
+    OnConflict,
+    OutputFile,
+    StepKey,
+    StepRef,
+    claim_folder,
+    describe_file,
+    find_hit,
+    read_manifest,
+    sha256_of,
+    staged_folder,
+    write_atomically,
+    write_manifest,
+)
+from t2i_core.progress import OnProgress, ignore_progress
+
+__all__ = ["EvaluateConfig", "evaluate", "evaluate_key"]
+
+STEP, VERSION = "evaluate", 1
+
+
+def evaluate_key(
+    run_dir: Path, config: EvaluateConfig, *, baseline_dir: Path | None = None, clip_dir: Path | None = None
+) -> StepKey:
+    """Say what decides the outcome of an evaluation.
+
+    Raises:
+        ConfigError: one of the folders is not a finished run.
+        DataError: a manifest is damaged.
+    """
+    inputs = {"run": read_manifest(run_dir, "run").digest, "checker": CHECKER_VERSION, "prompts": BENCHMARK_VERSION}
+    for name, folder in (("baseline", baseline_dir), ("clip", clip_dir)):
+        if folder is not None:
+            inputs[name] = read_manifest(folder, "run").digest
+    weights = Path(config.clip.removeprefix("local-dir:")) / "open_clip_model.safetensors"
+    if config.clip and weights.is_file():
+        inputs["clip_weights"] = sha256_of(weights)
+    return StepKey(step=STEP, version=VERSION, config=config.model_dump(mode="json"), inputs=inputs)
+
+
+def evaluate(
+    run_dir: Path,
+    config: EvaluateConfig,
+    output_dir: Path,
+    *,
+    baseline_dir: Path | None = None,
+    clip_dir: Path | None = None,
+    on_conflict: OnConflict = "refuse",
+    on_progress: OnProgress = ignore_progress,
+    open_run: Callable[[Path], PictureMaker] = load_generator,
+) -> StepRef:
+    """Score a finished run and write `report.html`, `report.md`, `metrics.json`, `samples.jsonl` and `images/`.
+
+    Args:
+        run_dir: the finished run.
+        config: what to ask and how to judge.
+        output_dir: the evaluation folder.
+        baseline_dir: a finished run to compare with on the same prompts and seeds.
+        clip_dir: a finished clip run; its `open_clip` folder scores unless the config names a CLIP.
+        on_conflict: what to do when `output_dir` holds another evaluation.
+        on_progress: gets pictures drawn.
+        open_run: makes a finished run draw.
+
+    Raises:
+        ConfigError: a folder is not what it should be, or the CLIP cannot be had.
+        DataError: the captions or shards are damaged.
+    """
+    key = evaluate_key(run_dir, config, baseline_dir=baseline_dir, clip_dir=clip_dir)
+    if hit := find_hit(output_dir, key):
+        return hit
+    claim_folder(output_dir, key, on_conflict)
+    makers = {"model": open_run(run_dir)} | ({"baseline": open_run(baseline_dir)} if baseline_dir else {})
+    evaluation = measure(run_dir, config, makers, clip_spec=_clip_spec(config, clip_dir), on_progress=on_progress)
+    folders = {"run": run_dir, "baseline": baseline_dir, "clip": clip_dir}
+    with staged_folder(output_dir) as stage:
+        files = _write(stage, run_dir, evaluation, key)
+        ref = write_manifest(
+            stage,
+            kind="evaluation",
+            key=key,
+            sources={name: _relative(folder, output_dir) for name, folder in folders.items() if folder},
+            counts=_counts(evaluation),
+            files=files,
+        )
+    return ref.with_changes(path=output_dir)
+
+
+def _relative(folder: Path, start: Path) -> str:
+    return Path(os.path.relpath(folder.resolve(), start.resolve())).as_posix()
+
+
+def _clip_spec(config: EvaluateConfig, clip_dir: Path | None) -> str:
+    if config.clip or clip_dir is None:
+        return config.clip
+    folder = clip_dir / "open_clip"
+    if not folder.is_dir():
+        raise ConfigError(f"{clip_dir} is not a clip run: it has no open_clip folder. Train one with a clip preset.")
+    return f"local-dir:{folder}"
+
+
+def _write(stage: Path, run_dir: Path, evaluation: Evaluation, key: StepKey) -> list[OutputFile]:
+    """Write all files of the evaluation folder; only times could make them differ, and they hold none."""
+    rows = list(_write_pictures(stage, evaluation, key))
+    lines = "".join(canonical_json(row) + "\n" for row in rows)
+    write_atomically(stage / "samples.jsonl", lines.encode())
+    metrics = json.dumps(metrics_of(evaluation), indent=2, ensure_ascii=False)
+    write_atomically(stage / "metrics.json", metrics.encode() + b"\n")
+    write_report(stage, run_dir, evaluation)
+    return [describe_file(stage, path) for path in sorted(stage.rglob("*")) if path.is_file()]
+
+
+def _write_pictures(stage: Path, evaluation: Evaluation, key: StepKey) -> Iterator[dict[str, Any]]:
+    """Write every picture as PNG with its origin inside, and give one record a picture."""
+    (stage / "images").mkdir()
+    digests = {"model": key.inputs["run"], "baseline": key.inputs.get("baseline", "")}
+    for who, drawn in evaluation.drawn.items():
+        for p, prompt in enumerate(evaluation.benchmark.prompts):
+            for k, picture in enumerate(drawn.pictures[p]):
+                prefix = "" if who == "model" else f"{who}-"
+                path = stage / "images" / f"{prefix}{p * len(drawn.pictures[p]) + k:05d}.png"
+                origin = {"prompt": prompt.text, "seed": int(drawn.seeds[p, k]), "run": digests[who]}
+                _save_png(path, picture, origin)
+                record = {"drawn_by": who, "prompt_id": prompt.id, "task": prompt.task} | origin
+                record |= {"file": path.relative_to(stage).as_posix(), "sha256": sha256_of(path)}
+                yield record | _judgement(evaluation, who, p, k)
+
+
+def _save_png(path: Path, picture: npt.NDArray[np.uint8], origin: dict[str, Any]) -> None:
+    """Save a picture; its origin goes into an iTXt chunk, which unlike tEXt is UTF-8."""
+    info = PngInfo()
+    info.add_itxt("t2i", canonical_json({"schema_version": 1} | origin))
+    Image.fromarray(picture).save(path, pnginfo=info)
+
+
+def _judgement(evaluation: Evaluation, who: str, p: int, k: int) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    if evaluation.composition:
+        verdict = evaluation.composition.verdicts[who][p][k]
+        record |= {"strict": verdict.strict, "lenient": verdict.lenient, "atoms": verdict.atoms}
+        record["reason"] = verdict.reason
+    if evaluation.clip and who == "model":
+        record["cosine"] = round(float(evaluation.clip.cosines[p, k]), 6)
+    return record
+
+
+def _counts(evaluation: Evaluation) -> dict[str, int]:
+    model = evaluation.drawn["model"]
+    counts = {"prompts": len(evaluation.benchmark.prompts), "images": model.seeds.size}
+    if evaluation.composition:
+        counts["strict_passes"] = sum(v.strict for row in evaluation.composition.verdicts["model"] for v in row)
+    return counts
