@@ -53,7 +53,7 @@ class Config(BaseModel):
         return self.parse(self.model_dump() | changes)
 
     @property
-    def digest(self) -> str:
+    def config_digest(self) -> str:
         """sha256 of the canonical JSON form, in hexadecimal."""
         return digest_of(self.model_dump(mode="json"))
 

@@ -1,0 +1,258 @@
+"""The caption step: from the raw text beside each picture to clean, filtered, split and tokenized captions.
+
+The raw text is kept beside the clean one, and what is left out stays in the table with its reason. Pictures are
+compared by the sha256 of their source bytes only: perceptual hashes of small synthetic pictures collide all the time
+(two scenes differ by a few pixels, two emoji by a skin tone), so near duplicates are left to a step of their own.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from t2i_core.config import Config, canonical_json
+from t2i_core.data.caption_report import build_report, render_report
+from t2i_core.data.caption_rules import RULES, RULES_BY_NAME, clean
+from t2i_core.data.caption_table import CaptionRow, Sample, read_samples, write_captions
+from t2i_core.data.split import SplitName, choose_split
+from t2i_core.data.tokenizer import Tokenizer
+from t2i_core.errors import DataError
+from t2i_core.manifest import (
+    OnConflict,
+    StepKey,
+    StepRef,
+    claim_folder,
+    describe_file,
+    find_hit,
+    read_manifest,
+    staged_folder,
+    write_atomically,
+    write_manifest,
+)
+from t2i_core.progress import OnProgress, Progress, ignore_progress
+
+# Raise it when a rule, a filter or the split gives another result for the same config.
+STEP_VERSION = 1
+# Longer text is no caption, and cleaning it would only take time.
+MAX_RAW_CHARACTERS = 20_000
+PROGRESS_EVERY = 10_000
+CAPTIONS_NAME, TOKENIZER_NAME = "captions.parquet", "tokenizer.json"
+REPORT_NAME, REPORT_PAGE_NAME = "report.json", "report.html"
+
+
+class CaptionReason(StrEnum):
+    """Why a sample is left out."""
+
+    EMPTY = "empty"
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    BOILERPLATE = "boilerplate"
+    DUPLICATE_PICTURE = "duplicate_picture"
+    TOO_FREQUENT = "too_frequent"
+
+
+class CaptionConfig(Config):
+    """How captions are cleaned, filtered, split and tokenized."""
+
+    rules: tuple[str, ...] = Field(
+        tuple(rule.name for rule in RULES), description="Cleaning rules, in the order they are applied."
+    )
+    min_words: int = Field(1, ge=0, description="Fewer words are too short.")
+    min_characters: int = Field(2, ge=0, description="Fewer characters are too short.")
+    max_words: int = Field(64, ge=1, description="More words are too long.")
+    max_characters: int = Field(512, ge=1, le=MAX_RAW_CHARACTERS, description="More characters are too long.")
+    boilerplate: tuple[str, ...] = Field(
+        ("image", "img", "photo", "picture", "thumbnail", "logo", "placeholder", "untitled", "no image", "stock photo"),
+        description="Captions that say nothing, compared whole and in lower case.",
+    )
+    max_same_caption: int = Field(0, ge=0, description="Samples kept with one caption; 0 = no limit.")
+    validation_share: float = Field(0.05, ge=0, le=0.5, description="Expected share of groups for validation.")
+    test_share: float = Field(0.05, ge=0, le=0.5, description="Expected share of groups for testing.")
+    split_seed: int = Field(0, description="Another seed gives another split.")
+    vocab_size: int = Field(8192, ge=4, le=1_000_000, description="Largest vocabulary, in tokens.")
+    context_length: int = Field(24, ge=2, le=1024, description="Tokens a caption, its end included; more are cut.")
+
+    @field_validator("rules")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in RULES_BY_NAME]
+        if unknown or len(set(names)) < len(names):
+            raise ValueError(
+                f"unknown or repeated rules {unknown or list(names)}; there are {', '.join(RULES_BY_NAME)}"
+            )
+        return names
+
+
+def caption_key(dataset_dir: Path, config: CaptionConfig) -> StepKey:
+    """Give the identity of the captions of a finished data set.
+
+    Raises:
+        ConfigError: the folder is not a finished data set.
+        DataError: its manifest is damaged.
+    """
+    digest = read_manifest(dataset_dir, "dataset").digest
+    return StepKey(
+        step="caption", version=STEP_VERSION, config=config.model_dump(mode="json"), inputs={"dataset": digest}
+    )
+
+
+def caption(
+    dataset_dir: Path,
+    config: CaptionConfig,
+    output_dir: Path,
+    *,
+    on_conflict: OnConflict = "refuse",
+    on_progress: OnProgress = ignore_progress,
+) -> StepRef:
+    """Clean, filter, split and tokenize the captions of a data set.
+
+    Args:
+        dataset_dir: a finished data set; only its parquet sidecars are read.
+        config: how.
+        output_dir: the captions folder; made anew unless it is already there, from the same data and config.
+        on_conflict: what to do with a folder that holds other work.
+        on_progress: gets the number of captions cleaned.
+
+    Raises:
+        ConfigError: the data set is not one, or `output_dir` holds other work.
+        DataError: a sidecar is damaged, or nothing is left to train on.
+    """
+    key = caption_key(dataset_dir, config)
+    hit = find_hit(output_dir, key)
+    if hit:
+        return hit
+    samples = read_samples(dataset_dir, read_manifest(dataset_dir, "dataset"))
+    changes: Counter[str] = Counter()
+    drafts = list(_judge(samples, config, changes, on_progress))
+    tokenizer = _train_tokenizer(drafts, config)
+    rows = [_row(draft, tokenizer) for draft in drafts]
+    report = build_report(rows, tokenizer, {name: changes[name] for name in config.rules})
+    claim_folder(output_dir, key, on_conflict)
+    with staged_folder(output_dir) as stage:
+        write_captions(stage / CAPTIONS_NAME, rows)
+        tokenizer.save(stage / TOKENIZER_NAME)
+        write_atomically(
+            stage / REPORT_NAME, json.dumps(report.as_dict(), indent=2, ensure_ascii=False).encode() + b"\n"
+        )
+        write_atomically(stage / REPORT_PAGE_NAME, render_report(report).encode())
+        ref = write_manifest(
+            stage,
+            kind="captions",
+            key=key,
+            sources={"dataset": os.path.relpath(dataset_dir.resolve(), output_dir.resolve())},
+            counts=report.counts,
+            files=[describe_file(stage, path) for path in sorted(stage.iterdir())],
+        )
+    return ref.with_changes(path=output_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A sample with its clean caption, its split, and the reason for leaving it out, if any."""
+
+    sample: Sample
+    text: str
+    split: SplitName
+    reason: CaptionReason | None
+
+
+def _judge(
+    samples: Sequence[Sample], config: CaptionConfig, changes: Counter[str], on_progress: OnProgress
+) -> Iterator[_Draft]:
+    """Clean and filter every sample, in order; `changes` counts the captions that each rule changed."""
+    rules = [RULES_BY_NAME[name] for name in config.rules]
+    clean_once = lru_cache(maxsize=100_000)(lambda text: clean(text, rules))
+    filters = _Filters(config)
+    for done, sample in enumerate(samples):
+        if done % PROGRESS_EVERY == 0:
+            on_progress(Progress(step="caption", done=done, total=len(samples), unit="captions"))
+        cleaned = clean_once(sample.caption[:MAX_RAW_CHARACTERS])
+        changes.update(cleaned.changed_by)
+        split = choose_split(
+            sample.group,
+            seed=config.split_seed,
+            validation_share=config.validation_share,
+            test_share=config.test_share,
+        )
+        yield _Draft(sample, cleaned.text, split, filters.judge(sample, cleaned.text))
+    on_progress(Progress(step="caption", done=len(samples), total=len(samples), unit="captions"))
+
+
+class _Filters:
+    """Decides what is left out; remembers what it kept, so that the first of equal samples stays."""
+
+    def __init__(self, config: CaptionConfig) -> None:
+        self._config = config
+        self._boilerplate = {text.casefold() for text in config.boilerplate}
+        self._pictures: set[str] = set()
+        self._captions: Counter[str] = Counter()
+
+    def judge(self, sample: Sample, text: str) -> CaptionReason | None:
+        """Give the first reason against a sample, or None."""
+        reason = self._about_text(sample, text) or self._about_repeats(sample, text)
+        if reason is None:
+            self._pictures.add(sample.sha256)
+            self._captions[text] += 1
+        return reason
+
+    def _about_text(self, sample: Sample, text: str) -> CaptionReason | None:
+        limits, num_words = self._config, len(text.split())
+        if not text:
+            return CaptionReason.EMPTY
+        if (
+            len(sample.caption) > MAX_RAW_CHARACTERS
+            or len(text) > limits.max_characters
+            or num_words > limits.max_words
+        ):
+            return CaptionReason.TOO_LONG
+        if len(text) < limits.min_characters or num_words < limits.min_words:
+            return CaptionReason.TOO_SHORT
+        return CaptionReason.BOILERPLATE if text.casefold() in self._boilerplate else None
+
+    def _about_repeats(self, sample: Sample, text: str) -> CaptionReason | None:
+        if sample.sha256 and sample.sha256 in self._pictures:
+            return CaptionReason.DUPLICATE_PICTURE
+        limit = self._config.max_same_caption
+        return CaptionReason.TOO_FREQUENT if limit and self._captions[text] >= limit else None
+
+
+def _train_tokenizer(drafts: Sequence[_Draft], config: CaptionConfig) -> Tokenizer:
+    """Learn the vocabulary from the training split alone.
+
+    Raises:
+        DataError: the training split is empty.
+    """
+    kept = [draft for draft in drafts if draft.reason is None]
+    texts = [draft.text for draft in kept if draft.split == "train"]
+    if not texts:
+        reasons = Counter(draft.reason.value for draft in drafts if draft.reason)
+        raise DataError(
+            f"no caption is left to train on: {len(drafts)} pictures, {len(kept)} captions kept, none of them for "
+            f"training; left out: {canonical_json(reasons)}. Ingest more pictures or loosen the filters."
+        )
+    return Tokenizer.train(texts, config.vocab_size, config.context_length)
+
+
+def _row(draft: _Draft, tokenizer: Tokenizer) -> CaptionRow:
+    num_tokens = len(tokenizer.words(draft.text)) + 1
+    sample = draft.sample
+    return CaptionRow(
+        key=sample.key,
+        shard=sample.shard,
+        uid=sample.uid,
+        caption_raw=sample.caption,
+        caption=draft.text,
+        split=draft.split,
+        status="rejected" if draft.reason else "kept",
+        reason=draft.reason.value if draft.reason else "",
+        num_tokens=num_tokens,
+        truncated=num_tokens > tokenizer.context_length,
+        group=sample.group,
+        attributes=sample.attributes,
+    )

@@ -1,0 +1,152 @@
+"""What the caption step did, in figures: `report.json` for programs, `report.html` for people."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from t2i_core.data.caption_rules import RULES_BY_NAME
+from t2i_core.data.caption_table import CaptionRow
+from t2i_core.data.split import SPLITS, SplitName
+from t2i_core.data.tokenizer import Tokenizer
+
+NUM_WORDS = 60
+NUM_UNKNOWN = 30
+NUM_EXAMPLES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCount:
+    """How many captions a rule changed."""
+
+    name: str
+    purpose: str
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A caption before and after cleaning."""
+
+    raw: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionReport:
+    """Figures of a captions folder.
+
+    Attributes:
+        counts: seen = kept + rejected; rejects by reason, kept samples by split, size of the vocabulary.
+        rules: in the order they were applied.
+        lengths: kept captions by their number of tokens, [EOS] included, before cutting.
+        context_length: tokens a caption may have.
+        truncation_rate: share of kept captions that are cut, 0..1.
+        frequent_words: the most frequent words of kept captions.
+        unknown_words: words of validation and test captions that training never saw, with their counts.
+        num_groups: groups by split; no group is in two.
+        examples: some captions that cleaning changed.
+    """
+
+    counts: dict[str, int]
+    rules: list[RuleCount]
+    lengths: dict[int, int]
+    context_length: int
+    truncation_rate: float
+    frequent_words: dict[str, int]
+    unknown_words: dict[str, int]
+    num_groups: dict[str, int]
+    examples: list[Example]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the report as plain data."""
+        return asdict(self)
+
+
+def build_report(rows: Sequence[CaptionRow], tokenizer: Tokenizer, rule_changes: Mapping[str, int]) -> CaptionReport:
+    """Count what happened.
+
+    Args:
+        rows: all samples, kept or not; at least one is kept.
+        tokenizer: learnt from the training split.
+        rule_changes: captions changed by each rule, in the rules' order.
+    """
+    kept = [row for row in rows if row.status == "kept"]
+    unknown = _unknown_words(kept, tokenizer)
+    groups = {split: {row.group for row in kept if row.split == split} for split in SPLITS}
+    words = Counter(word for row in kept for word in tokenizer.words(row.caption))
+    changed = dict.fromkeys(
+        Example(row.caption_raw[:300], row.caption) for row in kept if row.caption != row.caption_raw
+    )
+    return CaptionReport(
+        counts=_counts(rows, kept, tokenizer, unknown),
+        rules=[RuleCount(name, RULES_BY_NAME[name].purpose, number) for name, number in rule_changes.items()],
+        lengths=dict(sorted(Counter(row.num_tokens for row in kept).items())),
+        context_length=tokenizer.context_length,
+        truncation_rate=sum(row.truncated for row in kept) / len(kept),
+        frequent_words=_most_frequent(words, NUM_WORDS),
+        unknown_words=_most_frequent(unknown, NUM_UNKNOWN),
+        num_groups={split: len(members) for split, members in groups.items()},
+        examples=list(changed)[:NUM_EXAMPLES],
+    )
+
+
+def _counts(
+    rows: Sequence[CaptionRow], kept: Sequence[CaptionRow], tokenizer: Tokenizer, unknown: Counter[str]
+) -> dict[str, int]:
+    reasons = Counter(row.reason for row in rows if row.status == "rejected")
+    splits: Counter[SplitName] = Counter(row.split for row in kept)
+    return {
+        "seen": len(rows),
+        "kept": len(kept),
+        "rejected": len(rows) - len(kept),
+        **{f"rejected:{reason}": number for reason, number in sorted(reasons.items())},
+        **{split: splits[split] for split in SPLITS},
+        "vocabulary": tokenizer.vocab_size,
+        "truncated": sum(row.truncated for row in kept),
+        "unknown_words": len(unknown),
+    }
+
+
+def _unknown_words(kept: Sequence[CaptionRow], tokenizer: Tokenizer) -> Counter[str]:
+    held_out = [row.caption for row in kept if row.split != "train"]
+    return Counter(word for caption in held_out for word in tokenizer.unknown_words(caption))
+
+
+def _most_frequent(words: Counter[str], limit: int) -> dict[str, int]:
+    ranked = sorted(words.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ranked[:limit])
+
+
+def render_report(report: CaptionReport) -> str:
+    """Write the report as one self-contained HTML page."""
+    loader = PackageLoader("t2i_core.data", package_path="")
+    templates = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    prefix = "rejected:"
+    rejects = {name.removeprefix(prefix): n for name, n in report.counts.items() if name.startswith(prefix)}
+    template = templates.get_template("caption_report.html.j2")
+    return template.render(report=report, rejects=rejects, bars=_bars(report))
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of the length histogram; `height` is a share of the highest, `cut` says that the tokenizer cuts it."""
+
+    length: int
+    number: int
+    height: float
+    cut: bool
+
+
+def _bars(report: CaptionReport) -> list[Bar]:
+    first, last = min(report.lengths), min(max(report.lengths), min(report.lengths) + 119)
+    highest = max(report.lengths.values())
+    numbers = {length: report.lengths.get(length, 0) for length in range(first, last)}
+    numbers[last] = sum(number for length, number in report.lengths.items() if length >= last)
+    return [
+        Bar(n, number, number / max(highest, numbers[last]), n > report.context_length) for n, number in numbers.items()
+    ]

@@ -1,0 +1,114 @@
+"""The caption step's tables: samples in, from the data set's parquet sidecars; captions out."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from t2i_core.data.split import SplitName
+from t2i_core.errors import DataError
+from t2i_core.manifest import Manifest, missing_outputs
+
+COLUMNS = ("key", "uid", "caption", "sha256", "attributes", "status")
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("shard", pa.int32()),
+        ("uid", pa.string()),
+        ("caption_raw", pa.string()),
+        ("caption", pa.string()),
+        ("split", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("num_tokens", pa.int32()),
+        ("truncated", pa.bool_()),
+        ("group", pa.string()),
+        ("attributes", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A sample of the data set that has a picture; `sha256` is of the picture's source bytes, `attributes` is JSON."""
+
+    key: str
+    shard: int
+    uid: str
+    caption: str
+    sha256: str
+    attributes: str
+
+    @property
+    def group(self) -> str:
+        """What the split must not divide: the source's own group, else the sample alone."""
+        try:
+            attributes = json.loads(self.attributes)
+        except ValueError:
+            return self.uid
+        group = attributes.get("group") if isinstance(attributes, dict) else None
+        return group if isinstance(group, str) and group else self.uid
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRow:
+    """One line of `captions.parquet`.
+
+    Attributes:
+        num_tokens: length of the whole caption, [EOS] included, before anything is cut.
+        truncated: whether the tokenizer cuts it.
+    """
+
+    key: str
+    shard: int
+    uid: str
+    caption_raw: str
+    caption: str
+    split: SplitName
+    status: str
+    reason: str
+    num_tokens: int
+    truncated: bool
+    group: str
+    attributes: str
+
+
+def read_samples(dataset_dir: Path, manifest: Manifest) -> list[Sample]:
+    """Read every sample that has a picture, in the order of shards and keys.
+
+    Raises:
+        DataError: a sidecar is missing, damaged, or lacks a column.
+    """
+    sidecars = {file.path for file in manifest.files if file.path.endswith(".parquet")}
+    gone = sidecars.intersection(missing_outputs(dataset_dir, manifest))
+    if gone:
+        raise DataError(
+            f"{dataset_dir} is damaged: {sorted(gone)[0]} is missing or has another size ({len(gone)} such files). "
+            f"Run the ingest again: it makes only what is missing."
+        )
+    return [sample for path in sorted(sidecars) for sample in _read_sidecar(dataset_dir / path)]
+
+
+def _read_sidecar(path: Path) -> Iterator[Sample]:
+    try:
+        shard, file = int(path.stem), pq.ParquetFile(path)
+        lacking = [name for name in COLUMNS if name not in file.schema_arrow.names]
+        if lacking:
+            raise ValueError(f"no column {', '.join(lacking)}")
+        columns = file.read(columns=list(COLUMNS)).to_pydict()
+    except (pa.ArrowException, OSError, ValueError) as err:
+        raise DataError(f"{path} cannot be read ({err}). Delete it and run the ingest again.") from err
+    rows = sorted(zip(*(columns[name] for name in COLUMNS), strict=True), key=itemgetter(0))
+    for key, uid, caption, sha256, attributes, status in rows:
+        if status == "success":
+            yield Sample(key, shard, uid or key, caption or "", sha256 or "", attributes or "{}")
+
+
+def write_captions(path: Path, rows: Sequence[CaptionRow]) -> None:
+    """Write `captions.parquet`; equal rows give equal bytes."""
+    columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
+    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd")
