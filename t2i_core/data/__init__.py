@@ -1,0 +1,1 @@
+"""From web pages, URL lists and folders to captioned shards, and from shards to batches."""

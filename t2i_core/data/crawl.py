@@ -1,0 +1,135 @@
+"""From start pages to pictures: breadth first over the pages of the same sites, in an order that never varies."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from yarl import URL
+
+from t2i_core.data.address import origin_of, url_identity
+from t2i_core.data.fetch import Fetcher, Want
+from t2i_core.data.pages import Page, read_page
+from t2i_core.data.record import SourceRecord
+from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.errors import ConfigError, TransientError
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlLimits:
+    """How far to go.
+
+    Attributes:
+        max_pages: pages asked for.
+        max_depth: links away from a start page; 0 reads only the start pages.
+    """
+
+    max_pages: int
+    max_depth: int
+
+
+@dataclass(slots=True)
+class CrawlCounts:
+    """What became of the pages asked for."""
+
+    read: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+
+OnPage = Callable[[CrawlCounts], None]
+
+
+class Crawler:
+    """Reads pages many at a time and gives their pictures in breadth-first, then document order."""
+
+    def __init__(self, fetcher: Fetcher, limits: CrawlLimits, *, pages_ahead: int, on_page: OnPage) -> None:
+        self.counts = CrawlCounts()
+        self._fetcher = fetcher
+        self._limits = limits
+        self._pages_ahead = pages_ahead
+        self._on_page = on_page
+        self._seen: set[str] = set()
+        self._origins: set[str] = set()
+        self._last_failure: Rejection | None = None
+
+    async def pictures(self, start_urls: Iterable[str]) -> AsyncGenerator[SourceRecord]:
+        """Crawl.
+
+        Raises:
+            TransientError: no start page could be reached.
+            ConfigError: no start page may or can be read.
+        """
+        level = self._new_pages(start_urls)
+        for depth in range(self._limits.max_depth + 1):
+            # A dict keeps the order of first appearance.
+            links: dict[str, None] = {}
+            async with aclosing(self._read_level(level)) as pages:
+                async for page in pages:
+                    for picture in page.pictures:
+                        yield picture
+                    links |= dict.fromkeys(page.links)
+            if depth == 0 and not self._origins:
+                raise _no_start_page(level, self._last_failure)
+            level = self._new_pages(link for link in links if origin_of(URL(link)) in self._origins)
+            if not level:
+                return
+
+    async def _read_level(self, urls: list[str]) -> AsyncGenerator[Page]:
+        """Read pages at once but give them in order."""
+        is_start = not self._origins
+        pending: deque[asyncio.Task[Page | Rejection]] = deque()
+        waiting = iter(urls)
+        try:
+            while True:
+                while len(pending) < self._pages_ahead and (url := next(waiting, None)) is not None:
+                    pending.append(asyncio.create_task(self._read(url)))
+                if not pending:
+                    return
+                page = self._admit(await pending.popleft(), is_start=is_start)
+                if page is not None:
+                    yield page
+                self._on_page(self.counts)
+        finally:
+            for task in pending:
+                task.cancel()
+
+    async def _read(self, url: str) -> Page | Rejection:
+        async with self._fetcher.fetch(url, Want.PAGE) as answer:
+            if isinstance(answer, Rejection):
+                return answer
+            return read_page(answer.body, answer.final_url, answer.content_type, answer.directives)
+
+    def _admit(self, page: Page | Rejection, *, is_start: bool) -> Page | None:
+        """Count a page, and keep it when it belongs to one of the sites; start pages decide which those are."""
+        if isinstance(page, Rejection):
+            self._last_failure = page
+            self.counts.rejected[page.reason] += 1
+            return None
+        origin = origin_of(URL(page.url))
+        if is_start:
+            self._origins.add(origin)
+        if origin not in self._origins:
+            self.counts.rejected[RejectReason.NOT_A_PAGE] += 1
+            return None
+        self._seen.add(page.url)
+        self.counts.read += 1
+        return page
+
+    def _new_pages(self, urls: Iterable[str]) -> list[str]:
+        """Keep the URLs not met before, as long as there is room for more pages."""
+        found = []
+        for url in urls:
+            identity = url_identity(url)
+            if identity not in self._seen and len(self._seen) < self._limits.max_pages:
+                self._seen.add(identity)
+                found.append(url)
+        return found
+
+
+def _no_start_page(urls: list[str], failure: Rejection | None) -> ConfigError | TransientError:
+    what = f"page {urls[0]}" if len(urls) == 1 else f"any of the {len(urls)} pages"
+    why = f"{failure.message} ({failure.reason})" if failure else "no URL was given"
+    if failure and (failure.reason.is_unreachable or failure.http_status in (429, 503)):
+        return TransientError(f"cannot reach {what}: {why}. Check the address and the network, then run again.")
+    return ConfigError(f"cannot read {what}: {why}.")

@@ -1,0 +1,340 @@
+"""The one place that opens network connections: guarded, polite, bounded, and never raising for a bad URL.
+
+Every hop of a redirect is checked again: scheme, address, robots.txt. Bytes are capped as announced and as they
+arrive, time is capped per URL, and what a server encodes is decoded only up to the same cap.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from t2i_core.data.address import GuardedResolver, PrivateAddressError, is_private_literal, normalise_url, origin_of
+from t2i_core.data.politeness import (
+    MAX_ROBOTS_BYTES,
+    HostPace,
+    RobotsAnswer,
+    RobotsCache,
+    directives_for_us,
+    is_worth_asking_again,
+    opts_out,
+    user_agent,
+    wait_seconds,
+)
+from t2i_core.data.reject import Rejection, RejectReason
+
+MAX_REDIRECTS = 5
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 8190
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+
+
+class Want(Enum):
+    """What a request is for, which decides what is refused."""
+
+    PICTURE = "picture"
+    PAGE = "page"
+    ROBOTS = "robots"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchOptions:
+    """How to ask.
+
+    Attributes:
+        connections: requests in flight and bodies in memory at once, over all hosts.
+        connections_per_host: requests in flight to one host.
+        delay_seconds: between two starts on one host.
+        timeout_seconds: for one try of one URL, redirects and body included, waiting for a turn not.
+        retries: tries after the first, for 429, 503 and time-outs only.
+        max_bytes: of one body, as sent and as decoded.
+        allow_private: ask hosts that are not on the public internet too.
+        contact: put into the user agent.
+    """
+
+    connections: int = 64
+    connections_per_host: int = 8
+    delay_seconds: float = 0.0
+    timeout_seconds: float = 20.0
+    retries: int = 2
+    max_bytes: int = 20_000_000
+    allow_private: bool = False
+    contact: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A body that arrived whole.
+
+    Attributes:
+        body: at most `max_bytes`.
+        final_url: where redirects led.
+        http_status: 200, or 0 for a local file.
+        content_type: as the server named it, "" when it did not.
+        directives: of X-Robots-Tag, as far as they concern this agent.
+    """
+
+    body: bytes
+    final_url: str
+    http_status: int
+    content_type: str = ""
+    directives: frozenset[str] = frozenset()
+
+
+class Fetcher:
+    """Asks for URLs, many at a time. Use as an async context manager; one for a whole step."""
+
+    def __init__(self, options: FetchOptions) -> None:
+        self._options = options
+        self._slots = asyncio.Semaphore(options.connections)
+        self._paces: dict[str, HostPace] = {}
+        self._robots = RobotsCache(self._read_robots)
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            ttl_dns_cache=300,
+            keepalive_timeout=30,
+            resolver=None if self._options.allow_private else GuardedResolver(),
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers={"User-Agent": user_agent(self._options.contact), "Accept-Encoding": "identity"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    @asynccontextmanager
+    async def fetch(self, text: str, want: Want = Want.PICTURE) -> AsyncIterator[Fetched | Rejection]:
+        """Ask for one URL, and keep its place among the `connections` while the block uses the body.
+
+        So what is decoded slower than it arrives holds back new requests instead of filling the memory.
+
+        Args:
+            text: the URL as found.
+            want: a picture (opt-out headers refuse it) or a page (its type must be HTML).
+        """
+        answer = await self._ask(text, want)
+        try:
+            yield answer
+        finally:
+            if isinstance(answer, Fetched):
+                self._slots.release()
+
+    async def _ask(self, text: str, want: Want) -> Fetched | Rejection:
+        attempt = 0
+        while True:
+            answer = await self._follow(text, want, attempt)
+            if isinstance(answer, Fetched) or not is_worth_asking_again(answer) or attempt >= self._options.retries:
+                return answer
+            if answer.reason is RejectReason.TIMEOUT:
+                await asyncio.sleep(wait_seconds(attempt, None))
+            attempt += 1
+
+    async def _follow(self, text: str, want: Want, attempt: int) -> Fetched | Rejection:
+        clock = _Clock(self._options.timeout_seconds)
+        url = normalise_url(text)
+        for _ in range(MAX_REDIRECTS + 1):
+            if isinstance(url, Rejection):
+                return url
+            refusal = await self._refusal(url, want)
+            if refusal is not None:
+                return refusal
+            answer = await self._take_turn(url, want, clock, attempt)
+            if not isinstance(answer, _Redirect):
+                return answer
+            url = normalise_url(answer.location)
+        return Rejection(RejectReason.TOO_MANY_REDIRECTS, http_status=302)
+
+    async def _refusal(self, url: URL, want: Want) -> Rejection | None:
+        """Say why not to ask, as far as that is known without asking."""
+        if not self._options.allow_private and is_private_literal(url):
+            return Rejection(RejectReason.PRIVATE_ADDRESS)
+        if want is Want.ROBOTS:
+            return None
+        rules = await self._robots.rules(url)
+        self._pace(url).slow_down(rules.crawl_delay_seconds)
+        return rules.refusal(url)
+
+    def _pace(self, url: URL) -> HostPace:
+        origin = origin_of(url)
+        pace = self._paces.get(origin)
+        if pace is None:
+            pace = HostPace(self._options.connections_per_host, self._options.delay_seconds)
+            self._paces[origin] = pace
+        return pace
+
+    async def _take_turn(
+        self, url: URL, want: Want, clock: "_Clock", attempt: int
+    ) -> "Fetched | Rejection | _Redirect":
+        pace = self._pace(url)
+        async with pace.turn():
+            answer = await self._take_slot(url, want, clock)
+            if isinstance(answer, _Busy):
+                pace.pause(wait_seconds(attempt, answer.retry_after))
+                return answer.rejection
+            return answer
+
+    async def _take_slot(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
+        """Ask within one of the `connections`; a body keeps its slot, for `fetch` to give back."""
+        await self._slots.acquire()
+        answer: Fetched | Rejection | _Redirect | _Busy | None = None
+        try:
+            answer = await self._request(url, want, clock)
+            return answer
+        finally:
+            if not isinstance(answer, Fetched):
+                self._slots.release()
+
+    async def _request(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
+        try:
+            async with clock.running(), self._session.get(url, allow_redirects=False) as response:
+                return await self._read(response, want)
+        except TimeoutError:
+            return Rejection(RejectReason.TIMEOUT)
+        except PrivateAddressError:
+            return Rejection(RejectReason.PRIVATE_ADDRESS)
+        except (aiohttp.InvalidURL, UnicodeError):
+            return Rejection(RejectReason.BAD_URL)
+        except aiohttp.ClientConnectorDNSError:
+            return Rejection(RejectReason.DNS)
+        except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError):
+            return Rejection(RejectReason.TLS)
+        except aiohttp.ClientResponseError:
+            return Rejection(RejectReason.BAD_RESPONSE)
+        except (aiohttp.ClientError, OSError):
+            return Rejection(RejectReason.CONNECT)
+
+    async def _read(self, response: aiohttp.ClientResponse, want: Want) -> "Fetched | Rejection | _Redirect | _Busy":
+        status, location = response.status, response.headers.get("Location")
+        final_url = str(response.url)
+        if status in _REDIRECTS and location:
+            return _Redirect(_join(response.url, location))
+        if status != 200:
+            rejection = Rejection(*_status_reason(status), http_status=status, final_url=final_url)
+            busy = status in (429, 503)
+            return _Busy(rejection, response.headers.get("Retry-After")) if busy else rejection
+        directives = directives_for_us(response.headers.getall("X-Robots-Tag", ()))
+        if want is Want.PICTURE and opts_out(directives):
+            return Rejection(RejectReason.OPT_OUT_HEADER, http_status=status, final_url=final_url)
+        if want is Want.PAGE and response.content_type not in _PAGE_TYPES:
+            return Rejection(RejectReason.NOT_A_PAGE, http_status=status, final_url=final_url)
+        body = await _read_body(response, want, self._options.max_bytes)
+        if isinstance(body, RejectReason):
+            return Rejection(body, http_status=status, final_url=final_url)
+        return Fetched(body, final_url, status, response.headers.get("Content-Type", ""), frozenset(directives))
+
+    async def _read_robots(self, url: URL) -> RobotsAnswer:
+        async with self.fetch(str(url), Want.ROBOTS) as answer:
+            if isinstance(answer, Fetched):
+                return RobotsAnswer(200, answer.body.decode("utf-8", "replace"))
+            if answer.http_status and answer.http_status != 200:
+                return RobotsAnswer(answer.http_status)
+            return RobotsAnswer(0, failure=Rejection(answer.reason, f"robots.txt: {answer.message}"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Redirect:
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Busy:
+    """A refusal for now: 429 or 503."""
+
+    rejection: Rejection
+    retry_after: str | None
+
+
+class _Clock:
+    """The time left for one URL; it runs only while a request is under way."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let the time run while the block does.
+
+        Raises:
+            TimeoutError: the time is up.
+        """
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            async with asyncio.timeout(self._left):
+                yield
+        finally:
+            self._left = max(self._left - (loop.time() - started), 0.0)
+
+
+def _join(base: URL, location: str) -> str:
+    try:
+        return str(base.join(URL(location)))
+    except ValueError:
+        return ""
+
+
+def _status_reason(status: int) -> tuple[RejectReason, str]:
+    """Sort a status into a reason, with the message that img2dataset stores for it."""
+    try:
+        message = f"HTTP Error {status}: {HTTPStatus(status).phrase}"
+    except ValueError:
+        message = f"HTTP Error {status}"
+    if status == 429:
+        return RejectReason.HTTP_429, message
+    if 400 <= status < 500:
+        return RejectReason.HTTP_4XX, message
+    if 500 <= status < 600:
+        return RejectReason.HTTP_5XX, message
+    return RejectReason.HTTP_OTHER, message
+
+
+async def _read_body(response: aiohttp.ClientResponse, want: Want, max_bytes: int) -> bytes | RejectReason:
+    # A robots.txt that is too long counts up to the limit, any other body does not count at all.
+    cap = MAX_ROBOTS_BYTES if want is Want.ROBOTS else max_bytes
+    length = response.content_length
+    if length is not None and length > cap and want is not Want.ROBOTS:
+        return RejectReason.TOO_MANY_BYTES
+    if length is not None and length <= cap:
+        body = await response.read()
+    else:
+        parts, size = [], 0
+        async for chunk in response.content.iter_any():
+            parts.append(chunk)
+            size += len(chunk)
+            if size > cap:
+                break
+        body = b"".join(parts)
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    decoded = body if encoding in ("", "identity") else _decompress(body, encoding, cap)
+    if isinstance(decoded, bytes) and len(decoded) > cap:
+        return decoded[:cap] if want is Want.ROBOTS else RejectReason.TOO_MANY_BYTES
+    return decoded
+
+
+def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes | RejectReason:
+    """Undo an encoding that was not asked for, up to one byte more than the cap."""
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        return RejectReason.BAD_RESPONSE
+    stream = zlib.decompressobj(wbits=47 if "gzip" in encoding else 15)
+    try:
+        return stream.decompress(body, max_bytes + 1)
+    except zlib.error:
+        return RejectReason.BAD_RESPONSE

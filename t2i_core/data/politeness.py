@@ -1,0 +1,179 @@
+"""Manners: robots.txt, opt-out signals, one host's pace, and when to ask again.
+
+A refusal (robots.txt, an opt-out header or page, any status but 429 and 503) is final: it is never asked again.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from time import time
+
+from protego import Protego
+from yarl import URL
+
+from t2i_core import __version__
+from t2i_core.data.address import origin_of
+from t2i_core.data.reject import Rejection, RejectReason
+
+PRODUCT_TOKEN = "t2i"
+MAX_ROBOTS_BYTES = 512 * 1024
+MAX_CRAWL_DELAY_SECONDS = 60.0
+MAX_WAIT_SECONDS = 120.0
+OPT_OUT_DIRECTIVES = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none", "noml"})
+NO_FOLLOW_DIRECTIVES = frozenset({"nofollow", "none"})
+# Directives with a value of their own: their colon does not name an agent.
+_VALUED_DIRECTIVES = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
+_AGENT_PREFIX = re.compile(r"\s*([A-Za-z0-9_.*-]+)\s*:\s*(.*)", re.DOTALL)
+
+
+def user_agent(contact: str) -> str:
+    """Give the honest name that every request carries.
+
+    Args:
+        contact: an address or page where a site's owner can complain, "" for none.
+    """
+    about = "text-to-image data set builder" + (f"; +{contact}" if contact else "")
+    return f"{PRODUCT_TOKEN}/{__version__} ({about})"
+
+
+def directives_for_us(values: Iterable[str]) -> set[str]:
+    """Collect the directives of X-Robots-Tag headers that are meant for every agent or for this one.
+
+    An item `agent: directive` starts a list for that agent, which runs to the end of its header, except that an item
+    that is an opt-out of its own right before any agent counts for all.
+    """
+    found: set[str] = set()
+    for value in values:
+        applies = True
+        for raw in value.split(","):
+            item = raw
+            match = _AGENT_PREFIX.match(raw)
+            if match and match[1].lower() not in _VALUED_DIRECTIVES:
+                applies = match[1].lower() in ("*", PRODUCT_TOKEN)
+                item = match[2]
+            if applies:
+                found.add(item.strip().lower())
+    return found
+
+
+def opts_out(directives: Iterable[str]) -> bool:
+    """Tell whether directives forbid to use a picture for a data set."""
+    return not OPT_OUT_DIRECTIVES.isdisjoint(directives)
+
+
+@dataclass(frozen=True, slots=True)
+class RobotsAnswer:
+    """What came back for a robots.txt: its text with status 200, another status, or why there was no answer."""
+
+    status: int
+    text: str = ""
+    failure: Rejection | None = None
+
+
+class RobotsRules:
+    """What one origin's robots.txt says, by RFC 9309: 4xx allows all, 5xx and no answer allow nothing."""
+
+    def __init__(self, answer: RobotsAnswer) -> None:
+        self._rules = Protego.parse(answer.text) if answer.status == 200 else None
+        self._refusal: Rejection | None = None
+        if answer.failure is not None:
+            self._refusal = answer.failure
+        elif answer.status == 429 or not 200 <= answer.status < 500:
+            self._refusal = Rejection(RejectReason.ROBOTS, f"robots.txt answered HTTP {answer.status}")
+
+    def refusal(self, url: URL) -> Rejection | None:
+        """Say why the URL may not be asked, or None when it may."""
+        if self._refusal is not None or self._rules is None:
+            return self._refusal
+        allowed = self._rules.can_fetch(str(url), PRODUCT_TOKEN)
+        return None if allowed else Rejection(RejectReason.ROBOTS)
+
+    @property
+    def crawl_delay_seconds(self) -> float:
+        """The pause the site asks for between requests, at most a minute."""
+        delay = self._rules.crawl_delay(PRODUCT_TOKEN) if self._rules else None
+        return min(float(delay or 0.0), MAX_CRAWL_DELAY_SECONDS)
+
+
+class RobotsCache:
+    """Asks each origin for its robots.txt once.
+
+    Args:
+        read: fetches one robots.txt; called once per origin.
+    """
+
+    def __init__(self, read: Callable[[URL], Awaitable[RobotsAnswer]]) -> None:
+        self._read = read
+        self._known: dict[str, RobotsRules] = {}
+        self._pending: dict[str, asyncio.Lock] = {}
+
+    async def rules(self, url: URL) -> RobotsRules:
+        """Give the rules of the URL's origin, asking for them when they are not known."""
+        origin = origin_of(url)
+        known = self._known.get(origin)
+        if known is not None:
+            return known
+        async with self._pending.setdefault(origin, asyncio.Lock()):
+            if origin not in self._known:
+                self._known[origin] = RobotsRules(await self._read(url.origin() / "robots.txt"))
+        return self._known[origin]
+
+
+class HostPace:
+    """One host's turn-taking: so many at once, so long between starts, and a pause when the host asks for one."""
+
+    def __init__(self, limit: int, delay_seconds: float) -> None:
+        self._turns = asyncio.Semaphore(limit)
+        self._delay_seconds = delay_seconds
+        self._next_start = 0.0
+
+    def slow_down(self, delay_seconds: float) -> None:
+        """Use at least this pause between starts from now on."""
+        self._delay_seconds = max(self._delay_seconds, delay_seconds)
+
+    def pause(self, seconds: float) -> None:
+        """Start nothing for a while."""
+        self._next_start = max(self._next_start, asyncio.get_running_loop().time() + seconds)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a free turn and hold it while the block runs."""
+        async with self._turns:
+            while (wait := self._next_start - asyncio.get_running_loop().time()) > 0:
+                await asyncio.sleep(wait)
+            if self._delay_seconds:
+                self.pause(self._delay_seconds)
+            yield
+
+
+def is_worth_asking_again(rejection: Rejection) -> bool:
+    """Tell whether a failure may pass by itself: the host is busy or slow, and did not refuse."""
+    return rejection.reason in (RejectReason.HTTP_429, RejectReason.TIMEOUT) or rejection.http_status == 503
+
+
+def wait_seconds(attempt: int, retry_after: str | None) -> float:
+    """Say how long to wait before asking again: what the host asks for, else exponential with jitter.
+
+    Args:
+        attempt: 0 for the first wait.
+        retry_after: the header's value: seconds or an HTTP date.
+    """
+    asked = _retry_after_seconds(retry_after)
+    if asked is not None:
+        return min(asked, MAX_WAIT_SECONDS)
+    return min(2.0**attempt, MAX_WAIT_SECONDS) * random.uniform(0.5, 1.0)
+
+
+def _retry_after_seconds(value: str | None) -> float | None:
+    if not value:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time(), 0.0)
+    except (ValueError, OverflowError):
+        return None

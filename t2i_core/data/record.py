@@ -1,0 +1,88 @@
+"""One picture as its source names it, before anything was asked for."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from t2i_core.config import canonical_json
+
+MAX_TEXT_CHARS = 65_536
+MAX_ATTRIBUTES_BYTES = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRecord:
+    """One attempted source: it becomes one row of the data set, kept or rejected.
+
+    Attributes:
+        url: as found (lists) or absolute (pages); for local files the path below the folder.
+        caption: as found, "" when there is none.
+        page_url: the page it was found on, "" otherwise.
+        caption_source: which rule gave the caption: alt, figcaption, title, column, sidecar or "".
+        attributes: a JSON object as a string.
+        location: a file below the source folder that holds the bytes, "" when the URL is to be fetched.
+        offset: where in that file the picture starts.
+        size: bytes of the picture in that file, 0 for the whole file.
+        extra: further columns of a list, by name.
+        reason: a `RejectReason` when the source itself rules the picture out, else "".
+        detail: what to say about that.
+    """
+
+    url: str
+    caption: str = ""
+    page_url: str = ""
+    caption_source: str = ""
+    attributes: str = "{}"
+    location: str = ""
+    offset: int = 0
+    size: int = 0
+    extra: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    detail: str = ""
+
+
+def clean_text(text: str) -> str:
+    """Make text storable: no NUL, no lone surrogates, bounded. Everything else is left to the caption step."""
+    text = text[:MAX_TEXT_CHARS].replace("\0", "")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def as_text(value: Any) -> str:
+    """Give the text of one cell of a list: "" for nothing, JSON for nested values."""
+    if value is None or isinstance(value, bytes) or value != value:
+        return ""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list | dict):
+        return clean_text(json.dumps(value, ensure_ascii=False, default=str))
+    return str(value)
+
+
+def attributes_json(attributes: Mapping[str, Any]) -> str:
+    """Write attributes as one JSON object, leaving out those that no longer fit into 8 KiB."""
+    kept: dict[str, Any] = {}
+    size = 2
+    for name, value in attributes.items():
+        spelled = clean_text(canonical_json({name: value}))
+        size += len(spelled.encode()) - 1
+        if size > MAX_ATTRIBUTES_BYTES:
+            break
+        kept |= json.loads(spelled)
+    return canonical_json(kept)
+
+
+def parse_json(text: str) -> Any:
+    """Read one JSON value strictly: no NaN, no infinities.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply to read.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as err:
+        raise ValueError("nested too deeply") from err
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

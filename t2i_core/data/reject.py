@@ -1,0 +1,120 @@
+"""Why a sample was left out: a closed list, so that kept + rejected == seen and every reject can be counted."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class RejectReason(StrEnum):
+    """One word for each way in which a picture can fail to become a sample."""
+
+    BAD_ROW = "bad_row"
+    BAD_URL = "bad_url"
+    BAD_SCHEME = "bad_scheme"
+    DUPLICATE_URL = "duplicate_url"
+    PRIVATE_ADDRESS = "private_address"
+    ROBOTS = "robots"
+    OPT_OUT_HEADER = "opt_out_header"
+    OPT_OUT_PAGE = "opt_out_page"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    HTTP_4XX = "http_4xx"
+    HTTP_429 = "http_429"
+    HTTP_5XX = "http_5xx"
+    HTTP_OTHER = "http_other"
+    BAD_RESPONSE = "bad_response"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    TOO_MANY_BYTES = "too_many_bytes"
+    NOT_A_PAGE = "not_a_page"
+    UNREADABLE = "unreadable"
+    NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    TRUNCATED = "truncated"
+    DECODE_ERROR = "decode_error"
+    TOO_SMALL = "too_small"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    BAD_ASPECT = "bad_aspect"
+
+    @property
+    def meaning(self) -> str:
+        """One line for a person."""
+        return _MEANINGS[self]
+
+    @property
+    def is_about_pixels(self) -> bool:
+        """Whether the bytes arrived but the picture was refused (img2dataset's `failed_to_resize`)."""
+        return self in _ABOUT_PIXELS
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether the host could not be reached at all, so that trying later may help."""
+        return self in _UNREACHABLE
+
+
+# Where img2dataset has a fixed message for the same thing, it is used word for word: its readers count them.
+_MEANINGS = {
+    RejectReason.BAD_ROW: "the row of the list cannot be read",
+    RejectReason.BAD_URL: "not a usable URL",
+    RejectReason.BAD_SCHEME: "only http and https are fetched",
+    RejectReason.DUPLICATE_URL: "same URL and caption as an earlier row",
+    RejectReason.PRIVATE_ADDRESS: "the host is not on the public internet",
+    RejectReason.ROBOTS: "robots.txt does not allow it",
+    RejectReason.OPT_OUT_HEADER: "Use of image disallowed by X-Robots-Tag directive",
+    RejectReason.OPT_OUT_PAGE: "the page asks not to use its pictures",
+    RejectReason.DNS: "the host name cannot be resolved",
+    RejectReason.CONNECT: "no connection, or it broke",
+    RejectReason.TLS: "the TLS certificate or handshake is not valid",
+    RejectReason.TIMEOUT: "no complete answer in time",
+    RejectReason.HTTP_4XX: "the server refused the request",
+    RejectReason.HTTP_429: "the server kept asking to slow down",
+    RejectReason.HTTP_5XX: "the server failed",
+    RejectReason.HTTP_OTHER: "the server gave no picture with an unusual status",
+    RejectReason.BAD_RESPONSE: "the answer breaks HTTP or uses an unknown encoding",
+    RejectReason.TOO_MANY_REDIRECTS: "redirected too many times",
+    RejectReason.TOO_MANY_BYTES: "more bytes than allowed",
+    RejectReason.NOT_A_PAGE: "not an HTML page",
+    RejectReason.UNREADABLE: "the local file cannot be read",
+    RejectReason.NOT_AN_IMAGE: "the bytes are not a picture",
+    RejectReason.UNSUPPORTED_FORMAT: "a picture format that is not read",
+    RejectReason.TRUNCATED: "the picture breaks off",
+    RejectReason.DECODE_ERROR: "Image decoding error",
+    RejectReason.TOO_SMALL: "image too small",
+    RejectReason.TOO_MANY_PIXELS: "image area too large",
+    RejectReason.BAD_ASPECT: "aspect ratio too large",
+}
+_ABOUT_PIXELS = frozenset(
+    {
+        RejectReason.NOT_AN_IMAGE,
+        RejectReason.UNSUPPORTED_FORMAT,
+        RejectReason.TRUNCATED,
+        RejectReason.DECODE_ERROR,
+        RejectReason.TOO_SMALL,
+        RejectReason.TOO_MANY_PIXELS,
+        RejectReason.BAD_ASPECT,
+    }
+)
+_UNREACHABLE = frozenset({RejectReason.DNS, RejectReason.CONNECT, RejectReason.TLS, RejectReason.TIMEOUT})
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A sample left out.
+
+    Attributes:
+        reason: which of the closed list.
+        detail: the message stored with the row; the reason's meaning when there is nothing to add. It never depends on
+            time or chance, so that equal inputs give equal tables.
+        http_status: of the last answer, 0 when there was none.
+        final_url: where redirects led, "" when nothing was asked.
+    """
+
+    reason: RejectReason
+    detail: str = ""
+    http_status: int = 0
+    final_url: str = ""
+
+    @property
+    def message(self) -> str:
+        """What went wrong, in one line."""
+        return self.detail or self.reason.meaning

@@ -1,0 +1,309 @@
+"""The data set on disk: img2dataset's shard layout, with more columns, and the same bytes for the same input.
+
+`NNNNN.tar` holds the kept samples (`KEY.jpg`, `KEY.json`, `KEY.txt`), `NNNNN.parquet` one row per attempted source,
+and `NNNNN_stats.json`, written last, says that the shard is done.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from t2i_core.config import Config
+from t2i_core.data.address import url_identity
+from t2i_core.data.image import EncodeFormat, Picture
+from t2i_core.data.record import SourceRecord
+from t2i_core.data.reject import Rejection
+from t2i_core.errors import DataError
+from t2i_core.manifest import write_atomically
+
+SHARDS_DIR = "shards"
+SHARD_DIGITS = 5
+MAX_STATUSES = 100_000
+
+_INTEGERS = {
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "original_width": pa.int32(),
+    "original_height": pa.int32(),
+    "http_status": pa.int32(),
+    "sample_crc32": pa.int64(),
+}
+# In the order in which img2dataset writes them, then those it does not have.
+_JSON_COLUMNS = (
+    *("caption", "url", "key", "status", "error_message", "width", "height", "original_width", "original_height"),
+    *("sha256", "uid", "reason", "http_status", "final_url", "page_url", "caption_source", "attributes"),
+)
+_COLUMNS = (*_JSON_COLUMNS, "sample_crc32")
+OWN_COLUMNS = frozenset({*_COLUMNS, "exif", "md5", "sha512"})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of one source.
+
+    Attributes:
+        record: the source.
+        outcome: the picture to store, or why there is none.
+        http_status: of the last answer, 0 when there was none.
+        final_url: where redirects led, "" when nothing was fetched.
+    """
+
+    record: SourceRecord
+    outcome: Picture | Rejection
+    http_status: int = 0
+    final_url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardLayout:
+    """What every shard of a data set has in common.
+
+    Attributes:
+        shards_dir: the folder of all shards.
+        samples_per_shard: attempted sources in each, which decides the width of the keys.
+        encode_format: of the stored pictures.
+        extra_columns: of the source, passed through as strings.
+    """
+
+    shards_dir: Path
+    samples_per_shard: int
+    encode_format: EncodeFormat
+    extra_columns: tuple[str, ...]
+
+
+class WrittenFile(Config):
+    """Size in bytes and sha256 of a file as it was written."""
+
+    size: int
+    sha256: str
+
+
+class ShardReport(Config):
+    """What one shard holds. kept + sum(rejected) == seen."""
+
+    shard_id: int
+    seen: int
+    kept: int
+    rejected: dict[str, int]
+    files: dict[str, WrittenFile]
+    part_sha256: str
+    hit: bool = False
+
+
+def shard_name(shard_id: int) -> str:
+    """Give the stem of a shard's file names."""
+    return f"{shard_id:0{SHARD_DIGITS}d}"
+
+
+def sample_key(shard_id: int, index: int, samples_per_shard: int) -> str:
+    """Give the key of the `index`-th source of a shard, as img2dataset numbers them."""
+    digits = len(str(samples_per_shard - 1)) if samples_per_shard > 1 else 0
+    return f"{shard_id * 10**digits + index:0{SHARD_DIGITS + digits}d}"
+
+
+def sample_uid(url: str, caption: str) -> str:
+    """Give the identity of a sample that survives another order or shard size: 32 hexadecimal digits."""
+    return hashlib.sha256(f"{url_identity(url)}\n{caption}".encode()).hexdigest()[:32]
+
+
+class ShardWriter:
+    """Writes one shard in the order of its sources; nothing is seen of it before `finish`.
+
+    Use as a context manager: leaving without `finish` removes what was begun.
+    """
+
+    def __init__(self, layout: ShardLayout, shard_id: int, part_sha256: str) -> None:
+        self._layout = layout
+        self._shard_id = shard_id
+        self._part_sha256 = part_sha256
+        self._rows: list[dict[str, Any]] = []
+        self._rejected: Counter[str] = Counter()
+        self._started = time()
+        self._partial = layout.shards_dir / f".{shard_name(shard_id)}.tar.partial"
+
+    def __enter__(self) -> Self:
+        self._layout.shards_dir.mkdir(parents=True, exist_ok=True)
+        self._file = _HashingFile(self._partial)
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+    def add(self, attempts: list[Attempt]) -> None:
+        """Add the next sources."""
+        for attempt in attempts:
+            self._add(attempt)
+
+    def _add(self, attempt: Attempt) -> None:
+        key = sample_key(self._shard_id, len(self._rows), self._layout.samples_per_shard)
+        row = _row(key, attempt, self._layout.extra_columns)
+        if isinstance(attempt.outcome, Picture):
+            row["sample_crc32"] = self._add_members(key, row, attempt.outcome.data)
+        else:
+            self._rejected[attempt.outcome.reason] += 1
+        self._rows.append(row)
+
+    def _add_members(self, key: str, row: dict[str, Any], picture: bytes) -> int:
+        described = {name: row[name] for name in (*self._layout.extra_columns, *_JSON_COLUMNS)}
+        members = {
+            self._layout.encode_format: picture,
+            "json": json.dumps(described, indent=4).encode(),
+            "txt": row["caption"].encode(),
+        }
+        crc = 0
+        for suffix in sorted(members):
+            crc = zlib.crc32(members[suffix], crc)
+            self._tar.addfile(_member(f"{key}.{suffix}", len(members[suffix])), io.BytesIO(members[suffix]))
+        return crc
+
+    def finish(self) -> ShardReport:
+        """Publish the shard: pictures, then rows, then the statistics that say it is done."""
+        self._tar.close()
+        self._file.sync()
+        self._partial.replace(self._path(".tar"))
+        table = _parquet_bytes(self._rows, self._layout.extra_columns)
+        write_atomically(self._path(".parquet"), table)
+        report = ShardReport(
+            shard_id=self._shard_id,
+            seen=len(self._rows),
+            kept=len(self._rows) - self._rejected.total(),
+            rejected=dict(sorted(self._rejected.items())),
+            files={
+                "tar": WrittenFile(size=self._file.size, sha256=self._file.sha256),
+                "parquet": WrittenFile(size=len(table), sha256=hashlib.sha256(table).hexdigest()),
+            },
+            part_sha256=self._part_sha256,
+        )
+        stats = json.dumps(self._stats(report), indent=4).encode()
+        write_atomically(self._path("_stats.json"), stats)
+        return report
+
+    def _path(self, ending: str) -> Path:
+        return self._layout.shards_dir / f"{shard_name(self._shard_id)}{ending}"
+
+    def _stats(self, report: ShardReport) -> dict[str, Any]:
+        """img2dataset's statistics, with this shard's report under a key of its own."""
+        now = time()
+        statuses = Counter("success" if row["error_message"] is None else row["error_message"] for row in self._rows)
+        stages = Counter(row["status"] for row in self._rows)
+        return {
+            "count": report.seen,
+            "successes": report.kept,
+            "failed_to_download": stages["failed_to_download"],
+            "failed_to_resize": stages["failed_to_resize"],
+            "duration": now - self._started,
+            "start_time": self._started,
+            "end_time": now,
+            "status_dict": dict(statuses.most_common(MAX_STATUSES)),
+            "report": report.model_dump(mode="json", exclude={"hit"}),
+        }
+
+
+def read_report(shards_dir: Path, shard_id: int) -> ShardReport | None:
+    """Read what a finished shard holds; None when it is not finished or one of its files is gone or cut short.
+
+    Raises:
+        DataError: its statistics are damaged.
+    """
+    path = shards_dir / f"{shard_name(shard_id)}_stats.json"
+    try:
+        report = ShardReport.model_validate(json.loads(path.read_bytes())["report"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as err:
+        raise DataError(f"{path} is damaged. Delete it and run ingest again: only this shard is made anew.") from err
+    for ending, written in report.files.items():
+        file = path.with_name(f"{shard_name(shard_id)}.{ending}")
+        if not file.is_file() or file.stat().st_size != written.size:
+            return None
+    return report.with_changes(hit=True)
+
+
+def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str, Any]:
+    record, outcome = attempt.record, attempt.outcome
+    row: dict[str, Any] = {name: record.extra.get(name, "") for name in extra_columns}
+    row |= dict.fromkeys(_COLUMNS)
+    row |= {
+        "caption": record.caption,
+        "url": record.url,
+        "key": key,
+        "status": "success",
+        "uid": sample_uid(record.url, record.caption),
+        "reason": "",
+        "http_status": attempt.http_status,
+        "final_url": attempt.final_url,
+        "page_url": record.page_url,
+        "caption_source": record.caption_source,
+        "attributes": record.attributes,
+        "sample_crc32": 0,
+    }
+    if isinstance(outcome, Picture):
+        names = ("width", "height", "original_width", "original_height", "sha256")
+        return row | {name: getattr(outcome, name) for name in names}
+    stage = "failed_to_resize" if outcome.reason.is_about_pixels else "failed_to_download"
+    return row | {"status": stage, "error_message": outcome.message, "reason": str(outcome.reason)}
+
+
+def _parquet_bytes(rows: list[dict[str, Any]], extra_columns: tuple[str, ...]) -> bytes:
+    names = (*extra_columns, *_COLUMNS)
+    schema = pa.schema([(name, _INTEGERS.get(name, pa.string())) for name in names])
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
+    return buffer.getvalue()
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    """Describe a tar member with nothing in it that depends on time, place or user."""
+    member = tarfile.TarInfo(name)
+    member.size = size
+    member.mode = 0o444
+    member.uname = member.gname = "bigdata"
+    return member
+
+
+class _HashingFile(io.RawIOBase):
+    """A new file that knows size and sha256 of what was written to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,161 @@
+"""Reading shards as untrusted files: nothing is unpacked to disk or unpickled, and what is lost is counted."""
+
+import json
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from t2i_core.data.shard import SHARDS_DIR, shard_name
+from t2i_core.errors import DataError, ShardError
+from t2i_core.manifest import Manifest, read_manifest, sha256_of
+
+PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
+MAX_MEMBER_BYTES = 256 * 1024 * 1024
+_MEMBER_NAME = re.compile(r"(?:\./)?([0-9]+)\.([a-z0-9]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample of a shard.
+
+    Attributes:
+        key: its name in the data set.
+        picture: encoded bytes.
+        picture_format: jpg, jpeg, png or webp.
+        caption: as stored, "" when there is none.
+        metadata: the sample's JSON object.
+        crc32: over its members in the order of their names, as the shard's table has it.
+    """
+
+    key: str
+    picture: bytes
+    picture_format: str
+    caption: str
+    metadata: dict[str, Any]
+    crc32: int
+
+
+def iter_samples(tar_path: Path) -> Iterator[Sample]:
+    """Read the samples of one shard in order.
+
+    Raises:
+        DataError: the tar breaks off, or holds something that is not a sample.
+    """
+    members: dict[str, bytes] = {}
+    current = ""
+    seen: set[str] = set()
+    for key, suffix, body in _members(tar_path):
+        if key != current:
+            if members:
+                yield _sample(tar_path, current, members)
+            if key in seen:
+                raise DataError(f"{tar_path}: sample {key} appears twice, or its members are not together.")
+            seen.add(key)
+            current, members = key, {}
+        if suffix in members:
+            raise DataError(f"{tar_path}: sample {key} has two members .{suffix}.")
+        members[suffix] = body
+    if members:
+        yield _sample(tar_path, current, members)
+
+
+def _members(tar_path: Path) -> Iterator[tuple[str, str, bytes]]:
+    try:
+        with tarfile.open(tar_path, "r|") as tar:
+            for member in tar:
+                match = _MEMBER_NAME.fullmatch(member.name)
+                if not match or not member.isreg() or member.sparse is not None or member.size > MAX_MEMBER_BYTES:
+                    raise DataError(f"{tar_path}: {member.name!r:.100} is not the member of a sample.")
+                file = tar.extractfile(member)
+                body = file.read() if file else b""
+                if len(body) != member.size:
+                    raise DataError(f"{tar_path} breaks off in {member.name}.")
+                yield match[1], match[2], body
+    except FileNotFoundError as err:
+        raise DataError(f"no such shard: {tar_path}") from err
+    except (tarfile.TarError, OSError, EOFError) as err:
+        raise DataError(f"{tar_path} is damaged: {err}") from err
+
+
+def _sample(tar_path: Path, key: str, members: dict[str, bytes]) -> Sample:
+    suffix = next((suffix for suffix in members if suffix in PICTURE_SUFFIXES), None)
+    if suffix is None:
+        raise DataError(f"{tar_path}: sample {key} has no picture.")
+    crc = 0
+    for name in sorted(members):
+        crc = zlib.crc32(members[name], crc)
+    try:
+        metadata = json.loads(members.get("json", b"{}"))
+        caption = members.get("txt", b"").decode()
+    except (ValueError, RecursionError) as err:
+        raise DataError(f"{tar_path}: sample {key} is damaged: {err}") from err
+    if not isinstance(metadata, dict):
+        raise DataError(f"{tar_path}: the JSON of sample {key} is not an object.")
+    return Sample(key, members[suffix], suffix, caption, metadata, crc)
+
+
+def check_shard(dataset_dir: Path, shard_id: int) -> None:
+    """Check a shard of a finished data set against its manifest.
+
+    Raises:
+        ShardError: a file of it is gone or not what was written, with the number of samples that are lost.
+        ConfigError: the folder is not a finished data set.
+    """
+    name = f"{SHARDS_DIR}/{shard_name(shard_id)}"
+    manifest = read_manifest(dataset_dir, "dataset")
+    tar_path, table_path = dataset_dir / f"{name}.tar", dataset_dir / f"{name}.parquet"
+    if not _is_intact(dataset_dir, manifest, f"{name}.parquet"):
+        raise _shard_error(table_path, _num_kept(dataset_dir, shard_id), "its rows are gone or damaged")
+    if not _is_intact(dataset_dir, manifest, f"{name}.tar"):
+        kept = _kept_samples(table_path)
+        lost = len(kept) - _num_readable(tar_path, kept)
+        raise _shard_error(tar_path, lost, f"{lost} of its {len(kept)} samples are lost")
+
+
+def _shard_error(path: Path, num_lost: int, problem: str) -> ShardError:
+    advice = "Delete the file and run ingest again with the same options: only this shard is made anew."
+    return ShardError(f"shard {path} is damaged: {problem}. {advice}", path=str(path), num_lost=num_lost)
+
+
+def _is_intact(dataset_dir: Path, manifest: Manifest, name: str) -> bool:
+    noted = next((file for file in manifest.files if file.path == name), None)
+    path = dataset_dir / name
+    if noted is None or not path.is_file() or path.stat().st_size != noted.size:
+        return False
+    return sha256_of(path) == noted.sha256
+
+
+def _num_kept(dataset_dir: Path, shard_id: int) -> int:
+    """Count a shard's samples without its table: without rows, none of them can be used."""
+    path = dataset_dir / SHARDS_DIR / f"{shard_name(shard_id)}_stats.json"
+    try:
+        return int(json.loads(path.read_bytes())["successes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _kept_samples(table_path: Path) -> dict[str, int]:
+    try:
+        table = pq.read_table(table_path, columns=["key", "status", "sample_crc32"])
+    except (OSError, pa.ArrowException) as err:
+        raise ShardError(f"shard {table_path} is damaged: {err}", path=str(table_path), num_lost=0) from err
+    return {row["key"]: row["sample_crc32"] for row in table.to_pylist() if row["status"] == "success"}
+
+
+def _num_readable(tar_path: Path, kept: dict[str, int]) -> int:
+    """Count the samples that are still exactly what was written."""
+    found: dict[str, int] = {}
+    try:
+        for key, _, body in _members(tar_path):
+            found[key] = zlib.crc32(body, found.get(key, 0))
+    except DataError:
+        # What came before the damage counts.
+        pass
+    return sum(found.get(key) == crc for key, crc in kept.items())
