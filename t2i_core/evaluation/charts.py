@@ -83,9 +83,9 @@ def _framed(
     """Put axes and a legend around a drawing."""
     base = HEIGHT - BOTTOM
     texts = [
-        (LEFT - 5, TOP + 8, "end", f"{y_range[1]:.3g}"),
-        (LEFT - 5, base, "end", f"{y_range[0]:.3g}"),
-        (LEFT, HEIGHT - 8, "start", f"{x_range[0]:,.4g}"),
+        (LEFT - 5, TOP + 8, "end", _short(y_range[1])),
+        (LEFT - 5, base, "end", _short(y_range[0])),
+        (LEFT, HEIGHT - 8, "start", _short(x_range[0])),
         (WIDTH - 8, HEIGHT - 8, "end", _short(x_range[1])),
         ((LEFT + WIDTH) / 2, HEIGHT - 8, "middle", x_label),
     ]
@@ -104,7 +104,7 @@ def _framed(
 
 
 def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2g}" if abs(value) < 10 else f"{value:.3g}"
 
 
 @dataclass(slots=True)

@@ -372,8 +372,8 @@ def _has_size(found: Found, wanted: SceneObject) -> bool:
 def _reason(extraction: Extraction, atoms: dict[str, Outcome]) -> str:
     if extraction.refused:
         return extraction.refused
-    doubts = [f"{o}: {o.unsure}" for o in extraction.objects if o.unsure]
+    doubts = Counter(f"{o}: {o.unsure}" for o in extraction.objects if o.unsure)
     if doubts:
-        return f"unsure ({'; '.join(doubts)})"
+        return f"unsure ({'; '.join(f'{n} × {text}' if n > 1 else text for text, n in doubts.items())})"
     wrong = next(name for name, outcome in atoms.items() if outcome != "pass")
     return f"wrong {wrong.replace('_', ' ')}: shows {extraction}"
