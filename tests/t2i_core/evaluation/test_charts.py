@@ -1,0 +1,43 @@
+"""Charts are well-formed, escape what they are given, and store each picture once."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+
+from t2i_core.evaluation.charts import PictureBook, histogram, line_chart
+
+
+def svg(markup):
+    return ElementTree.fromstring(str(markup).split("<p class")[0])
+
+
+def test_a_line_goes_from_corner_to_corner():
+    root = svg(line_chart({"loss": ([0, 100], [1, 0])}, "images"))
+    (line,) = root.findall(".//polyline")
+    (x0, y0), (x1, y1) = (map(float, p.split(",")) for p in line.attrib["points"].split())
+    assert x0 < x1 and y0 < y1
+
+
+def test_long_lines_are_thinned_and_bad_values_left_out():
+    y = [1.0] * 5000 + [float("nan")]
+    (line,) = svg(line_chart({"loss": (range(5001), y)}, "images")).findall(".//polyline")
+    assert len(line.attrib["points"].split()) == 300
+
+
+def test_names_are_escaped():
+    for chart in (line_chart({"<b>&": ([1, 2], [1, 2])}, "<i>"), histogram({"<b>&": np.array([1.0, 2.0])}, "<i>")):
+        assert "<b>" not in chart and "<i>" not in str(chart).split("</svg>")[0]
+        assert "&lt;b&gt;&amp;" in chart
+
+
+def test_nothing_to_draw_is_nothing():
+    assert line_chart({"loss": ([], [])}, "images") == ""
+    assert histogram({"cosine": np.array([np.nan])}, "cosine") == ""
+
+
+def test_a_picture_is_stored_once_and_only_small():
+    book = PictureBook()
+    big = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    assert book.add(big) == book.add(big.copy()) != book.add(big[:200])
+    assert book.css.count("data:image") == 2
+    assert len(book.css) < 60_000
