@@ -131,7 +131,8 @@ def caption(
     changes: Counter[str] = Counter()
     drafts = list(_judge(samples, config, changes, on_progress))
     tokenizer = _train_tokenizer(drafts, config)
-    rows = [_row(draft, tokenizer) for draft in drafts]
+    num_words = {text: len(tokenizer.words(text)) for text in {draft.text for draft in drafts}}
+    rows = [_row(draft, num_words[draft.text] + 1, tokenizer.context_length) for draft in drafts]
     report = build_report(rows, tokenizer, {name: changes[name] for name in config.rules})
     claim_folder(output_dir, key, on_conflict)
     with staged_folder(output_dir) as stage:
@@ -239,8 +240,7 @@ def _train_tokenizer(drafts: Sequence[_Draft], config: CaptionConfig) -> Tokeniz
     return Tokenizer.train(texts, config.vocab_size, config.context_length)
 
 
-def _row(draft: _Draft, tokenizer: Tokenizer) -> CaptionRow:
-    num_tokens = len(tokenizer.words(draft.text)) + 1
+def _row(draft: _Draft, num_tokens: int, context_length: int) -> CaptionRow:
     sample = draft.sample
     return CaptionRow(
         key=sample.key,
@@ -252,7 +252,7 @@ def _row(draft: _Draft, tokenizer: Tokenizer) -> CaptionRow:
         status="rejected" if draft.reason else "kept",
         reason=draft.reason.value if draft.reason else "",
         num_tokens=num_tokens,
-        truncated=num_tokens > tokenizer.context_length,
+        truncated=num_tokens > context_length,
         group=sample.group,
         attributes=sample.attributes,
     )

@@ -1,7 +1,7 @@
 """What the caption step did, in figures: `report.json` for programs, `report.html` for people."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,9 +74,8 @@ def build_report(rows: Sequence[CaptionRow], tokenizer: Tokenizer, rule_changes:
         rule_changes: captions changed by each rule, in the rules' order.
     """
     kept = [row for row in rows if row.status == "kept"]
-    unknown = _unknown_words(kept, tokenizer)
+    unknown = _count_words((row.caption for row in kept if row.split != "train"), tokenizer.unknown_words)
     groups = {split: {row.group for row in kept if row.split == split} for split in SPLITS}
-    words = Counter(word for row in kept for word in tokenizer.words(row.caption))
     changed = dict.fromkeys(
         Example(row.caption_raw[:300], row.caption) for row in kept if row.caption != row.caption_raw
     )
@@ -86,7 +85,7 @@ def build_report(rows: Sequence[CaptionRow], tokenizer: Tokenizer, rule_changes:
         lengths=dict(sorted(Counter(row.num_tokens for row in kept).items())),
         context_length=tokenizer.context_length,
         truncation_rate=sum(row.truncated for row in kept) / len(kept),
-        frequent_words=_most_frequent(words, NUM_WORDS),
+        frequent_words=_most_frequent(_count_words((row.caption for row in kept), tokenizer.words), NUM_WORDS),
         unknown_words=_most_frequent(unknown, NUM_UNKNOWN),
         num_groups={split: len(members) for split, members in groups.items()},
         examples=list(changed)[:NUM_EXAMPLES],
@@ -110,9 +109,12 @@ def _counts(
     }
 
 
-def _unknown_words(kept: Sequence[CaptionRow], tokenizer: Tokenizer) -> Counter[str]:
-    held_out = [row.caption for row in kept if row.split != "train"]
-    return Counter(word for caption in held_out for word in tokenizer.unknown_words(caption))
+def _count_words(captions: Iterable[str], words_of: Callable[[str], list[str]]) -> Counter[str]:
+    words: Counter[str] = Counter()
+    for caption, repeats in Counter(captions).items():
+        for word in words_of(caption):
+            words[word] += repeats
+    return words
 
 
 def _most_frequent(words: Counter[str], limit: int) -> dict[str, int]:

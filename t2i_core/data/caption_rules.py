@@ -84,7 +84,7 @@ def _strip_html(text: str) -> str:
 
 
 def _strip_controls(text: str) -> str:
-    return "".join(_visible(char) for char in text)
+    return text if text.isprintable() else "".join(_visible(char) for char in text)
 
 
 def _visible(char: str) -> str:

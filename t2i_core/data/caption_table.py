@@ -34,7 +34,14 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A sample of the data set that has a picture; `sha256` is of the picture's source bytes, `attributes` is JSON."""
+    """A sample of the data set that has a picture.
+
+    Attributes:
+        caption: as it was found, "" when there was none.
+        sha256: of the picture's source bytes.
+        attributes: a JSON object.
+        group: what the split must not divide.
+    """
 
     key: str
     shard: int
@@ -42,16 +49,7 @@ class Sample:
     caption: str
     sha256: str
     attributes: str
-
-    @property
-    def group(self) -> str:
-        """What the split must not divide: the source's own group, else the sample alone."""
-        try:
-            attributes = json.loads(self.attributes)
-        except ValueError:
-            return self.uid
-        group = attributes.get("group") if isinstance(attributes, dict) else None
-        return group if isinstance(group, str) and group else self.uid
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,18 @@ def _read_sidecar(path: Path) -> Iterator[Sample]:
     rows = sorted(zip(*(columns[name] for name in COLUMNS), strict=True), key=itemgetter(0))
     for key, uid, caption, sha256, attributes, status in rows:
         if status == "success":
-            yield Sample(key, shard, uid or key, caption or "", sha256 or "", attributes or "{}")
+            name, attributes = uid or key, attributes or "{}"
+            yield Sample(key, shard, name, caption or "", sha256 or "", attributes, _own_group(attributes) or name)
+
+
+def _own_group(attributes: str) -> str:
+    """Give the group that the source put the sample in, "" when it did not."""
+    try:
+        found = json.loads(attributes)
+    except (ValueError, RecursionError):
+        return ""
+    group = found.get("group") if isinstance(found, dict) else None
+    return group if isinstance(group, str) else ""
 
 
 def write_captions(path: Path, rows: Sequence[CaptionRow]) -> None:

@@ -52,7 +52,10 @@ class Tokenizer:
                 f"got {vocab_size} and {context_length}."
             )
         empty = _build({}, context_length)
-        counts = Counter(word for caption in captions for word in _words(empty, caption))
+        counts: Counter[str] = Counter()
+        for caption, repeats in Counter(captions).items():
+            for word in _words(empty, caption):
+                counts[word] += repeats
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         known = [word for word in ranked if word not in SPECIAL_TOKENS][: vocab_size - len(SPECIAL_TOKENS)]
         return cls({word: i for i, word in enumerate(known, len(SPECIAL_TOKENS))}, context_length)
