@@ -44,7 +44,8 @@ def normalise_url(text: str) -> URL | Rejection:
         return Rejection(RejectReason.BAD_SCHEME if url.scheme else RejectReason.BAD_URL)
     if not host or not _HOST.fullmatch(host) or url.user is not None or url.password is not None or not url.port:
         return Rejection(RejectReason.BAD_URL)
-    return url
+    # An empty path and "/" are the same place.
+    return url if url.raw_path != "/" else url.with_path("/", keep_query=True)
 
 
 def url_identity(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The first step: web pages, URL lists or a folder of pictures become a data set of shards.
+"""The first step: web pages, URL lists, a folder of pictures or other shards become a data set.
 
 Planning reads the source once and cuts it into parts on disk; each part becomes one shard, atomically; the manifest
 comes last. So whatever ends a run, the next one goes on where it stopped, and deleting a shard makes only that anew.
@@ -20,6 +20,7 @@ from t2i_core.config import Config
 from t2i_core.data.address import origin_of
 from t2i_core.data.crawl import CrawlCounts, Crawler, CrawlLimits
 from t2i_core.data.disk import disk_errors
+from t2i_core.data.existing import read_shards
 from t2i_core.data.fetch import Fetcher, FetchOptions
 from t2i_core.data.folder import read_folder
 from t2i_core.data.harvest import HarvestJob, Move, harvest
@@ -132,7 +133,7 @@ def ingest_key(source: str, config: IngestConfig, source_digest: str | None = No
     """Say what decides the data set, without asking the network.
 
     Args:
-        source: a list, a folder, or an http(s) page.
+        source: a list, a folder of pictures or shards, or an http(s) page.
         config: the options; those of speed and patience do not count.
         source_digest: stands for the content of a source that is known to be the same under another address.
 
@@ -221,6 +222,8 @@ def _write_parts(
 
 
 def _local_records(source: str, kind: SourceKind, config: IngestConfig) -> Iterator[SourceRecord]:
+    if kind is SourceKind.SHARDS:
+        return read_shards(Path(source))
     if kind is SourceKind.FOLDER:
         return read_folder(Path(source), config.caption_column)
     return read_list(Path(source), config.url_column, config.caption_column)
@@ -264,7 +267,7 @@ def _job(plan: IngestPlan) -> HarvestJob:
     note = read_note(plan.output_dir)
     if note is None:
         raise DataError(f"the plan in {plan.output_dir / PARTS_DIR} is gone or damaged. Run ingest again.")
-    is_folder = source_kind(plan.source) is SourceKind.FOLDER
+    is_folder = source_kind(plan.source) in (SourceKind.FOLDER, SourceKind.SHARDS)
     return HarvestJob(
         output_dir=plan.output_dir,
         layout=ShardLayout(
@@ -301,7 +304,7 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
     seen = sum(report.seen for report in reports)
     if seen != plan.num_records:
         raise DataError(
-            f"{shards_dir} holds {seen:,} sources, its plan {plan.num_records:,}. Delete {shards_dir} and run ingest again."
+            f"{shards_dir} holds {seen:,} sources, its plan {plan.num_records:,}. Delete the folder and run ingest again."
         )
     rejected: Counter[str] = Counter()
     for report in reports:

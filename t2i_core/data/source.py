@@ -1,4 +1,4 @@
-"""What can be ingested: URL lists, web pages and folders; here the lists, read a few thousand rows at a time."""
+"""What can be ingested: lists, pages, folders and shards; here the lists of URLs, read a few thousand rows at a time."""
 
 import codecs
 import csv
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from t2i_core.data.existing import find_shards
 from t2i_core.data.folder import folder_listing
 from t2i_core.data.record import SourceRecord, as_text, clean_text, parse_json
 from t2i_core.data.reject import RejectReason
@@ -36,6 +37,7 @@ class SourceKind(Enum):
     PAGE = "page"
     PAGE_LIST = "page_list"
     FOLDER = "folder"
+    SHARDS = "shards"
 
 
 def source_kind(source: str, *, pages: bool = False) -> SourceKind:
@@ -52,7 +54,7 @@ def source_kind(source: str, *, pages: bool = False) -> SourceKind:
         return SourceKind.PAGE
     path = Path(source)
     if path.is_dir():
-        return SourceKind.FOLDER
+        return SourceKind.SHARDS if find_shards(path) else SourceKind.FOLDER
     if not path.exists():
         raise ConfigError(f"no such source: {source}. Give a URL list, a folder of pictures, or an http(s) page.")
     if path.suffix.lower() not in LIST_SUFFIXES:

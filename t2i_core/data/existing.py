@@ -1,0 +1,91 @@
+"""Shards that are there already, ours or any other webdataset of pictures, as a source of a new data set."""
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, parse_json
+from t2i_core.data.shard import OWN_COLUMNS, SHARDS_DIR
+from t2i_core.errors import ConfigError
+
+PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
+MAX_TEXT_BYTES = 1_000_000
+
+
+def find_shards(root: Path) -> list[Path]:
+    """Give the tars of a folder, or of the `shards` folder in it, in order of their names."""
+    return sorted(root.glob("*.tar")) or sorted((root / SHARDS_DIR).glob("*.tar"))
+
+
+def read_shards(root: Path) -> Iterator[SourceRecord]:
+    """Read where the pictures of existing shards lie, and what is told about them; no picture is read yet.
+
+    Raises:
+        ConfigError: a shard is damaged, or there is no picture in any.
+    """
+    empty = True
+    for path in find_shards(root):
+        try:
+            for key, members in _samples(path):
+                record = _record(path.relative_to(root), key, members)
+                if record is not None:
+                    empty = False
+                    yield record
+        except (tarfile.TarError, OSError, EOFError) as err:
+            raise ConfigError(f"cannot read shard {path}: {err}.") from err
+    if empty:
+        raise ConfigError(f"the shards in {root} hold no pictures.")
+
+
+def _samples(path: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo | str]]]:
+    """Give the members of each sample: pictures as where they lie, texts as they are."""
+    current, members = "", dict[str, tarfile.TarInfo | str]()
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            folder, _, name = member.name.rpartition("/")
+            stem, _, suffix = name.partition(".")
+            key, suffix = f"{folder}/{stem}".lstrip("/"), suffix.lower()
+            if not member.isreg() or member.sparse is not None:
+                continue
+            if key != current:
+                if members:
+                    yield current, members
+                current, members = key, {}
+            if suffix in PICTURE_SUFFIXES:
+                members[suffix] = member
+            elif suffix in ("json", "txt") and member.size <= MAX_TEXT_BYTES:
+                file = tar.extractfile(member)
+                members[suffix] = file.read().decode("utf-8", "replace") if file else ""
+            # A tar of a million members is not to stay in memory.
+            tar.members = []
+    if members:
+        yield current, members
+
+
+def _record(path: Path, key: str, members: dict[str, tarfile.TarInfo | str]) -> SourceRecord | None:
+    picture = next((member for member in members.values() if isinstance(member, tarfile.TarInfo)), None)
+    if picture is None:
+        return None
+    metadata = _metadata(members.get("json"))
+    text = members.get("txt")
+    caption = clean_text(text) if isinstance(text, str) and text else as_text(metadata.get("caption"))
+    return SourceRecord(
+        url=as_text(metadata.get("url")) or f"{path.as_posix()}/{key}",
+        caption=caption,
+        page_url=as_text(metadata.get("page_url")),
+        caption_source=as_text(metadata.get("caption_source")) or ("shard" if caption else ""),
+        attributes=attributes_json(_metadata(metadata.get("attributes"))),
+        location=path.as_posix(),
+        offset=picture.offset_data,
+        size=picture.size,
+        extra={name: as_text(value) for name, value in metadata.items() if name not in OWN_COLUMNS},
+    )
+
+
+def _metadata(text: Any) -> dict[str, Any]:
+    try:
+        data = parse_json(text) if isinstance(text, str) else {}
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}

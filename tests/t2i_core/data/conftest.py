@@ -1,0 +1,81 @@
+import asyncio
+import io
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from aiohttp import web
+from PIL import Image
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Content = bytes | str | int | Handler
+
+
+def png(color: tuple[int, int, int], size: tuple[int, int] = (64, 64)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class Site:
+    """A real web server on loopback: what it serves is a dict, what it was asked is a list."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, Content] = {}
+        self.headers: dict[str, dict[str, str]] = {}
+        self.requests: list[str] = []
+        self.user_agents: set[str] = set()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._done.set)
+        self._thread.join(10)
+
+    def _serve(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
+        server = web.Server(self._answer)
+        runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = runner.addresses[0][1]
+        self._ready.set()
+        await self._done.wait()
+        await runner.cleanup()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.requests.append(request.path_qs)
+        self.user_agents.add(request.headers["User-Agent"])
+        content = self.content.get(request.path, 404)
+        headers = self.headers.get(request.path, {})
+        if isinstance(content, int):
+            return web.Response(status=content, headers=headers)
+        if isinstance(content, bytes):
+            return web.Response(body=content, headers={"Content-Type": "image/png", **headers})
+        if isinstance(content, str):
+            return web.Response(text=content, headers={"Content-Type": "text/html; charset=utf-8", **headers})
+        return await content(request)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    server = Site()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def make_png() -> Callable[..., bytes]:
+    return png

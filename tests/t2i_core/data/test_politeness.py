@@ -1,0 +1,153 @@
+import asyncio
+
+import pytest
+from yarl import URL
+
+from t2i_core.data.politeness import (
+    MAX_WAIT_SECONDS,
+    HostPace,
+    RobotsAnswer,
+    RobotsCache,
+    RobotsRules,
+    directives_for_us,
+    is_worth_asking_again,
+    opts_out,
+    user_agent,
+    wait_seconds,
+)
+from t2i_core.data.reject import Rejection, RejectReason
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [
+        (["noai"], True),
+        (["NoImageAI , nofollow"], True),
+        (["noindex"], True),
+        (["none"], True),
+        (["noml"], True),
+        (["all"], False),
+        (["nofollow, noarchive"], False),
+        (["otherbot: noai"], False),
+        (["t2i: noai"], True),
+        (["noai, otherbot: noindex"], True),
+        (["otherbot: noindex, noai"], False),
+        (["otherbot: noai, t2i: noindex"], True),
+        (["*: noimageai"], True),
+        (["unavailable_after: 25 Jun 2010 15:00:00 PST, noai"], True),
+        (["otherbot: noai", "noindex"], True),
+        ([], False),
+    ],
+)
+def test_opt_out_headers_are_read_per_item_and_agent(values: list[str], refused: bool) -> None:
+    assert opts_out(directives_for_us(values)) is refused
+
+
+@pytest.mark.parametrize(
+    ("answer", "path", "reason"),
+    [
+        (RobotsAnswer(200, "User-agent: *\nDisallow: /a/\n"), "/a/x", RejectReason.ROBOTS),
+        (RobotsAnswer(200, "User-agent: *\nDisallow: /a/\n"), "/b/x", None),
+        (RobotsAnswer(200, "User-agent: *\nDisallow: /a/\nAllow: /a/b/\n"), "/a/b/x", None),
+        (RobotsAnswer(200, "User-agent: *\nDisallow:\n\nUser-agent: t2i\nDisallow: /\n"), "/x", RejectReason.ROBOTS),
+        (RobotsAnswer(200, "<html>no rules at all</html>"), "/x", None),
+        (RobotsAnswer(404), "/x", None),
+        (RobotsAnswer(403), "/x", None),
+        (RobotsAnswer(429), "/x", RejectReason.ROBOTS),
+        (RobotsAnswer(500), "/x", RejectReason.ROBOTS),
+        (RobotsAnswer(0, failure=Rejection(RejectReason.CONNECT)), "/x", RejectReason.CONNECT),
+    ],
+)
+def test_robots_follow_rfc_9309(answer: RobotsAnswer, path: str, reason: RejectReason | None) -> None:
+    refusal = RobotsRules(answer).refusal(URL("http://example.com") / path.lstrip("/"))
+    assert (refusal.reason if refusal else None) == reason
+
+
+def test_crawl_delay_is_read_and_bounded() -> None:
+    rules = RobotsRules(RobotsAnswer(200, "User-agent: *\nCrawl-delay: 3\n"))
+    assert rules.crawl_delay_seconds == 3
+    assert RobotsRules(RobotsAnswer(200, "User-agent: *\nCrawl-delay: 9999\n")).crawl_delay_seconds == 60
+    assert RobotsRules(RobotsAnswer(404)).crawl_delay_seconds == 0
+
+
+def test_each_origin_is_asked_for_its_rules_once() -> None:
+    asked: list[str] = []
+
+    async def read(url: URL) -> RobotsAnswer:
+        asked.append(str(url))
+        await asyncio.sleep(0)
+        return RobotsAnswer(404)
+
+    async def run() -> None:
+        cache = RobotsCache(read)
+        urls = ["http://a.example/1", "http://a.example/2", "https://a.example/1", "http://a.example:81/1"]
+        await asyncio.gather(*(cache.rules(URL(url)) for url in urls * 3))
+
+    asyncio.run(run())
+    expected = ["http://a.example/robots.txt", "http://a.example:81/robots.txt", "https://a.example/robots.txt"]
+    assert sorted(asked) == sorted(expected)
+
+
+def test_a_host_never_has_more_turns_than_allowed() -> None:
+    running, most = 0, 0
+
+    async def take(pace: HostPace) -> None:
+        nonlocal running, most
+        async with pace.turn():
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.001)
+            running -= 1
+
+    async def run() -> None:
+        pace = HostPace(3, 0.0)
+        await asyncio.gather(*(take(pace) for _ in range(20)))
+
+    asyncio.run(run())
+    assert most == 3
+
+
+def test_starts_keep_their_distance() -> None:
+    starts: list[float] = []
+
+    async def take(pace: HostPace) -> None:
+        async with pace.turn():
+            starts.append(asyncio.get_running_loop().time())
+
+    async def run() -> None:
+        pace = HostPace(4, 0.02)
+        await asyncio.gather(*(take(pace) for _ in range(4)))
+
+    asyncio.run(run())
+    assert all(later - earlier >= 0.0199 for earlier, later in zip(starts, starts[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("rejection", "again"),
+    [
+        (Rejection(RejectReason.HTTP_429, http_status=429), True),
+        (Rejection(RejectReason.HTTP_5XX, http_status=503), True),
+        (Rejection(RejectReason.TIMEOUT), True),
+        (Rejection(RejectReason.HTTP_5XX, http_status=500), False),
+        (Rejection(RejectReason.HTTP_4XX, http_status=404), False),
+        (Rejection(RejectReason.ROBOTS), False),
+        (Rejection(RejectReason.OPT_OUT_HEADER, http_status=200), False),
+        (Rejection(RejectReason.CONNECT), False),
+    ],
+)
+def test_only_busy_or_slow_hosts_are_asked_again(rejection: Rejection, again: bool) -> None:
+    assert is_worth_asking_again(rejection) is again
+
+
+def test_waits_follow_retry_after_and_grow_without_it() -> None:
+    assert wait_seconds(0, "7") == 7
+    assert wait_seconds(0, "86400") == MAX_WAIT_SECONDS
+    assert wait_seconds(0, "Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert 0.5 <= wait_seconds(0, "soon") <= 1
+    assert 4 <= wait_seconds(3, None) <= 8
+    assert wait_seconds(60, None) <= MAX_WAIT_SECONDS
+
+
+def test_the_agent_names_itself_and_its_contact() -> None:
+    assert user_agent("").startswith("t2i/")
+    assert "+https://example.org/bot" in user_agent("https://example.org/bot")
