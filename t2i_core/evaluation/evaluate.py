@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from t2i_core.config import canonical_json
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.benchmark import BENCHMARK_VERSION
+from t2i_core.evaluation.clip_score import load_clip
 from t2i_core.evaluation.composition import CHECKER_VERSION
 from t2i_core.evaluation.generate import load_generator
 from t2i_core.evaluation.measure import EvaluateConfig, Evaluation, PictureMaker, measure
@@ -93,9 +94,12 @@ def evaluate(
     key = evaluate_key(run_dir, config, baseline_dir=baseline_dir, clip_dir=clip_dir)
     if hit := find_hit(output_dir, key):
         return hit
-    claim_folder(output_dir, key, on_conflict)
+    # What can be refused is refused before the folder is touched and before minutes of drawing.
+    spec = _clip_spec(config, clip_dir)
+    scorer = load_clip(spec) if spec else None
     makers = {"model": open_run(run_dir)} | ({"baseline": open_run(baseline_dir)} if baseline_dir else {})
-    evaluation = measure(run_dir, config, makers, clip_spec=_clip_spec(config, clip_dir), on_progress=on_progress)
+    claim_folder(output_dir, key, on_conflict)
+    evaluation = measure(run_dir, config, makers, scorer=scorer, on_progress=on_progress)
     folders = {"run": run_dir, "baseline": baseline_dir, "clip": clip_dir}
     with staged_folder(output_dir) as stage:
         files = _write(stage, run_dir, evaluation, key)

@@ -15,7 +15,7 @@ from t2i_core.data.loader import Split, load_split
 from t2i_core.errors import DataError
 from t2i_core.evaluation.benchmark import Benchmark, Sample, choose_prompts, scene_of
 from t2i_core.evaluation.clip_gate import RealPair
-from t2i_core.evaluation.clip_score import load_clip
+from t2i_core.evaluation.clip_score import ClipScorer
 from t2i_core.evaluation.composition import Extraction, Verdict
 from t2i_core.evaluation.composition_gate import CheckerGate, check_checker
 from t2i_core.evaluation.generate import GenerateConfig, image_seed
@@ -40,7 +40,7 @@ Pictures = npt.NDArray[np.uint8]
 BATCH = 32
 NUM_HELD_OUT = 500
 # Fresh renders a task that the checker is tried on, distinct real pairs a CLIP needs, share of unsure worth a warning.
-GATE_SCENES, MIN_PAIRS, MAX_UNSURE = 40, 10, 0.05
+GATE_SCENES, MIN_PAIRS, MAX_UNSURE = 25, 10, 0.05
 
 
 class EvaluateConfig(Config):
@@ -156,7 +156,7 @@ def measure(
     config: EvaluateConfig,
     makers: Mapping[str, PictureMaker],
     *,
-    clip_spec: str,
+    scorer: ClipScorer | None,
     on_progress: OnProgress = ignore_progress,
 ) -> Evaluation:
     """Draw and judge; nothing is written.
@@ -165,7 +165,7 @@ def measure(
         run_dir: the finished run, for its data and its lineage.
         config: what to ask and how to judge.
         makers: who draws: "model" and, if wanted, "baseline".
-        clip_spec: which CLIP scores, or "" for none.
+        scorer: the CLIP that scores, or None.
         on_progress: gets pictures drawn.
     """
     captions_dir = captions_of(run_dir)
@@ -180,13 +180,13 @@ def measure(
         seed=config.seed,
     )
     drawn = {name: draw(maker, benchmark, config, name, on_progress) for name, maker in makers.items()}
-    notes = _notes(benchmark, makers["model"], config, clip_spec, "baseline" in makers)
+    notes = _notes(benchmark, makers["model"], config, scorer is not None, "baseline" in makers)
     return Evaluation(
         config=config,
         benchmark=benchmark,
         drawn=drawn,
         composition=_compose(benchmark, drawn, test, config, notes),
-        clip=_score_with_clip(clip_spec, benchmark, drawn["model"], test, config, notes),
+        clip=_score_with_clip(scorer, benchmark, drawn["model"], test, config, notes),
         copies=_search_copies(benchmark, drawn["model"], test, train, config, notes),
         ancestors=trace(run_dir),
         not_scored=tuple(notes),
@@ -231,7 +231,7 @@ def draw(
 
 
 def _notes(
-    benchmark: Benchmark, maker: PictureMaker, config: EvaluateConfig, clip_spec: str, has_baseline: bool
+    benchmark: Benchmark, maker: PictureMaker, config: EvaluateConfig, has_clip: bool, has_baseline: bool
 ) -> list[str]:
     """Say what this evaluation leaves out before it has begun."""
     notes = []
@@ -243,7 +243,7 @@ def _notes(
     unknown = [p.id for p in benchmark.prompts if maker.prompt_words_unknown(p.text)]
     if unknown:
         notes.append(f"{len(unknown)} prompts hold words the system never learned ({', '.join(unknown[:5])}).")
-    if not clip_spec:
+    if not has_clip:
         notes.append("CLIP score and R-precision: no CLIP was given.")
     if not has_baseline:
         notes.append("Baseline: none was given.")
@@ -284,16 +284,16 @@ def _shapes_of(benchmark: Benchmark) -> tuple[Shape, ...]:
 
 
 def _score_with_clip(
-    spec: str, benchmark: Benchmark, model: Drawn, test: Split, config: EvaluateConfig, notes: list[str]
+    scorer: ClipScorer | None, benchmark: Benchmark, model: Drawn, test: Split, config: EvaluateConfig, notes: list[str]
 ) -> ClipScores | None:
-    if not spec:
+    if scorer is None:
         return None
     pairs = real_pairs(test, config.num_real)
     if len(pairs) < MIN_PAIRS:
         notes.append(f"CLIP score: {len(pairs)} distinct real test pictures are too few to check a CLIP with.")
         return None
     scores = score_clip(
-        load_clip(spec),
+        scorer,
         benchmark,
         model.pictures,
         pairs,

@@ -130,12 +130,13 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _run_config(run_dir: Path) -> dict[str, Any]:
+def _run_config(run_dir: Path) -> dict[str, str]:
+    """Read preset and system of the run; both empty where it does not tell."""
     try:
         config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
-    return config if isinstance(config, dict) else {}
+        config = {}
+    return {name: str(config.get(name, "")) if isinstance(config, dict) else "" for name in ("preset", "system")}
 
 
 def _headline(evaluation: Evaluation) -> dict[str, Any]:

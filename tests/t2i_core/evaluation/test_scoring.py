@@ -1,0 +1,77 @@
+"""The CLIP section on vectors made by hand, and the shuffled floor against a count by hand."""
+
+import numpy as np
+import pytest
+
+from t2i_core.evaluation.benchmark import Benchmark, Prompt
+from t2i_core.evaluation.clip_gate import RealPair
+from t2i_core.evaluation.clip_score import ClipIdentity
+from t2i_core.evaluation.composition import extract
+from t2i_core.evaluation.scoring import compare, look, score_clip, score_shuffled, score_verdicts
+from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
+
+
+class Numbered:
+    """Reads a picture's number from its first pixel and a text's from its end: cosine 1 for a pair, else 0."""
+
+    identity = ClipIdentity("numbered", "0" * 64, 8, "none", 16, False)
+    num_truncated = 0
+
+    def embed_images(self, images):
+        return np.eye(64)[images[:, 0, 0, 0]]
+
+    def embed_texts(self, texts):
+        return np.eye(64)[[int(text.split()[-1]) for text in texts]]
+
+
+def numbered(i):
+    return np.full((8, 8, 3), i, dtype=np.uint8)
+
+
+PROMPTS = tuple(Prompt(f"recall-{i}", "recall", f"thing {i}", None, numbered(i), str(i)) for i in range(20))
+PAIRS = [RealPair(numbered(i), f"thing {i}") for i in range(40)]
+
+
+def clip(drawn):
+    pictures = np.stack([[numbered(i) for i in row] for row in drawn])
+    benchmark = Benchmark("captions", PROMPTS, 0, 20)
+    return score_clip(Numbered(), benchmark, pictures, PAIRS, min_auc=0.9, min_recall_lift=10, seed=0, resamples=200)
+
+
+def test_right_pictures_have_skill_one():
+    scores = clip([[i, i] for i in range(20)])
+    values = {name: e.value for name, e in scores.summary.items()}
+    assert values == {"cosine": 1, "cosine_x100": 100, "hessel": 2.5, "skill": 1, "r_precision": 1}
+    assert scores.gate.passed and scores.chance == 1 / 40
+
+
+def test_pictures_of_other_prompts_have_no_skill():
+    scores = clip([[(i + 1) % 20, (i + 2) % 20] for i in range(20)])
+    assert scores.cosines.max() == 0 and scores.shuffled == pytest.approx(1 / 19)
+    assert scores.summary["skill"].value == pytest.approx((0 - 1 / 19) / (1 - 1 / 19))
+    assert scores.summary["r_precision"].value == 0
+
+
+def test_half_right_is_half():
+    scores = clip([[i, 63] for i in range(20)])
+    assert scores.summary["cosine"].value == 0.5
+    assert scores.summary["r_precision"].value == 0.5
+    assert 0 < scores.summary["skill"].value == pytest.approx(0.5)
+
+
+def test_the_shuffled_floor_counts_how_often_another_prompt_fits():
+    scenes = [s for s in (make_scene(0, i) for i in range(200)) if s.task == "single" and s.objects[0].size == "medium"]
+    first, other = scenes[0], next(s for s in scenes if s.objects[0].color != scenes[0].objects[0].color)
+    asked = [first, first, other]
+    pixels = [np.asarray(render_scene(s)) for s in asked]
+    prompts = tuple(
+        Prompt(f"single-{i}", "single", caption_scene(s), s, p, str(i))
+        for i, (s, p) in enumerate(zip(asked, pixels, strict=True))
+    )
+    benchmark = Benchmark("scenes", prompts, 0, 3)
+    seen = look(np.stack(pixels)[:, None])
+    # The first two fit each other (1 of 2 others), the third fits nobody.
+    assert score_shuffled(benchmark, seen, seed=0, resamples=100).outcomes == {"single": [[0.5], [0.5], [0.0]]}
+    row = score_verdicts("model", benchmark, compare(benchmark, seen), seed=0, resamples=100)
+    assert row.overall.value == 1 and row.strict["single"].num == 3
+    assert seen[0][0] == extract(pixels[0])
