@@ -10,12 +10,14 @@ from t2i_core.data.caption import CaptionConfig
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.steps import TaskSteps
 
+DEFAULTS = CaptionConfig()
+
 
 @flow(name="caption", flow_run_name="caption {dataset_dir}")
 def caption(
     dataset_dir: Path,
     output_dir: Path,
-    config: CaptionConfig = CaptionConfig(),
+    config: CaptionConfig = DEFAULTS,
     on_conflict: OnConflict = "refuse",
 ) -> State[StepRef]:
     """Clean, filter, deduplicate and split the captions of a dataset.

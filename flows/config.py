@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field
+from t2i_core.training.train import TrainConfig
 
 from t2i_core.config import Config
 from t2i_core.data.caption import CaptionConfig
@@ -13,7 +14,6 @@ from t2i_core.data.ingest import IngestConfig
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.evaluate import EvaluateConfig
 from t2i_core.samples.site import SiteConfig
-from t2i_core.training.train import TrainConfig
 
 SITE_PREFIX = "site:"
 PRESETS = files("flows") / "presets"
@@ -28,9 +28,7 @@ TRAINING_SHARES = {"cnn": 0.08, "clip": 0.12, "diffusion": 0.80}
 class PipelineConfig(Config):
     """A whole job: what to scrape, and the config of each step."""
 
-    source: str = Field(
-        description="Where the pictures come from: whatever `t2i ingest` takes, or the built-in site: site:scenes, site:emoji."
-    )
+    source: str = Field(description="Page, URL list or folder; site:scenes or site:emoji for the built-in site.")
     minutes: float = Field(
         default=0, ge=0, description="Aim for the whole job, minutes; 0 leaves each training its own budget."
     )
@@ -80,7 +78,7 @@ class PipelineRequest(Config):
     source: str = Field(
         default="",
         title="Source",
-        description="Page, URL list or folder; site:scenes or site:emoji for the built-in site; empty for the preset's own.",
+        description="Page, URL list, folder, site:scenes or site:emoji; empty for the preset's own.",
     )
     minutes: float = Field(
         default=0,

@@ -10,12 +10,14 @@ from t2i_core.evaluation.evaluate import EvaluateConfig
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.steps import TaskSteps
 
+DEFAULTS = EvaluateConfig()
+
 
 @flow(name="evaluate", flow_run_name="evaluate {run_dir}")
 def evaluate(
     run_dir: Path,
     output_dir: Path,
-    config: EvaluateConfig = EvaluateConfig(),
+    config: EvaluateConfig = DEFAULTS,
     baseline_dir: str = "",
     clip_dir: str = "",
     on_conflict: OnConflict = "refuse",

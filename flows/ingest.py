@@ -12,12 +12,14 @@ from t2i_core.data.ingest import IngestConfig
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.steps import TaskSteps
 
+DEFAULTS = IngestConfig()
+
 
 @flow(name="ingest", flow_run_name="ingest into {output_dir}")
 def ingest(
     source: str,
     output_dir: Path,
-    config: IngestConfig = IngestConfig(),
+    config: IngestConfig = DEFAULTS,
     on_conflict: OnConflict = "refuse",
     num_shards_at_once: Annotated[int, Field(ge=1, le=64)] = 1,
 ) -> State[StepRef]:

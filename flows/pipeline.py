@@ -11,10 +11,12 @@ from flows.recipe import run_pipeline
 from t2i_core.manifest import StepRef
 from tasks.steps import TaskSteps
 
+DEFAULTS = PipelineRequest()
+
 
 @flow(name="pipeline", flow_run_name="pipeline in {output_dir}")
 def pipeline(
-    output_dir: Path = Path("workspace/demo"), request: PipelineRequest = PipelineRequest()
+    output_dir: Path = Path("workspace/demo"), request: PipelineRequest = DEFAULTS
 ) -> State[dict[str, StepRef]]:
     """Ingest, caption, train each model and evaluate; what is done already is not done again.
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from prefect import flow
 from prefect.states import State
+from t2i_core.training.train import TrainConfig
 
 from flows.outcome import completed
 from t2i_core.manifest import OnConflict, StepRef
-from t2i_core.training.train import TrainConfig
 from tasks.steps import TaskSteps
 
 

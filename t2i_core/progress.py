@@ -28,3 +28,14 @@ OnProgress = Callable[[Progress], None]
 
 def ignore_progress(_: Progress) -> None:
     """Report to nobody."""
+
+
+def describe_progress(progress: Progress) -> str:
+    """Write a record in one line, such as "train cnn: 1,200 of 4,000 images, loss 0.1"."""
+    total = "" if progress.total is None else f" of {progress.total:,.0f}"
+    parts = [f"{progress.step}: {progress.done:,.0f}{total} {progress.unit}"]
+    return ", ".join(parts + [f"{name} {_show(value)}" for name, value in progress.fields.items()])
+
+
+def _show(value: float | int | str) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)

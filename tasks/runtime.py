@@ -23,7 +23,7 @@ from prefect.tasks import exponential_backoff
 
 from t2i_core.errors import TransientError
 from t2i_core.manifest import StepRef
-from t2i_core.progress import OnProgress, Progress
+from t2i_core.progress import OnProgress, Progress, describe_progress
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -142,14 +142,3 @@ class ProgressBoard:
             self._artifact_id = create_progress_artifact(percent, key=self.key, description=text)  # type: ignore[assignment]
         else:
             update_progress_artifact(self._artifact_id, percent, description=text)
-
-
-def describe_progress(progress: Progress) -> str:
-    """Write a progress record in one line, such as "train cnn: 1,200 of 4,000 images, loss 0.1"."""
-    total = "" if progress.total is None else f" of {progress.total:,.6g}"
-    parts = [f"{progress.step}: {progress.done:,.6g}{total} {progress.unit}"]
-    parts += [
-        f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in progress.fields.items()
-    ]
-    return ", ".join(parts)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect.futures import PrefectFuture, wait
+from t2i_core.training.train import TrainConfig
 
 from t2i_core.data.caption import CaptionConfig
 from t2i_core.data.ingest import IngestConfig, IngestPlan, ShardReport
 from t2i_core.evaluation.evaluate import EvaluateConfig
 from t2i_core.manifest import OnConflict, StepRef
-from t2i_core.training.train import TrainConfig
 from tasks.caption import caption
 from tasks.evaluate import evaluate
 from tasks.ingest import finish_ingest, ingest_shard, plan_ingest
@@ -36,15 +36,16 @@ class TaskSteps:
     ) -> StepRef:
         """Fetch the pictures of a source into a dataset folder; the task is the shard."""
         plan = plan_ingest(source, config, output_dir, source_digest, self.on_conflict)
+        if plan.hit is None:
+            self._ingest_shards(plan)
+        return reference(finish_ingest(plan))
+
+    def _ingest_shards(self, plan: IngestPlan) -> None:
         if self.num_shards_at_once == 1:
             # On the flow's own thread, where a cancel or an interrupt ends the fetching at once.
             for shard_id in range(plan.num_shards):
                 ingest_shard(plan, shard_id)
-        else:
-            self._ingest_side_by_side(plan)
-        return reference(finish_ingest(plan))
-
-    def _ingest_side_by_side(self, plan: IngestPlan) -> None:
+            return
         in_flight: deque[PrefectFuture[ShardReport]] = deque()
         try:
             for shard_id in range(plan.num_shards):

@@ -6,10 +6,10 @@ from typing import Any
 
 from PIL import Image
 from prefect.states import State
+from t2i_core.training.train import TrainConfig
 
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.training.supervisor import supervise_training
-from t2i_core.training.train import TrainConfig
 from tasks.artifacts import embedded_picture, markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task
 

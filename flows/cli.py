@@ -1,0 +1,323 @@
+"""The `t2i` command: a thin door to each flow, and to the same steps without Prefect.
+
+Prefect is imported only by the commands that use it, after `prepare_environment`.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import click
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from t2i_core.evaluation.generate import GenerateConfig, generate
+from t2i_core.training.train import TrainConfig
+
+from flows.adhoc import adhoc_run, prepare_environment
+from flows.config import DemoSource, PipelineRequest
+from flows.options import config_options
+from flows.recipe import run_pipeline
+from flows.steps import CoreSteps
+from flows.summary import print_summary
+from flows.terminal import ProgressView
+from t2i_core.config import describe
+from t2i_core.data.caption import CaptionConfig
+from t2i_core.data.ingest import IngestConfig
+from t2i_core.doctor import examine
+from t2i_core.errors import ConfigError, StoppedError, T2IError
+from t2i_core.evaluation.evaluate import EvaluateConfig
+from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.samples.site import SiteConfig, serve_site
+
+MAX_PROMPTS_BYTES = 10_000_000
+DEBUG_VARIABLE = "T2I_DEBUG"
+
+app = typer.Typer(
+    name="t2i",
+    help="From web pages to a scored text-to-image model: ingest, caption, train, evaluate.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help: the boxes cut long option names short.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+OutputDir = Annotated[Path, typer.Option("--output-dir", help="Folder to write; an unfinished one is resumed.")]
+NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Straight from the core, without a Prefect server.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace a folder made with other options; it is kept as NAME.previous.")
+]
+
+
+@app.command("demo")
+def demo_command(
+    output_dir: OutputDir = Path("workspace/demo"),
+    minutes: Annotated[float, typer.Option(min=0, help="Aim for the whole job, minutes. [default: the preset's]")] = 0,
+    source: Annotated[DemoSource, typer.Option(help="What the built-in site shows.")] = "scenes",
+    image_size: Annotated[int, typer.Option(min=0, help="Side of the pictures, pixels. [default: the preset's]")] = 0,
+    preset: Annotated[str, typer.Option(help="Complete settings to start from.")] = "demo",
+    no_prefect: NoPrefect = False,
+) -> None:
+    """Run the main job on the built-in site, and print the scores."""
+    request = PipelineRequest.parse(
+        {"preset": preset, "source": f"site:{source}", "minutes": minutes, "image_size": image_size}
+    )
+    _run_pipeline(request, output_dir, no_prefect=no_prefect)
+
+
+@app.command("pipeline")
+def pipeline_command(
+    output_dir: OutputDir,
+    config: Annotated[Path | None, typer.Option(help="Complete pipeline config, JSON.")] = None,
+    preset: Annotated[str, typer.Option(help="Complete settings to start from. [default: demo]")] = "",
+    source: Annotated[str, typer.Option(help="Page, URL list or folder in place of the config's own.")] = "",
+    minutes: Annotated[float, typer.Option(min=0, help="Aim for the whole job, minutes. [default: the config's]")] = 0,
+    no_prefect: NoPrefect = False,
+) -> None:
+    """Ingest, caption, train each model and evaluate, in one workspace that the pipeline owns."""
+    if config and preset:
+        raise ConfigError("give --config or --preset, not both.")
+    request = PipelineRequest.parse(
+        {"preset": preset or "demo", "config_file": str(config or ""), "source": source, "minutes": minutes}
+    )
+    _run_pipeline(request, output_dir, no_prefect=no_prefect)
+
+
+@app.command("ingest")
+@config_options(IngestConfig)
+def ingest_command(
+    source: Annotated[str, typer.Argument(help="Page, URL list (csv, tsv, txt, json, jsonl, parquet) or folder.")],
+    output_dir: OutputDir,
+    config: IngestConfig,
+    no_prefect: NoPrefect = False,
+    replace: Replace = False,
+) -> None:
+    """Fetch pictures and their texts into a dataset folder."""
+    with _progress() as view:
+        if no_prefect:
+            steps = CoreSteps(on_conflict=_on_conflict(replace), on_progress=view)
+            ref = steps.ingest(source, config, output_dir)
+        else:
+            from flows.ingest import ingest
+            from tasks.runtime import reference
+
+            with adhoc_run(view):
+                ref = reference(ingest(source, output_dir, config, _on_conflict(replace), return_state=True))
+    _tell(ref)
+
+
+@app.command("caption")
+@config_options(CaptionConfig)
+def caption_command(
+    dataset_dir: Annotated[Path, typer.Argument(help="A finished dataset folder.")],
+    output_dir: OutputDir,
+    config: CaptionConfig,
+    no_prefect: NoPrefect = False,
+    replace: Replace = False,
+) -> None:
+    """Clean, filter, deduplicate and split the captions of a dataset."""
+    with _progress() as view:
+        if no_prefect:
+            steps = CoreSteps(on_conflict=_on_conflict(replace), on_progress=view)
+            ref = steps.caption(dataset_dir, config, output_dir)
+        else:
+            from flows.caption import caption
+            from tasks.runtime import reference
+
+            with adhoc_run(view):
+                ref = reference(caption(dataset_dir, output_dir, config, _on_conflict(replace), return_state=True))
+    _tell(ref)
+
+
+@app.command("train")
+@config_options(TrainConfig)
+def train_command(
+    captions_dir: Annotated[Path, typer.Argument(help="A finished captions folder.")],
+    output_dir: OutputDir,
+    config: TrainConfig,
+    no_prefect: NoPrefect = False,
+    replace: Replace = False,
+) -> None:
+    """Train one model; the same command resumes an unfinished run."""
+    with _progress() as view:
+        if no_prefect:
+            steps = CoreSteps(on_conflict=_on_conflict(replace), on_progress=view)
+            ref = steps.train(output_dir.name, captions_dir, config, output_dir)
+        else:
+            from flows.train import train
+            from tasks.runtime import reference
+
+            with adhoc_run(view):
+                ref = reference(train(captions_dir, output_dir, config, _on_conflict(replace), return_state=True))
+    _tell(ref)
+
+
+@app.command("evaluate")
+@config_options(EvaluateConfig)
+def evaluate_command(
+    run_dir: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    output_dir: OutputDir,
+    config: EvaluateConfig,
+    baseline_dir: Annotated[Path | None, typer.Option(help="A finished run to print beside it.")] = None,
+    clip_dir: Annotated[Path | None, typer.Option(help="A finished CLIP run that scores.")] = None,
+    no_prefect: NoPrefect = False,
+    replace: Replace = False,
+) -> None:
+    """Draw the evaluation's prompts with a run, score the pictures and write report.html."""
+    with _progress() as view:
+        if no_prefect:
+            steps = CoreSteps(on_conflict=_on_conflict(replace), on_progress=view)
+            ref = steps.evaluate(run_dir, config, output_dir, baseline_dir=baseline_dir, clip_dir=clip_dir)
+        else:
+            from flows.evaluate import evaluate
+            from tasks.runtime import reference
+
+            others = {"baseline_dir": str(baseline_dir or ""), "clip_dir": str(clip_dir or "")}
+            with adhoc_run(view):
+                state = evaluate(
+                    run_dir, output_dir, config, **others, on_conflict=_on_conflict(replace), return_state=True
+                )
+                ref = reference(state)
+    _tell(ref)
+
+
+@app.command("generate")
+@config_options(GenerateConfig)
+def generate_command(
+    run_dir: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for 00000.png ... and images.jsonl.")],
+    config: GenerateConfig,
+    prompt: Annotated[list[str] | None, typer.Option(help="What to draw; may be given more than once.")] = None,
+    prompts_file: Annotated[Path | None, typer.Option(help="Text file with one prompt a line.")] = None,
+) -> None:
+    """Draw prompts with a finished run; the same seed gives the same pictures."""
+    prompts = read_prompts(prompt or [], prompts_file)
+    with _progress() as view:
+        images = generate(run_dir, prompts, output_dir, config, on_progress=view)
+    typer.echo(f"{len(images)} pictures in {output_dir}")
+
+
+@app.command("site")
+@config_options(SiteConfig)
+def site_command(config: SiteConfig) -> None:
+    """Serve the built-in site on loopback until interrupted."""
+    with serve_site(config) as site:
+        typer.echo(f"{site.num_pictures:,} pictures at {site.url} (Ctrl-C ends it)")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            typer.echo("")
+
+
+@app.command("doctor")
+def doctor_command(
+    quick: Annotated[bool, typer.Option("--quick", help="Skip starting a Prefect server.")] = False,
+) -> None:
+    """Say what works here, and what to do about what does not."""
+    console = Console()
+    findings = examine(start_server=not quick)
+    for finding in findings:
+        mark = "[green]ok  [/]" if finding.works else "[red]FAIL[/]" if finding.required else "[yellow]--  [/]"
+        console.print(f"{mark} [bold]{finding.name}[/]: ", end="")
+        console.print(finding.detail, markup=False, highlight=False)
+        if finding.advice:
+            console.print(f"       {finding.advice}", markup=False, highlight=False)
+    if any(finding.required and not finding.works for finding in findings):
+        raise typer.Exit(1)
+
+
+def read_prompts(given: Sequence[str], path: Path | None) -> list[str]:
+    """Collect the prompts to draw.
+
+    Raises:
+        ConfigError: there are none, or the file is missing, unreadable or too long.
+    """
+    if bool(given) == (path is not None):
+        raise ConfigError("give --prompt TEXT or --prompts-file FILE.")
+    if path is None:
+        return list(given)
+    try:
+        if path.stat().st_size > MAX_PROMPTS_BYTES:
+            raise ConfigError(f"{path} is larger than {MAX_PROMPTS_BYTES:,} bytes; split it.")
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"cannot read prompts from {path}: {err}") from err
+    prompts = [line for line in lines if line]
+    if not prompts:
+        raise ConfigError(f"{path} holds no prompts; write one a line.")
+    return prompts
+
+
+def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: bool) -> None:
+    config = request.resolve()
+    with _progress() as view:
+        if no_prefect:
+            run_pipeline(CoreSteps(on_conflict="replace", on_progress=view), config, output_dir)
+        else:
+            from flows.pipeline import pipeline
+
+            with adhoc_run(view):
+                pipeline(output_dir, request)
+    print_summary(Console(), output_dir)
+
+
+def _tell(ref: StepRef) -> None:
+    counts = ", ".join(f"{name} {count:,}" for name, count in sorted(ref.counts.items()))
+    typer.echo(f"{ref.path}: {'already done' if ref.hit else 'done'} ({counts})")
+
+
+def _on_conflict(replace: bool) -> OnConflict:
+    return "replace" if replace else "refuse"
+
+
+@contextmanager
+def _progress() -> Iterator[ProgressView]:
+    with ProgressView(Console(stderr=True)) as view:
+        yield view
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command, and end every failure in one sentence on stderr.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong usage or config, 75 stopped and resumable.
+    """
+    try:
+        code = app(args=list(arguments), prog_name="t2i", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except T2IError as err:
+        return _fail(str(err), err.exit_code)
+    except ValidationError as err:
+        return _fail(describe(err), ConfigError.exit_code)
+    except click.ClickException as err:
+        return _fail(f"{err.format_message()} See t2i --help.", ConfigError.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("stopped; the same command goes on from here.", StoppedError.exit_code)
+    except Exception as err:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        return _fail(f"{type(err).__name__}: {err} (set {DEBUG_VARIABLE}=1 to see where)", T2IError.exit_code)
+
+
+def main() -> NoReturn:
+    """Entry point of the `t2i` command."""
+    prepare_environment()
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"t2i: {' '.join(sentence.split())}", file=sys.stderr)
+    return code

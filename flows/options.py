@@ -1,0 +1,136 @@
+"""Command options made from a config class: one for each field, with its description, unit, bounds and default."""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from t2i_core.config import Config
+from t2i_core.errors import ConfigError
+
+C = TypeVar("C", bound=Config)
+SIMPLE = (bool, int, float, str)
+
+
+def config_options(config_class: type[C]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each simple field of a config class, and `--config FILE` for all of them.
+
+    The command function takes the finished config as its keyword argument `config`. Options win over the file, the
+    file over the defaults.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        schemas = config_class.model_json_schema()["properties"]
+        options = {name: _option(name, field, schemas[name]) for name, field in config_class.model_fields.items()}
+        options = {name: option for name, option in options.items() if option is not None}
+
+        def with_config(**arguments: Any) -> None:
+            given = {name: arguments.pop(name) for name in options}
+            arguments["config"] = build_config(config_class, arguments.pop("config_file"), given)
+            command(**arguments)
+
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "config"]
+        file_type = Annotated[
+            Path | None, typer.Option("--config", help=f"{config_class.__name__} as JSON; options below win over it.")
+        ]
+        added = {"config_file": file_type} | options
+        parameters = [*own, *(_keyword(name, kind) for name, kind in added.items())]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        with_config.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_config.__annotations__ = {p.name: p.annotation for p in parameters}
+        with_config.__name__, with_config.__doc__ = command.__name__, command.__doc__
+        return with_config
+
+    return decorate
+
+
+def build_config(config_class: type[C], path: Path | None, given: Mapping[str, Any]) -> C:
+    """Put a config together from a file and options.
+
+    Args:
+        config_class: what to build.
+        path: JSON file of a complete or partial config, or None.
+        given: option values by field; None for options that were not given.
+
+    Raises:
+        ConfigError: the file or a value does not fit.
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        data = config_class.load(path).model_dump()
+    data |= {name: value for name, value in given.items() if value is not None}
+    try:
+        return config_class.parse(data)
+    except ConfigError as err:
+        missing = [
+            name for name, field in config_class.model_fields.items() if field.is_required() and name not in data
+        ]
+        if missing:
+            raise ConfigError(f"missing {', '.join(map(_flag, missing))}; see --help.") from err
+        raise
+
+
+def _keyword(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _option(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> Any:
+    """Make the option of one field, or None for a field that only fits into a file."""
+    kind = _optional_of(field.annotation)
+    item = _item_of(kind)
+    if item is not None:
+        kind = list[item]  # type: ignore[valid-type]
+    elif kind not in SIMPLE and get_origin(kind) is not Literal:
+        return None
+    declarations = (f"{_flag(name)}/--no-{name.replace('_', '-')}",) if kind is bool else (_flag(name),)
+    return Annotated[
+        kind | None, typer.Option(*declarations, help=_help(field, schema), show_default=False)  # type: ignore[operator]
+    ]
+
+
+def _optional_of(annotation: Any) -> Any:
+    """Take the None out of an optional type."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        rest = [part for part in get_args(annotation) if part is not type(None)]
+        return rest[0] if len(rest) == 1 else None
+    return annotation
+
+
+def _item_of(annotation: Any) -> Any:
+    """Give the item type of a homogeneous tuple of simple items, or None."""
+    items = get_args(annotation)
+    if get_origin(annotation) is tuple and len(items) == 2 and items[1] is Ellipsis and items[0] in SIMPLE:
+        return items[0]
+    return None
+
+
+def _help(field: FieldInfo, schema: Mapping[str, Any]) -> str:
+    notes = [note for note in (_bounds(schema), _default(field)) if note]
+    return (field.description or "").rstrip(".") + (f" ({'; '.join(notes)})." if notes else ".")
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    if low is not None and high is not None:
+        return f"{low:,} to {high:,}"
+    if low is not None:
+        return f"at least {low:,}"
+    return "" if high is None else f"at most {high:,}"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    if isinstance(field.default, tuple):
+        return f"default: {', '.join(map(str, field.default))}" if field.default else ""
+    return "" if field.default in (None, "") else f"default: {field.default}"

@@ -1,0 +1,118 @@
+"""The short table that ends a job: what was kept, how fast it went, and the scores. Everything is read from disk."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from t2i_core.evaluation.benchmark import TASK_TITLES
+from t2i_core.evaluation.report import SUMMARY_TITLES
+from t2i_core.manifest import read_manifest
+
+SCORE_COLUMNS = {"model": "diffusion", "baseline": "CNN", "shuffled": "floor: other prompts", "real": "ceiling: real"}
+SPEED_METRICS = ("train/images_per_second", "images_per_second", "train/images/s")
+
+
+def print_summary(console: Console, workspace: Path) -> None:
+    """Print what a finished pipeline did.
+
+    Args:
+        console: where to print.
+        workspace: the pipeline's folder.
+    """
+    console.print(summary(workspace))
+    # Never wrapped, so that a terminal makes it a link and a script can read it.
+    console.print(f"report: {workspace / 'evaluation' / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
+
+
+def summary(workspace: Path) -> RenderableType:
+    """Lay out the pictures, the trainings and the scores of a finished pipeline."""
+    metrics = json.loads((workspace / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    parts: list[RenderableType] = [pictures_table(workspace / "dataset"), trainings_table(workspace / "runs")]
+    if metrics["composition"]:
+        parts.append(scores_table(metrics["composition"]["rows"]))
+    if metrics["clip"]:
+        parts.append(clip_table(metrics["clip"]))
+    parts += [Text(f"not scored: {reason}", style="yellow") for reason in metrics["not_scored"]]
+    return Group(*parts)
+
+
+def pictures_table(dataset_dir: Path) -> Table:
+    """Count pictures kept, and rejected by reason."""
+    counts = read_manifest(dataset_dir, "dataset").counts
+    speed = pictures_per_second(dataset_dir)
+    table = _table("Pictures", "count")
+    table.add_row(f"kept{f' ({speed:,.0f} pictures/s)' if speed else ''}", f"{counts['kept']:,}")
+    reasons = Counter({name: count for name, count in counts.items() if name.startswith("rejected:")})
+    for name, count in reasons.most_common():
+        table.add_row(f"rejected: {name.removeprefix('rejected:')}", f"{count:,}")
+    return table
+
+
+def pictures_per_second(dataset_dir: Path) -> float:
+    """Give the rate over all shards, from the first one's start to the last one's end; 0 when not known."""
+    stats = [json.loads(path.read_bytes()) for path in (dataset_dir / "shards").glob("*_stats.json")]
+    if not stats:
+        return 0.0
+    seconds = max(shard["end_time"] for shard in stats) - min(shard["start_time"] for shard in stats)
+    return float(sum(shard["count"] for shard in stats)) / seconds if seconds > 0 else 0.0
+
+
+def trainings_table(runs_dir: Path) -> Table:
+    """Give images seen and images a second of each training."""
+    table = _table("Training", "images seen", "images/s")
+    for run_dir in sorted(path for path in runs_dir.iterdir() if (path / "manifest.json").is_file()):
+        images, speed = training_figures(run_dir)
+        table.add_row(run_dir.name, f"{images:,}", f"{speed:,.0f}")
+    return table
+
+
+def training_figures(run_dir: Path) -> tuple[int, float]:
+    """Read images seen, and the median of the logged images a second, of one run."""
+    lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    speeds = sorted(float(row[name]) for row in rows for name in SPEED_METRICS if row.get(name))
+    images = max((int(row.get("images", 0)) for row in rows), default=0)
+    return images, speeds[len(speeds) // 2] if speeds else 0.0
+
+
+def scores_table(rows: dict[str, Any]) -> Table:
+    """Give strict accuracy by task, each with its 95 % interval."""
+    present = {name: title for name, title in SCORE_COLUMNS.items() if name in rows}
+    table = _table("Strict accuracy [95 % interval]", *present.values())
+    tasks = list(next(iter(rows.values()))["strict"])
+    for task in tasks:
+        cells = [_estimate(rows[name]["strict"].get(task)) for name in present]
+        table.add_row(TASK_TITLES[task], *cells)
+    table.add_row("all tasks", *(_estimate(rows[name]["overall"]) for name in present), style="bold")
+    return table
+
+
+def clip_table(clip: dict[str, Any]) -> Table:
+    """Give the CLIP scores, or why they are withheld."""
+    if clip["withheld"]:
+        table = _table("CLIP score", "withheld")
+        table.add_row(clip["identity"]["spec"], clip["gate"]["reason"])
+        return table
+    table = _table("CLIP score", "value [95 % interval]")
+    for name, estimate in clip["summary"].items():
+        table.add_row(SUMMARY_TITLES.get(name, name), _estimate(estimate))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(title)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _estimate(estimate: dict[str, Any] | None) -> str:
+    if estimate is None:
+        return "-"
+    return f"{estimate['value']:.2f} \\[{estimate['low']:.2f}, {estimate['high']:.2f}]"
