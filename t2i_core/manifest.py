@@ -150,6 +150,11 @@ def write_manifest(
     return StepRef(kind=kind, digest=manifest.digest, path=folder, counts=manifest.counts)
 
 
+def relative_source(source: Path, folder: Path) -> str:
+    """Spell the path of an input folder relative to the folder made from it, so that both can be moved together."""
+    return Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()
+
+
 def read_manifest(folder: Path, kind: Kind | None = None) -> Manifest:
     """Read the manifest of a finished folder.
 

@@ -114,6 +114,7 @@ def process_picture(body: bytes, options: ImageOptions) -> Picture | Rejection:
             if rejection is not None:
                 return rejection
             pixels, original_size = _decode(image, options)
+            data = _encode(pixels, options)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Rejection(RejectReason.TOO_MANY_PIXELS)
     except _UnsupportedModeError as err:
@@ -121,7 +122,6 @@ def process_picture(body: bytes, options: ImageOptions) -> Picture | Rejection:
     except Exception as err:
         # Decoders raise anything at all on hostile bytes; whatever it is, only this sample is lost.
         return Rejection(_decode_failure(err))
-    data = _encode(pixels, options)
     return Picture(data, *pixels.size, *original_size, hashlib.sha256(body).hexdigest())
 
 
@@ -170,7 +170,8 @@ def _decode(image: Image.Image, options: ImageOptions) -> tuple[Image.Image, tup
     turn = _turn(image)
     size = image.size
     _draft(image, options)
-    upright = image.transpose(turn) if turn else image
+    image.load()
+    upright = image if turn is None else image.transpose(turn)
     if turn in _SIDEWAYS:
         size = size[::-1]
     icc = image.info.get("icc_profile")

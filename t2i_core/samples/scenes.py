@@ -37,15 +37,16 @@ NUMBERS = {1: "one", 2: "two", 3: "three"}
 PLURALS = {"cross": "crosses"}
 
 # Half-extents of objects, as (smallest, largest).
-RADII: dict[Size, tuple[float, float]] = {"small": (0.10, 0.12), "medium": (0.15, 0.19), "large": (0.22, 0.26)}
-PAIR_RADII = (0.13, 0.16)
-TRIPLE_RADII = (0.11, 0.125)
+RADII: dict[Size, tuple[float, float]] = {"small": (0.13, 0.15), "medium": (0.20, 0.24), "large": (0.30, 0.34)}
+PAIR_RADII = (0.16, 0.19)
+TRIPLE_RADII = (0.13, 0.15)
 # Pairs sit on opposite halves with at least a tenth of the side between them, so that neighbours never touch.
-PAIR_OFFSET, PAIR_JITTER, ACROSS_JITTER = 0.24, 0.03, 0.08
+SINGLE_JITTER = 0.08
+PAIR_OFFSET, PAIR_JITTER, ACROSS_JITTER = 0.25, 0.02, 0.05
 
 TASK_SHARES: dict[Task, float] = {"single": 0.22, "pair": 0.10, "position": 0.52, "counting": 0.16}
 WORDINGS = ("{things} on a {background} background",) * 7 + (
-    "there is {things} on a {background} background",
+    "this shows {things} on a {background} background",
     "a picture of {things} on a {background} background",
     "{things}, {background} background",
 )
@@ -93,9 +94,7 @@ def make_scene(seed: int, index: int, shapes: tuple[Shape, ...] = SHAPES) -> Sce
         case _:
             relation = rng.choice(RELATIONS)
             objects = _related(rng, shapes, relation)
-    return Scene(
-        task=task, background=background, objects=objects, relation=relation if task == "position" else None
-    )
+    return Scene(task=task, background=background, objects=objects, relation=relation if task == "position" else None)
 
 
 def _kind(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shape, Color]:
@@ -104,8 +103,8 @@ def _kind(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shape, Color]:
 
 def _single(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[SceneObject, ...]:
     shape, color = _kind(rng, shapes)
-    size: Size = rng.choices(get_args(Size), weights=(1, 4, 1))[0]
-    x, y = (round(0.5 + rng.uniform(-0.12, 0.12), 4) for _ in range(2))
+    size: Size = rng.choices(get_args(Size), weights=(1, 6, 1))[0]
+    x, y = (round(0.5 + rng.uniform(-SINGLE_JITTER, SINGLE_JITTER), 4) for _ in range(2))
     return (SceneObject(shape=shape, color=color, size=size, x=x, y=y, radius=_radius(rng, RADII[size])),)
 
 
@@ -190,7 +189,9 @@ def _draw_object(draw: ImageDraw.ImageDraw, item: SceneObject, side: int) -> Non
     if item.shape == "circle":
         draw.ellipse(_box(item, side), fill=fill)
     else:
-        corners = [(side * (item.x + item.radius * dx), side * (item.y + item.radius * dy)) for dx, dy in OUTLINES[item.shape]]
+        corners = [
+            (side * (item.x + item.radius * dx), side * (item.y + item.radius * dy)) for dx, dy in OUTLINES[item.shape]
+        ]
         draw.polygon(corners, fill=fill)
 
 
@@ -222,8 +223,18 @@ OUTLINES: dict[str, list[tuple[float, float]]] = {
     "square": [(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],
     "triangle": [(0.0, -0.95), (1.0, 0.85), (-1.0, 0.85)],
     "cross": [
-        (-_ARM, -1), (_ARM, -1), (_ARM, -_ARM), (1, -_ARM), (1, _ARM), (_ARM, _ARM),
-        (_ARM, 1), (-_ARM, 1), (-_ARM, _ARM), (-1, _ARM), (-1, -_ARM), (-_ARM, -_ARM),
+        (-_ARM, -1),
+        (_ARM, -1),
+        (_ARM, -_ARM),
+        (1, -_ARM),
+        (1, _ARM),
+        (_ARM, _ARM),
+        (_ARM, 1),
+        (-_ARM, 1),
+        (-_ARM, _ARM),
+        (-1, _ARM),
+        (-1, -_ARM),
+        (-_ARM, -_ARM),
     ],  # fmt: skip
     "star": _star(),
     "heart": _heart(),

@@ -1,0 +1,115 @@
+"""Layers that more than one network uses."""
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NUM_COORDINATES = 14
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+class TimeEmbedding(nn.Module):
+    """Sines and cosines of the time, then a small network (Ho et al. 2020, arXiv:2006.11239)."""
+
+    def __init__(self, width: int, num_frequencies: int = 64) -> None:
+        super().__init__()
+        self.num_frequencies = num_frequencies
+        self.mlp = nn.Sequential(nn.Linear(2 * num_frequencies, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embed times t: (B,) float in [0, 1] as (B, D)."""
+        steps = torch.arange(self.num_frequencies, device=t.device, dtype=torch.float32) / self.num_frequencies
+        angles = t.float()[:, None] * 1000 * torch.exp(-math.log(10_000) * steps)
+        embedding: Tensor = self.mlp(torch.cat([angles.cos(), angles.sin()], dim=1))
+        return embedding
+
+
+class Attention(nn.Module):
+    """Multi-head attention from queries to a context (or to themselves), with a mask over the context."""
+
+    def __init__(self, width: int, context_width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_kv = nn.Linear(context_width, 2 * width, bias=False)
+        self.to_out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, N, D) float, queries.
+            context: (B, L, D') float, keys and values.
+            mask: (B, L) bool, True = real token.
+        """
+        q = self._heads(self.to_q(x))
+        k, v = (self._heads(part) for part in self.to_kv(context).chunk(2, dim=-1))
+        mixed = _attend(q, k, v, mask)
+        out: Tensor = self.to_out(mixed.transpose(1, 2).flatten(2))
+        return out
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention.
+
+    With few keys, as here, two plain matrix products train several times faster on a CPU than the fused kernel, whose
+    backward pass dominated the whole step; CUDA keeps the fused one.
+    """
+    allowed = mask[:, None, None, :] if mask is not None else None
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, float("-inf"))
+    return scores.softmax(-1).to(v.dtype) @ v
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers with GELU between."""
+
+    def __init__(self, width: int, factor: int = 4) -> None:
+        super().__init__(nn.Linear(width, factor * width), nn.GELU(), nn.Linear(factor * width, width))
+
+
+def zero_init(layer: Layer) -> Layer:
+    """Start a layer at zero, so that the branch it ends adds nothing at first."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def coordinates(height: int, width: int, like: Tensor) -> Tensor:
+    """Describe each position of a grid: its coordinates and three octaves of their sines and cosines.
+
+    At high noise a convolution cannot tell left from right; this can, at any size of grid.
+
+    Returns:
+        (NUM_COORDINATES, height, width) float in [-1, 1].
+    """
+    y, x = torch.meshgrid(
+        torch.linspace(-1, 1, height, device=like.device),
+        torch.linspace(-1, 1, width, device=like.device),
+        indexing="ij",
+    )
+    waves = [
+        wave(math.pi * octave * axis) for axis in (x, y) for octave in (0.5, 1, 2) for wave in (torch.sin, torch.cos)
+    ]
+    return torch.stack([x, y, *waves])
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each position.
+
+    In channels_last layout these lie side by side in memory, which makes it several times as fast on a CPU as a group norm.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x: (B, C, h, w)."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -1,0 +1,69 @@
+"""Text encoder trained with its system: a small transformer over word tokens (GLIDE, arXiv:2112.10741, section 3.1).
+
+Gives one vector a token for cross-attention and one pooled vector for the whole caption.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from t2i_core.config import Config
+from t2i_core.models.layers import Attention, FeedForward
+
+
+class TextEncoderConfig(Config):
+    """Size of the text encoder."""
+
+    vocab_size: int = Field(gt=2, description="Words the tokenizer knows.")
+    context_length: int = Field(gt=0, description="Tokens a caption may have.")
+    width: int = Field(128, gt=0, multiple_of=8, description="Width of a token vector.")
+    num_layers: int = Field(3, ge=0, description="Transformer blocks.")
+    num_heads: int = Field(4, gt=0, description="Attention heads.")
+
+
+class TextBlock(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = Attention(width, width, num_heads)
+        self.norm_ff = nn.LayerNorm(width)
+        self.ff = FeedForward(width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Mix the tokens x: (B, L, D) that mask: (B, L) calls real."""
+        h = self.norm_attention(x)
+        x = x + self.attention(h, h, mask)
+        x = x + self.ff(self.norm_ff(x))
+        return x
+
+
+class TextEncoder(nn.Module):
+    """Token ids -> token vectors and a pooled vector."""
+
+    def __init__(self, config: TextEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokens = nn.Embedding(config.vocab_size, config.width)
+        self.positions = nn.Parameter(torch.randn(config.context_length, config.width) * 0.02)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        self.blocks = nn.ModuleList(TextBlock(config.width, config.num_heads) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode captions.
+
+        Args:
+            ids: (B, L) int64, token ids.
+            mask: (B, L) bool, True = real token.
+
+        Returns:
+            (B, L, D) float token vectors, and (B, D) float, their mean over real tokens.
+        """
+        x = self.tokens(ids) + self.positions[: ids.shape[1]]
+        for block in self.blocks:
+            x = block(x, mask)
+        x = self.norm(x)
+        weights = mask.to(x.dtype)[..., None]
+        return x, (x * weights).sum(1) / weights.sum(1).clamp(min=1)

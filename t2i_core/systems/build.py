@@ -1,0 +1,40 @@
+"""From a system's config to the system."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from t2i_core.errors import ConfigError
+from t2i_core.systems.clip import CLIPConfig, CLIPSystem
+from t2i_core.systems.diffusion import DiffusionConfig, DiffusionSystem
+from t2i_core.systems.direct import DirectConfig, DirectSystem
+
+SystemConfig = Annotated[DirectConfig | DiffusionConfig | CLIPConfig, Field(discriminator="kind")]
+AnySystem = DirectSystem | DiffusionSystem | CLIPSystem
+
+
+def build_system(
+    config: DirectConfig | DiffusionConfig | CLIPConfig, *, vocab_size: int, context_length: int, image_size: int
+) -> AnySystem:
+    """Build a system with fresh weights.
+
+    Raises:
+        ConfigError: the picture size does not fit the network.
+    """
+    match config:
+        case DirectConfig():
+            try:
+                return DirectSystem(config, vocab_size, context_length, image_size)
+            except ValueError as err:
+                raise ConfigError(str(err)) from err
+        case DiffusionConfig():
+            multiple = config.unet.patch_size * 2 ** (len(config.unet.channels) - 1)
+            if image_size % multiple:
+                raise ConfigError(
+                    f"pictures of {image_size} pixels do not fit this U-Net: use a multiple of {multiple}."
+                )
+            return DiffusionSystem(config, vocab_size, context_length)
+        case CLIPConfig():
+            if image_size % config.patch_size:
+                raise ConfigError(f"pictures of {image_size} pixels do not fit patches of {config.patch_size}.")
+            return CLIPSystem(config, image_size)

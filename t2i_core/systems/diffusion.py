@@ -1,0 +1,110 @@
+"""Text-conditioned diffusion in pixel space: a U-Net with cross-attention, trained jointly with its text encoder."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from t2i_core.config import Config
+from t2i_core.diffusion.guidance import Denoiser, guide
+from t2i_core.diffusion.loss import TimeSampling, band_of, sample_times, squared_errors
+from t2i_core.diffusion.parameterization import Parameterization, target_of, x_0_from
+from t2i_core.diffusion.sampler import SAMPLERS, SamplerName
+from t2i_core.diffusion.schedule import ScheduleName, alpha_sigma, sampling_times
+from t2i_core.models.text_encoder import TextEncoder, TextEncoderConfig
+from t2i_core.models.unet import UNet, UNetConfig
+from t2i_core.systems.system import Batch, Condition, DrawSettings, Losses, hidden_matrices
+
+END_TOKEN = 2
+
+
+class DiffusionConfig(Config):
+    """A single-stage diffusion system."""
+
+    kind: Literal["diffusion"] = "diffusion"
+    text_layers: int = Field(3, ge=0, description="Blocks of the text encoder.")
+    unet: UNetConfig = UNetConfig()
+    schedule: ScheduleName = Field("flow", description="Path from picture to noise.")
+    prediction: Parameterization = Field(
+        "x_0", description="What the network predicts. x_0 lets it ignore the noise, which small networks cannot carry."
+    )
+    time_sampling: TimeSampling = Field("logit_normal", description="How training times are drawn.")
+    time_mean: float = Field(0.4, description="Mean of logit(t); above 0 leans to noise, where the layout is decided.")
+    time_std: float = Field(1.2, gt=0, description="Standard deviation of logit(t).")
+    min_sigma: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="An x_0 loss is weighted 1 / max(sigma, this)^2: a velocity loss, held at low noise.",
+    )
+    sampler: SamplerName = Field("dpmpp_2m", description="Sampler used when drawing.")
+    num_steps: int = Field(20, gt=0, le=1000, description="Sampling steps.")
+    guidance_scale: float = Field(2.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
+
+
+class DiffusionSystem(nn.Module):
+    """Caption and noise -> picture, step by step."""
+
+    uses_noise = True
+    can_draw = True
+
+    def __init__(self, config: DiffusionConfig, vocab_size: int, context_length: int) -> None:
+        super().__init__()
+        self.config = config
+        self.text = TextEncoder(
+            TextEncoderConfig(
+                vocab_size=vocab_size,
+                context_length=context_length,
+                width=config.unet.text_width,
+                num_layers=config.text_layers,
+            )
+        )
+        self.unet = UNet(config.unet)
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict (B, 3, H, W) from the noised picture, its time and the caption."""
+        tokens, pooled = self.text(condition.token_ids, condition.token_mask)
+        prediction: Tensor = self.unet(x_t, t, tokens, pooled, condition.token_mask)
+        return prediction
+
+    def loss(self, batch: Batch) -> Losses:
+        """Weighted squared error of the prediction at random times."""
+        config = self.config
+        t = sample_times(batch.u, config.time_sampling, mean=config.time_mean, std=config.time_std)
+        alpha, sigma = alpha_sigma(config.schedule, t)
+        x_t = alpha * batch.x_0 + sigma * batch.eps
+        prediction = self(x_t, t, batch.condition)
+        each = squared_errors(prediction, target_of(config.prediction, batch.x_0, batch.eps, alpha, sigma))
+        weight = sigma.flatten().clamp(min=config.min_sigma) ** -2 if config.prediction == "x_0" else 1.0
+        return Losses(total=(each * weight).mean(), each=each.detach(), band=band_of(t))
+
+    def draw(self, condition: Condition, noise: Tensor, settings: DrawSettings) -> Tensor:
+        """Draw with the configured sampler and guidance."""
+        config = self.config
+        scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+        times = sampling_times(settings.num_steps or config.num_steps)
+        denoise = guide(self._denoiser(condition), self._denoiser(null_like(condition)), scale)
+        return SAMPLERS[config.sampler](denoise, noise, times, config.schedule)
+
+    def _denoiser(self, condition: Condition) -> Denoiser:
+        tokens, pooled = self.text(condition.token_ids, condition.token_mask)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            alpha, sigma = alpha_sigma(self.config.schedule, t)
+            raw = self.unet(x_t, t, tokens, pooled, condition.token_mask)
+            return x_0_from(self.config.prediction, raw.float(), x_t, alpha, sigma)
+
+        return denoise
+
+    def hidden_matrices(self) -> Sequence[nn.Parameter]:
+        """List what Muon may train."""
+        return hidden_matrices(self, [self.unet.stem, self.unet.head, self.unet.time])
+
+
+def null_like(condition: Condition) -> Condition:
+    """Give the empty caption in the shape of a condition."""
+    ids, mask = torch.zeros_like(condition.token_ids), torch.zeros_like(condition.token_mask)
+    ids[:, 0], mask[:, 0] = END_TOKEN, True
+    return Condition(token_ids=ids, token_mask=mask)

@@ -1,0 +1,1 @@
+"""One loop trains every stage of every system."""

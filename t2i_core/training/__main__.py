@@ -1,0 +1,45 @@
+"""Entry of a training process: `python -m t2i_core.training --captions-dir D --output-dir R --config FILE`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from t2i_core.errors import T2IError
+from t2i_core.manifest import write_atomically
+from t2i_core.progress import Progress
+from t2i_core.training.supervisor import PROGRESS_NAME, die_with_parent
+from t2i_core.training.train import TrainConfig, train
+
+
+def main() -> int:
+    """Train as told on the command line, and give the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m t2i_core.training", description=__doc__)
+    parser.add_argument("--captions-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--config", type=Path, required=True, help="TrainConfig as JSON")
+    parser.add_argument("--on-conflict", choices=("refuse", "replace"), default="refuse")
+    args = parser.parse_args()
+    die_with_parent()
+
+    def write_progress(progress: Progress) -> None:
+        fields = {name: getattr(progress, name) for name in ("step", "done", "total", "unit")}
+        record = fields | {"fields": dict(progress.fields)}
+        write_atomically(args.output_dir / PROGRESS_NAME, json.dumps(record).encode())
+
+    try:
+        config = TrainConfig.load(args.config)
+        train(args.captions_dir, config, args.output_dir, on_conflict=args.on_conflict, on_progress=write_progress)
+    except T2IError as err:
+        print(err, file=sys.stderr)
+        return err.exit_code
+    except torch.OutOfMemoryError as err:
+        print(f"out of memory: choose a smaller preset or batch ({str(err).splitlines()[0]})", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

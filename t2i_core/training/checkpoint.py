@@ -1,0 +1,148 @@
+"""Checkpoints: safetensors and JSON in a folder of their own, written atomically, checked by sha256, never pickled."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from t2i_core.errors import CheckpointError
+from t2i_core.manifest import sha256_of, staged_folder
+
+SCHEMA_VERSION = 1
+STATE_NAME = "state.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint on disk whose files have been checked.
+
+    Attributes:
+        path: its folder.
+        state: counters and unfinished sums of the training loop.
+    """
+
+    path: Path
+    state: dict[str, Any]
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Read one of its files: model, ema or optimizer."""
+        try:
+            return load_file(self.path / f"{name}.safetensors")
+        except (SafetensorError, OSError) as err:
+            raise CheckpointError(f"{self.path / name}.safetensors cannot be read: {err}") from err
+
+    def restore(self, module: nn.Module, name: str = "model") -> None:
+        """Load weights into a module, every tensor of it and no other.
+
+        Raises:
+            CheckpointError: the checkpoint is of another model.
+        """
+        try:
+            module.load_state_dict(self.tensors(name))
+        except RuntimeError as err:
+            raise CheckpointError(f"{self.path} does not fit this model: {str(err).splitlines()[-1].strip()}") from err
+
+
+def checkpoint_dir(run_dir: Path, step: int) -> Path:
+    """Name the folder of a step's checkpoint."""
+    return run_dir / "checkpoints" / f"step_{step:08d}"
+
+
+def save_checkpoint(
+    run_dir: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int = 2
+) -> Path:
+    """Write a checkpoint under a temporary name, rename it, and drop all but the newest `keep`."""
+    path = checkpoint_dir(run_dir, step)
+    with staged_folder(path) as stage:
+        digests = {}
+        for name, group in tensors.items():
+            file = stage / f"{name}.safetensors"
+            save_file({key: t.detach().cpu().contiguous() for key, t in group.items()}, file)
+            digests[file.name] = sha256_of(file)
+        text = json.dumps({"schema_version": SCHEMA_VERSION, "files": digests, **state}, indent=2, sort_keys=True)
+        (stage / STATE_NAME).write_text(text + "\n", encoding="utf-8")
+    for old in list_checkpoints(run_dir)[:-keep]:
+        shutil.rmtree(old)
+    return path
+
+
+def list_checkpoints(run_dir: Path) -> list[Path]:
+    """List the checkpoints of a run, oldest first."""
+    return sorted((run_dir / "checkpoints").glob("step_" + "[0-9]" * 8))
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Check a checkpoint's files against the digests it holds.
+
+    Raises:
+        CheckpointError: it is damaged or of a version this code does not know.
+    """
+    try:
+        state = json.loads((path / STATE_NAME).read_text(encoding="utf-8"))
+        damaged = [name for name, digest in state["files"].items() if sha256_of(_inside(path, name)) != digest]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as err:
+        raise CheckpointError(f"checkpoint {path} is damaged: {err!r:.200}") from err
+    if damaged:
+        raise CheckpointError(f"checkpoint {path} is damaged: {', '.join(damaged)} does not match its sha256.")
+    if state.get("schema_version") != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"checkpoint {path} has schema version {state.get('schema_version')}, not {SCHEMA_VERSION}."
+        )
+    return Checkpoint(path=path, state=state)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = folder / name
+    if path.parent != folder:
+        raise ValueError(f"{name!r} is not a file of this folder")
+    return path
+
+
+def latest_checkpoint(run_dir: Path) -> Checkpoint | None:
+    """Open the newest intact checkpoint; a damaged newest one gives way to the one before it.
+
+    Raises:
+        CheckpointError: there are checkpoints, and all are damaged.
+    """
+    problem: CheckpointError | None = None
+    for path in reversed(list_checkpoints(run_dir)):
+        try:
+            return open_checkpoint(path)
+        except CheckpointError as err:
+            problem = problem or err
+    if problem is not None:
+        raise CheckpointError(f"{problem} No older one is intact: delete {run_dir} and train again.") from problem
+    return None
+
+
+def optimizer_tensors(optimizers: list[Optimizer], module: nn.Module) -> dict[str, Tensor]:
+    """Flatten the optimizers' state into named tensors."""
+    names = {p: name for name, p in module.named_parameters()}
+    out: dict[str, Tensor] = {}
+    for number, optimizer in enumerate(optimizers):
+        for p, values in optimizer.state.items():
+            out |= {f"{number}/{names[p]}/{key}": torch.as_tensor(value) for key, value in values.items()}
+    return out
+
+
+def restore_optimizers(optimizers: list[Optimizer], module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Undo `optimizer_tensors`.
+
+    Raises:
+        CheckpointError: a tensor is of a weight that the module does not have.
+    """
+    params = dict(module.named_parameters())
+    for name, tensor in tensors.items():
+        number, weight, key = name.split("/")
+        if weight not in params or int(number) >= len(optimizers):
+            raise CheckpointError(f"the optimizer state of {weight} belongs to another model.")
+        p = params[weight]
+        optimizers[int(number)].state[p][key] = tensor.to(p.device) if tensor.ndim else tensor.clone()

@@ -1,0 +1,86 @@
+"""Where and how to compute: device, precision and memory layout, chosen by what this machine does fastest."""
+
+import time
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from t2i_core.config import Config
+
+Precision = Literal["float32", "bfloat16"]
+PROBE_SECONDS = 1.0
+# bf16 must be clearly faster to be worth its rounding.
+MIN_SPEEDUP = 1.2
+
+
+class Compute(Config):
+    """The choice made, and what was measured to make it."""
+
+    device: str = Field(description="cpu, cuda or mps.")
+    name: str = Field("", description="Name of the device.")
+    precision: Precision = Field(description="Type that matrix products and convolutions run in; weights stay float32.")
+    channels_last: bool = Field(True, description="Whether pictures keep their channels side by side in memory.")
+    gflops: dict[str, float] = Field(
+        default_factory=dict, description="Measured rate of a convolution by precision, GFLOP/s."
+    )
+
+
+def choose_compute() -> Compute:
+    """Choose the device, and the precision by a probe of about two seconds."""
+    device = choose_device()
+    rates: dict[str, float] = {}
+    for precision in ("float32", "bfloat16"):
+        rates[precision] = round(convolution_rate(device, precision == "bfloat16"), 1)
+    fast = rates["bfloat16"] > MIN_SPEEDUP * rates["float32"]
+    name = torch.cuda.get_device_name() if device == "cuda" else ""
+    return Compute(device=device, name=name, precision="bfloat16" if fast else "float32", gflops=rates)
+
+
+def choose_device() -> str:
+    """Name the best device that is there."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def convolution_rate(device: str, bfloat16: bool, seconds: float = PROBE_SECONDS) -> float:
+    """Measure forward and backward of a 3x3 convolution like those of the U-Net, GFLOP/s."""
+    size, channels, batch = 16, 128, 16 if device == "cpu" else 256
+    layer = nn.Conv2d(channels, channels, 3, padding=1).to(device, memory_format=torch.channels_last)
+    x = torch.randn(batch, channels, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    flops = 3 * 2 * 9 * channels * channels * size * size * batch
+    count, start = 0, 0.0
+    while True:
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            loss = F.silu(layer(x.requires_grad_())).float().mean()
+        loss.backward()
+        count += 1
+        synchronize(device)
+        if count == 2:  # the first two warm up
+            start = time.perf_counter()
+        elif count > 2 and time.perf_counter() - start > seconds:
+            return flops * (count - 2) / (time.perf_counter() - start) / 1e9
+
+
+def matmul_rate(device: str, dtype: torch.dtype, seconds: float = PROBE_SECONDS) -> float:
+    """Measure a large square matrix product, GFLOP/s: the most the machine gives."""
+    n = 2048 if device == "cpu" else 8192
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    for _ in range(3):
+        a @ b
+    synchronize(device)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        a @ b
+        synchronize(device)
+        count += 1
+    return 2 * n**3 * count / (time.perf_counter() - start) / 1e9
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has finished what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()

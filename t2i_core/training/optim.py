@@ -1,0 +1,105 @@
+"""Optimizers and the learning-rate schedule."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from t2i_core.config import Config
+
+
+class OptimConfig(Config):
+    """How weights are updated."""
+
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
+    muon_learning_rate: float = Field(
+        0.0, ge=0, description="Peak learning rate of Muon on hidden weight matrices; 0 trains all weights with Adam."
+    )
+    betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's decay rates.")
+    weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of Adam.")
+    warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate rises from zero.")
+    decay_from: float = Field(
+        0.3, ge=0, lt=1, description="Share of the budget after which the rate falls, to 0 at its end."
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients longer than this are scaled down to it.")
+
+
+def rate_factor(config: OptimConfig, step: int, progress: float) -> float:
+    """Scale of the learning rate: linear warm-up by steps, linear fall that ends where the budget ends.
+
+    Args:
+        config: where the fall begins.
+        step: steps done.
+        progress: share of the budget used, 0 to 1.
+    """
+    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    return warmup * min(1.0, max(0.0, 1 - progress) / (1 - config.decay_from))
+
+
+# Quintic iteration that maps all singular values near 1 (Jordan et al. 2024).
+QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalize(matrices: Tensor, num_steps: int = 5) -> Tensor:
+    """Replace each matrix by about the nearest semi-orthogonal one, by Newton-Schulz iteration.
+
+    Args:
+        matrices: (N, rows, columns) float.
+        num_steps: iterations.
+    """
+    x = matrices.bfloat16()
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    a, b, c = QUINTIC
+    for _ in range(num_steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+class Muon(Optimizer):
+    """Momentum, orthogonalized: every direction of a weight matrix moves equally fast (Jordan et al. 2024; arXiv:2502.16982).
+
+    PyTorch's own `torch.optim.Muon` takes two-dimensional weights only; this one flattens convolutions and works through
+    all matrices of one shape in one batched product.
+    """
+
+    def __init__(self, params: Sequence[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(list(params), {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update all weights that have a gradient."""
+        for group in self.param_groups:
+            shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    shapes.setdefault(tuple(p.shape), []).append(p)
+            for params in shapes.values():
+                self._update(params, group)
+
+    def _update(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
+        momentum = group["momentum"]
+        directions = []
+        for p in params:
+            average = self.state[p].setdefault("momentum", torch.zeros_like(p))
+            average.mul_(momentum).add_(p.grad)
+            directions.append((p.grad + momentum * average).flatten(1))
+        updates = orthogonalize(torch.stack(directions))
+        scale = max(1.0, updates.shape[1] / updates.shape[2]) ** 0.5
+        for p, update in zip(params, updates, strict=True):
+            p.add_(update.view_as(p), alpha=-group["lr"] * scale)
+
+
+def build_optimizers(module: nn.Module, matrices: Sequence[nn.Parameter], config: OptimConfig) -> list[Optimizer]:
+    """Give the optimizers that together train all weights of `module`, `matrices` with Muon if it is on."""
+    chosen = {id(p) for p in matrices} if config.muon_learning_rate else set()
+    rest = [p for p in module.parameters() if id(p) not in chosen]
+    adam = AdamW(
+        rest, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True, eps=1e-8
+    )
+    return [adam, Muon(list(matrices), config.muon_learning_rate)] if chosen else [adam]
