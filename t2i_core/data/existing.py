@@ -58,7 +58,7 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo | str]
                 file = tar.extractfile(member)
                 members[suffix] = file.read().decode("utf-8", "replace") if file else ""
             # A tar of a million members is not to stay in memory.
-            tar.members = []
+            tar.members = []  # type: ignore[attr-defined]
     if members:
         yield current, members
 

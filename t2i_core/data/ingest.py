@@ -304,7 +304,7 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
     seen = sum(report.seen for report in reports)
     if seen != plan.num_records:
         raise DataError(
-            f"{shards_dir} holds {seen:,} sources, its plan {plan.num_records:,}. Delete the folder and run ingest again."
+            f"{shards_dir} holds {seen:,} sources, its plan {plan.num_records:,}. Delete it and run ingest again."
         )
     rejected: Counter[str] = Counter()
     for report in reports:

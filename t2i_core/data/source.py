@@ -1,4 +1,4 @@
-"""What can be ingested: lists, pages, folders and shards; here the lists of URLs, read a few thousand rows at a time."""
+"""What can be ingested: lists, pages, folders and shards; here the lists, read a few thousand rows at a time."""
 
 import codecs
 import csv

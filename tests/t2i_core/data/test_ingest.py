@@ -1,0 +1,378 @@
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from aiohttp import web
+
+from t2i_core.data.disk import disk_errors
+from t2i_core.data.ingest import IngestConfig, finish_ingest, ingest, ingest_key, ingest_shard, plan_ingest
+from t2i_core.data.reject import RejectReason
+from t2i_core.data.shard_reader import check_shard, iter_samples
+from t2i_core.errors import ConfigError, DataError, TransientError
+from t2i_core.manifest import StepRef, read_manifest
+from t2i_core.progress import Progress
+
+CONFIG = IngestConfig(
+    image_size=32, encode_format="png", samples_per_shard=5, allow_private=True, retries=1, timeout_seconds=2
+)
+MakePng = Callable[..., bytes]
+
+
+def rows(dataset_dir: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted(dataset_dir.glob("shards/*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def outputs(dataset_dir: Path) -> dict[str, bytes]:
+    paths = sorted([*dataset_dir.glob("shards/*.tar"), *dataset_dir.glob("shards/*.parquet")])
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def samples_of(dataset_dir: Path) -> list[tuple[str, str]]:
+    tars = sorted(dataset_dir.glob("shards/*.tar"))
+    return [(sample.key, sample.caption) for tar in tars for sample in iter_samples(tar)]
+
+
+def url_list(site: Any, path: Path, names: list[str]) -> str:
+    path.write_text("url,caption\n" + "".join(f"{site.url(f'/{name}')},caption of {name}\n" for name in names))
+    return str(path)
+
+
+@pytest.fixture
+def gallery(site: Any, make_png: MakePng) -> Any:
+    """Twelve good pictures on two pages, and every awkward case beside them."""
+
+    async def late(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.2)
+        return web.Response(body=make_png((9, 9, 9)), content_type="image/png")
+
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.sleep(60)
+        return response
+
+    site.content |= {f"/good{n}.png": make_png((n * 20, 0, 0)) for n in range(12)}
+    site.content |= {
+        "/robots.txt": "User-agent: *\nDisallow: /private/\n",
+        "/good0.png": late,
+        "/private/x.png": make_png((1, 1, 1)),
+        "/noai.png": make_png((1, 1, 1)),
+        "/cut.png": make_png((1, 1, 1), (300, 300))[:-60],
+        "/tiny.png": make_png((1, 1, 1), (2, 2)),
+        "/wide.png": make_png((1, 1, 1), (200, 20)),
+        "/text.png": b"<html>not a picture</html>",
+        "/drip.png": drip,
+        "/broken.png": 500,
+        "/moved.png": 301,
+    }
+    site.headers |= {"/noai.png": {"X-Robots-Tag": "noai"}, "/moved.png": {"Location": "/good1.png"}}
+    bad = ["private/x", "noai", "cut", "tiny", "wide", "text", "missing", "drip", "broken", "moved"]
+    first = "".join(f"<img src=/good{n}.png alt='picture {n}' data-group=g{n}>" for n in range(6))
+    second = "".join(f"<img src=/good{n}.png alt='picture {n}' data-group=g{n}>" for n in range(6, 12))
+    awkward = "".join(f"<img src='/{name}.png' alt='{name}'>" for name in bad)
+    site.content |= {
+        "/": f"{first}<a href=/more>more</a><a href=/optout>out</a>",
+        "/more": f"{second}<img src=/good1.png alt='picture 1' data-group=g1>{awkward}",
+        "/optout": "<meta name=robots content=noai><img src=/good2.png alt=kept-out>",
+    }
+    return site
+
+
+BAD = {
+    "duplicate_url": 1,
+    "robots": 1,
+    "opt_out_header": 1,
+    "opt_out_page": 1,
+    "truncated": 1,
+    "too_small": 1,
+    "bad_aspect": 1,
+    "not_an_image": 1,
+    "http_4xx": 1,
+    "timeout": 1,
+    "http_5xx": 1,
+}
+
+
+def counted(ref: StepRef) -> dict[str, int]:
+    prefix = "rejected:"
+    return {name.removeprefix(prefix): n for name, n in ref.counts.items() if name.startswith(prefix)}
+
+
+def test_a_site_becomes_a_data_set_with_every_reject_accounted_for(gallery: Any, tmp_path: Path) -> None:
+    config = CONFIG.with_changes(timeout_seconds=0.5, retries=0)
+    told: list[Progress] = []
+    ref = ingest(gallery.url("/"), config, tmp_path / "ds", on_progress=told.append)
+    assert counted(ref) == BAD
+    assert (ref.counts["seen"], ref.counts["kept"], ref.counts["rejected"]) == (24, 13, 11)
+    assert (ref.counts["pages"], ref.counts["shards"], ref.hit) == (3, 5, False)
+    assert (told[-1].done, told[-1].total, told[-1].fields["kept"]) == (24, 24, 13)
+    table = rows(tmp_path / "ds")
+    assert [row["caption"] for row in table][:7] == [f"picture {n}" for n in range(7)]
+    assert [row["reason"] == "" for row in table] == [row["status"] == "success" for row in table]
+    moved = next(row for row in table if row["caption"] == "moved")
+    assert (moved["final_url"], moved["url"]) == (gallery.url("/good1.png"), gallery.url("/moved.png"))
+    assert (table[3]["attributes"], table[3]["page_url"]) == ('{"group":"g3"}', gallery.url("/"))
+    assert (table[3]["caption_source"], table[3]["http_status"], table[3]["width"]) == ("alt", 200, 32)
+    assert len(samples_of(tmp_path / "ds")) == 13
+    for shard_id in range(5):
+        check_shard(tmp_path / "ds", shard_id)
+    assert gallery.requests.count("/private/x.png") == 0
+    assert gallery.requests.count("/noai.png") == 1
+    assert gallery.requests.count("/robots.txt") == 2
+
+
+def test_two_runs_give_the_same_bytes_and_a_second_run_asks_nothing(gallery: Any, tmp_path: Path) -> None:
+    source = url_list(gallery, tmp_path / "list.csv", [f"good{n}.png" for n in range(12)] + ["missing.png", "tiny.png"])
+    first = ingest(source, CONFIG, tmp_path / "a")
+    second = ingest(source, CONFIG.with_changes(connections=1, timeout_seconds=3), tmp_path / "b")
+    assert outputs(tmp_path / "a") == outputs(tmp_path / "b")
+    assert first.digest == second.digest
+    gallery.requests.clear()
+    third = ingest(source, CONFIG, tmp_path / "a")
+    assert (third.hit, third.digest, third.counts) == (True, first.digest, first.counts)
+    assert gallery.requests == []
+
+
+@pytest.mark.parametrize("ending", [".tar", ".parquet", "_stats.json"])
+def test_deleting_an_output_makes_only_that_shard_again(gallery: Any, tmp_path: Path, ending: str) -> None:
+    first = ingest(
+        gallery.url("/more"), CONFIG.with_changes(max_depth=0, timeout_seconds=0.5, retries=0), tmp_path / "ds"
+    )
+    before = outputs(tmp_path / "ds")
+    (tmp_path / f"ds/shards/00001{ending}").unlink()
+    gallery.requests.clear()
+    again = ingest(
+        gallery.url("/more"), CONFIG.with_changes(max_depth=0, timeout_seconds=0.5, retries=0), tmp_path / "ds"
+    )
+    assert (again.hit, again.digest) == (False, first.digest)
+    assert outputs(tmp_path / "ds") == before
+    asked = {name for name in gallery.requests if name != "/robots.txt"}
+    assert asked == {"/good11.png", "/good1.png", "/noai.png", "/cut.png"}
+
+
+def test_shards_can_be_made_one_by_one_in_any_order(gallery: Any, tmp_path: Path) -> None:
+    source = url_list(gallery, tmp_path / "list.csv", [f"good{n}.png" for n in range(12)])
+    whole = ingest(source, CONFIG, tmp_path / "whole")
+    plan = plan_ingest(source, CONFIG, tmp_path / "single")
+    assert (plan.num_shards, plan.num_records, plan.hit) == (3, 12, None)
+    with pytest.raises(DataError, match="not finished"):
+        finish_ingest(plan)
+    reports = [ingest_shard(plan, shard_id) for shard_id in (2, 0, 1)]
+    assert [(report.seen, report.kept, report.hit) for report in reports] == [
+        (2, 2, False),
+        (5, 5, False),
+        (5, 5, False),
+    ]
+    assert ingest_shard(plan, 0).hit
+    assert finish_ingest(plan).digest == whole.digest
+    assert plan_ingest(source, CONFIG, tmp_path / "single").hit is not None
+
+
+def test_every_list_and_a_folder_give_the_same_pictures(gallery: Any, tmp_path: Path, make_png: MakePng) -> None:
+    names = [f"good{n}.png" for n in range(1, 4)]
+    source = url_list(gallery, tmp_path / "list.csv", names)
+    ingest(source, CONFIG, tmp_path / "from-list")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, name in enumerate(names, start=1):
+        (folder / name).write_bytes(make_png((number * 20, 0, 0)))
+        (folder / name).with_suffix(".txt").write_text(f"caption of {name}")
+    (folder / "bad.png").write_bytes(b"nothing")
+    ref = ingest(str(folder), CONFIG, tmp_path / "from-folder")
+    assert counted(ref) == {"not_an_image": 1}
+    listed, local = (
+        [(s.picture, s.caption) for tar in sorted((tmp_path / name).glob("shards/*.tar")) for s in iter_samples(tar)]
+        for name in ("from-list", "from-folder")
+    )
+    assert listed == local
+
+
+def test_a_data_set_can_be_the_source_of_another(gallery: Any, tmp_path: Path) -> None:
+    ingest(gallery.url("/"), CONFIG.with_changes(max_depth=0), tmp_path / "first")
+    gallery.requests.clear()
+    ref = ingest(str(tmp_path / "first"), CONFIG.with_changes(samples_per_shard=4), tmp_path / "second")
+    assert gallery.requests == []
+    assert (ref.counts["kept"], ref.counts["shards"]) == (6, 2)
+    old, new = rows(tmp_path / "first"), rows(tmp_path / "second")
+    for name in ("uid", "url", "caption", "attributes", "page_url", "caption_source"):
+        assert [row[name] for row in old] == [row[name] for row in new]
+
+
+def test_a_list_of_pages_is_read(gallery: Any, tmp_path: Path) -> None:
+    path = tmp_path / "pages.txt"
+    path.write_text(gallery.url("/") + "\n" + gallery.url("/optout") + "\n")
+    ref = ingest(str(path), CONFIG.with_changes(pages=True, max_depth=0), tmp_path / "ds")
+    assert (ref.counts["pages"], ref.counts["kept"], counted(ref)) == (2, 6, {"opt_out_page": 1})
+
+
+def test_extra_columns_pass_through(gallery: Any, tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    lines = [{"link": gallery.url("/good1.png"), "text": "one", "license": "CC0"}, {"link": "ftp://x", "text": "two"}]
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    ingest(str(path), CONFIG.with_changes(url_column="link", caption_column="text"), tmp_path / "ds")
+    assert [(row["license"], row["reason"]) for row in rows(tmp_path / "ds")] == [("CC0", ""), ("", "bad_scheme")]
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from t2i_core.data.ingest import IngestConfig, ingest
+ingest(sys.argv[1], IngestConfig.model_validate_json(sys.argv[3]), Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_run_goes_on_without_crawling_again(gallery: Any, tmp_path: Path) -> None:
+    config = CONFIG.with_changes(connections=1, connections_per_host=1, timeout_seconds=0.5, retries=0)
+    whole = ingest(gallery.url("/"), config, tmp_path / "whole")
+    # The last picture waits until the first shard has been seen, so that the kill comes in the middle.
+    gate = "/good7.png"
+    picture = gallery.content[gate]
+    released = False
+
+    async def wait_for_release(_: web.Request) -> web.Response:
+        while not released:
+            await asyncio.sleep(0.01)
+        return web.Response(body=picture, content_type="image/png")
+
+    gallery.content[gate] = wait_for_release
+    patient = config.with_changes(timeout_seconds=60)
+    command = [sys.executable, "-c", CHILD, gallery.url("/"), str(tmp_path / "killed"), patient.model_dump_json()]
+    child = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])})
+    try:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "killed/shards/00000_stats.json").exists() and time.monotonic() < deadline:
+            assert child.poll() is None
+            time.sleep(0.02)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    released = True
+    assert not (tmp_path / "killed/manifest.json").exists()
+    assert (tmp_path / "killed/shards/00000_stats.json").exists()
+    gallery.requests.clear()
+    resumed = ingest(gallery.url("/"), config, tmp_path / "killed")
+    assert resumed.digest == whole.digest
+    assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")
+    assert not {"/", "/more", "/optout", "/good0.png", "/good4.png"} & set(gallery.requests)
+    assert not list((tmp_path / "killed/shards").glob(".*"))
+
+
+def test_a_site_that_moved_is_the_same_source(gallery: Any, tmp_path: Path) -> None:
+    first = ingest(gallery.url("/"), CONFIG.with_changes(max_depth=0), tmp_path / "ds", source_digest="the gallery")
+    (tmp_path / "ds/shards/00000.tar").unlink()
+    moved = f"http://localhost:{gallery.port}/"
+    again = ingest(moved, CONFIG.with_changes(max_depth=0), tmp_path / "ds", source_digest="the gallery")
+    assert again.digest == first.digest
+
+
+def test_the_key_is_about_content_not_speed(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("url\n")
+    key = ingest_key(str(path), CONFIG)
+    assert ingest_key(str(path), CONFIG.with_changes(connections=3, timeout_seconds=9, retries=0, contact="x")) == key
+    assert ingest_key(str(path), CONFIG.with_changes(image_size=33)) != key
+    assert ingest_key("http://a.example/", CONFIG) != ingest_key("http://b.example/", CONFIG)
+    assert ingest_key("http://a.example/", CONFIG, "d") == ingest_key("http://b.example/", CONFIG, "d")
+    path.write_text("url\nx\n")
+    assert ingest_key(str(path), CONFIG) != key
+
+
+def test_other_options_do_not_touch_what_is_there(gallery: Any, tmp_path: Path) -> None:
+    source = url_list(gallery, tmp_path / "list.csv", ["good1.png", "good2.png"])
+    ingest(source, CONFIG, tmp_path / "ds")
+    before = outputs(tmp_path / "ds")
+    with pytest.raises(ConfigError, match="image_size was 32, now 16"):
+        ingest(source, CONFIG.with_changes(image_size=16), tmp_path / "ds")
+    assert outputs(tmp_path / "ds") == before
+    read_manifest(tmp_path / "ds", "dataset")
+    replaced = ingest(source, CONFIG.with_changes(image_size=16), tmp_path / "ds", on_conflict="replace")
+    assert not replaced.hit
+    assert rows(tmp_path / "ds")[0]["width"] == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("missing.csv", None, "no such source"),
+        ("list.csv", "url,caption\n", "is empty"),
+        ("list.csv", "link,caption\nx,y\n", "no column 'url'"),
+        ("list.docx", "x", "not a URL list"),
+    ],
+)
+def test_a_source_that_cannot_be_used_leaves_nothing_behind(
+    tmp_path: Path, name: str, text: str | None, message: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        ingest(str(tmp_path / name), CONFIG, tmp_path / "ds")
+    assert not (tmp_path / "ds").exists()
+
+
+def test_an_unreachable_host_is_an_error_and_a_later_run_asks_again(
+    site: Any, tmp_path: Path, make_png: MakePng
+) -> None:
+    source = url_list(site, tmp_path / "list.csv", ["a.png", "b.png"])
+    site.content |= {"/a.png": make_png((1, 2, 3)), "/b.png": make_png((1, 2, 3))}
+    path = Path(source)
+    path.write_text(path.read_text().replace("127.0.0.1", "name.invalid"))
+    with pytest.raises(TransientError, match=r"none of the 2 pictures .* could be reached \(dns 2\)"):
+        ingest(source, CONFIG, tmp_path / "ds")
+    with pytest.raises(TransientError, match="dns 2"):
+        ingest(source, CONFIG, tmp_path / "ds")
+    assert not (tmp_path / "ds/manifest.json").exists()
+
+
+def test_too_few_kept_pictures_fail_the_run_but_lose_nothing(gallery: Any, tmp_path: Path) -> None:
+    source = url_list(gallery, tmp_path / "list.csv", ["good1.png", "missing.png", "tiny.png", "nowhere.png"])
+    with pytest.raises(DataError, match=r"only 1 of 4 pictures were kept \(25\.0%\).*http_4xx 2"):
+        ingest(source, CONFIG.with_changes(min_success_rate=0.5), tmp_path / "ds")
+    gallery.requests.clear()
+    assert ingest(source, CONFIG.with_changes(min_success_rate=0.2), tmp_path / "ds").counts["kept"] == 1
+    assert gallery.requests == []
+
+
+def test_a_full_disk_is_worth_another_try(tmp_path: Path) -> None:
+    with (
+        pytest.raises(TransientError, match="no space left to write .*run the same command again"),
+        disk_errors(tmp_path),
+        Path("/dev/full").open("wb") as file,
+    ):
+        file.write(b"x" * 100_000)
+        file.flush()
+    with pytest.raises(ConfigError, match="cannot write"), disk_errors(tmp_path):
+        (tmp_path / "missing" / "x").write_bytes(b"")
+
+
+def test_a_damaged_plan_says_what_to_delete(gallery: Any, tmp_path: Path) -> None:
+    source = url_list(gallery, tmp_path / "list.csv", ["good1.png", "good2.png"])
+    plan = plan_ingest(source, CONFIG, tmp_path / "ds")
+    (tmp_path / "ds/_parts/00000.parquet").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="is planned anew"):
+        ingest_shard(plan, 0)
+
+
+def test_every_reason_has_a_meaning() -> None:
+    assert all(reason.meaning for reason in RejectReason)
+    assert len({reason.meaning for reason in RejectReason}) == len(RejectReason)
+
+
+def test_bounds_of_the_options_are_enforced() -> None:
+    for field, value in (
+        ("image_size", 0),
+        ("connections", 0),
+        ("encode_quality", 101),
+        ("contact", "a\nb"),
+        ("nope", 1),
+    ):
+        with pytest.raises(ConfigError, match=field):
+            IngestConfig.parse({field: value})
