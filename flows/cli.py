@@ -17,8 +17,6 @@ import click
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from t2i_core.evaluation.generate import GenerateConfig, generate
-from t2i_core.training.train import TrainConfig
 
 from flows.adhoc import adhoc_run, prepare_environment
 from flows.config import DemoSource, PipelineRequest
@@ -33,8 +31,10 @@ from t2i_core.data.ingest import IngestConfig
 from t2i_core.doctor import examine
 from t2i_core.errors import ConfigError, StoppedError, T2IError
 from t2i_core.evaluation.evaluate import EvaluateConfig
+from t2i_core.evaluation.generate import GenerateConfig, generate
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.samples.site import SiteConfig, serve_site
+from t2i_core.training.train import TrainConfig
 
 MAX_PROMPTS_BYTES = 10_000_000
 DEBUG_VARIABLE = "T2I_DEBUG"

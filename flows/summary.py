@@ -13,8 +13,8 @@ from t2i_core.evaluation.benchmark import TASK_TITLES
 from t2i_core.evaluation.report import SUMMARY_TITLES
 from t2i_core.manifest import read_manifest
 
-SCORE_COLUMNS = {"model": "diffusion", "baseline": "CNN", "shuffled": "floor: other prompts", "real": "ceiling: real"}
-SPEED_METRICS = ("train/images_per_second", "images_per_second", "train/images/s")
+SCORE_COLUMNS = {"model": "diffusion", "baseline": "CNN", "shuffled": "floor", "real": "ceiling"}
+SPEED_METRIC = "perf/images_per_second"
 
 
 def print_summary(console: Console, workspace: Path) -> None:
@@ -75,20 +75,23 @@ def training_figures(run_dir: Path) -> tuple[int, float]:
     """Read images seen, and the median of the logged images a second, of one run."""
     lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    speeds = sorted(float(row[name]) for row in rows for name in SPEED_METRICS if row.get(name))
+    speeds = sorted(float(row[SPEED_METRIC]) for row in rows if row.get(SPEED_METRIC))
     images = max((int(row.get("images", 0)) for row in rows), default=0)
     return images, speeds[len(speeds) // 2] if speeds else 0.0
 
 
 def scores_table(rows: dict[str, Any]) -> Table:
-    """Give strict accuracy by task, each with its 95 % interval."""
+    """Give strict accuracy by task, in percent, each with its 95 % interval.
+
+    The floor is the model's own pictures against other prompts, the ceiling is real pictures.
+    """
     present = {name: title for name, title in SCORE_COLUMNS.items() if name in rows}
-    table = _table("Strict accuracy [95 % interval]", *present.values())
+    table = _table("Strict accuracy, %", *present.values())
     tasks = list(next(iter(rows.values()))["strict"])
     for task in tasks:
-        cells = [_estimate(rows[name]["strict"].get(task)) for name in present]
+        cells = [_percent(rows[name]["strict"].get(task)) for name in present]
         table.add_row(TASK_TITLES[task], *cells)
-    table.add_row("all tasks", *(_estimate(rows[name]["overall"]) for name in present), style="bold")
+    table.add_row("all tasks", *(_percent(rows[name]["overall"]) for name in present), style="bold")
     return table
 
 
@@ -105,11 +108,18 @@ def clip_table(clip: dict[str, Any]) -> Table:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(title)
     for column in columns:
         table.add_column(column, justify="right")
     return table
+
+
+def _percent(estimate: dict[str, Any] | None) -> str:
+    if estimate is None:
+        return "-"
+    value, low, high = (round(100 * estimate[name]) for name in ("value", "low", "high"))
+    return f"{value} \\[{low}, {high}]"
 
 
 def _estimate(estimate: dict[str, Any] | None) -> str:

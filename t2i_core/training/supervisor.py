@@ -20,11 +20,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2i_core.training.train import TrainConfig, train_key
-
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
 from t2i_core.manifest import OnConflict, StepRef, claim_folder, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
+from t2i_core.training.train import TrainConfig, train_key
 
 PROGRESS_NAME = "progress.json"
 LOG_NAME = "train.log"
@@ -156,8 +155,11 @@ class ProgressWatch:
     last: bytes = b""
 
     def look(self) -> None:
-        """Read the file, and report it if it is new."""
-        text = self.path.read_bytes() if self.path.is_file() else b""
+        """Read the file, which a finished trainer removes, and report it if it is new."""
+        try:
+            text = self.path.read_bytes()
+        except FileNotFoundError:
+            return
         if text != self.last:
             self.last = text
             self.on_progress(Progress(**json.loads(text)))

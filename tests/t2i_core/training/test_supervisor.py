@@ -13,7 +13,7 @@ import pytest
 
 from t2i_core.errors import ConfigError, StoppedError, T2IError, TrainingError, TransientError
 from t2i_core.progress import Progress
-from t2i_core.training.supervisor import failure, last_message, supervise
+from t2i_core.training.supervisor import ProgressWatch, failure, last_message, supervise
 
 # A stand-in for the trainer: real processes, a real progress file, a real checkpoint on SIGTERM.
 TRAINER = """
@@ -90,6 +90,8 @@ def command(trainer: Path, run_dir: Path, mode: str) -> list[str]:
 def test_a_good_trainer_reports_progress_and_leaves_no_worker_behind(trainer: Path, run_dir: Path) -> None:
     seen: list[Progress] = []
     supervise(command(trainer, run_dir, "good"), run_dir, on_progress=seen.append)
+    (run_dir / "progress.json").unlink()
+    ProgressWatch(run_dir / "progress.json", seen.append, last=b"the file before").look()
     assert seen == [Progress(step="train cnn", done=3, total=10, unit="images", fields={"loss": 0.5})]
     assert "noise before the message" in (run_dir / "train.log").read_text()
     wait_until(lambda: not any(map(alive, pids(run_dir))), "the data worker is gone")
