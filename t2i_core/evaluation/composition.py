@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import ndimage
 
 from t2i_core.errors import DataError
-from t2i_core.samples.scenes import BACKGROUNDS, COLORS, Relation, Scene, SceneObject, Shape, render_scene
+from t2i_core.samples.scenes import BACKGROUNDS, COLORS, RADII, Relation, Scene, SceneObject, Shape, render_scene
 
 CHECKER_VERSION = "composition-1"
 
@@ -42,7 +42,9 @@ SHAPE_LIKENESS, SHAPE_LEAD = 0.87, 0.02
 # A border noisier than this (standard deviation, 0..255) is smoothed first.
 NOISE_LEVEL = 5.0
 DEAD_ZONE = 0.15
-SMALL_BELOW, LARGE_ABOVE = 0.14, 0.20
+# Radii half-way between the sizes that scenes are drawn with.
+SMALL_BELOW = (RADII["small"][1] + RADII["medium"][0]) / 2
+LARGE_ABOVE = (RADII["medium"][1] + RADII["large"][0]) / 2
 _GRID, _REACH = 28, 1.15
 
 

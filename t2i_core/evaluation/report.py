@@ -246,11 +246,10 @@ def _cosine_chart(evaluation: Evaluation) -> Markup:
 
 
 CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Loss", ("train/loss", "validation/loss", "train/loss_ema")),
+    ("Loss", ("train/loss", "validation/loss")),
     ("Loss per noise band (0 = least noise)", tuple(f"train/loss_band_{i}" for i in range(10))),
-    ("Images per second", ("train/images_per_second", "train/images/s", "images_per_second", "images/s")),
-    ("Learning rate", ("train/lr", "train/learning_rate", "lr")),
-    ("Accuracy in training batches", ("train/accuracy", "train/recall")),
+    ("Images per second", ("perf/images_per_second",)),
+    ("Learning rate", ("train/learning_rate",)),
 )
 
 
@@ -266,7 +265,7 @@ def _curves(run_dir: Path) -> list[tuple[str, Markup]]:
         for name in names:
             points = [(r[x_name], r[name]) for r in rows if _number(r.get(name)) and _number(r.get(x_name))]
             if len(points) > 1:
-                series[name.removeprefix("train/")] = ([x for x, _ in points], [y for _, y in points])
+                series[name.partition("/")[2]] = ([x for x, _ in points], [y for _, y in points])
         if series:
             charts.append((title, line_chart(series, "images seen" if x_name != "step" else "steps")))
     return charts

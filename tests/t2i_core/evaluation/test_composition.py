@@ -94,7 +94,7 @@ def test_a_count_must_be_exact():
 
 
 def test_a_size_that_the_prompt_names_is_held_to():
-    small, large = one(size="small", radius=0.11), one(size="large", radius=0.24)
+    small, large = one(size="small", radius=0.13), one(size="large", radius=0.32)
     assert judge(extract(render(small)), large).atoms["size"] == "fail"
     assert judge(extract(render(large)), large).atoms["size"] == "pass"
     assert "size" not in judge(extract(render(large)), one()).atoms
