@@ -164,28 +164,12 @@ def plan_ingest(
     key = ingest_key(source, config, source_digest)
     hit = find_hit(output_dir, key)
     if hit is not None:
-        return _plan(source, config, output_dir, key, hit.counts["shards"], hit.counts["seen"], hit)
-    with disk_errors(output_dir):
-        claim_folder(output_dir, key, on_conflict)
-        # From here on the folder is not finished, whatever it was before.
-        (output_dir / MANIFEST_NAME).unlink(missing_ok=True)
-        try:
-            note = read_note(output_dir) or _write_parts(source, kind, config, output_dir, on_progress)
-        except T2IError:
-            _release_folder(output_dir)
-            raise
-    return _plan(source, config, output_dir, key, note.num_parts, note.num_records, None)
-
-
-def _plan(
-    source: str,
-    config: IngestConfig,
-    output_dir: Path,
-    key: StepKey,
-    num_shards: int,
-    num_records: int,
-    hit: StepRef | None,
-) -> IngestPlan:
+        num_shards, num_records = hit.counts["shards"], hit.counts["seen"]
+    else:
+        with disk_errors(output_dir):
+            claim_folder(output_dir, key, on_conflict)
+            note = _planned(source, kind, config, output_dir, on_progress)
+        num_shards, num_records = note.num_parts, note.num_records
     return IngestPlan(
         source=source,
         config=config,
@@ -195,6 +179,19 @@ def _plan(
         num_records=num_records,
         hit=hit,
     )
+
+
+def _planned(
+    source: str, kind: SourceKind, config: IngestConfig, output_dir: Path, on_progress: OnProgress
+) -> PlanNote:
+    """Give the plan that lies in the folder, or make it."""
+    # From here on the folder is not finished, whatever it was before.
+    (output_dir / MANIFEST_NAME).unlink(missing_ok=True)
+    try:
+        return read_note(output_dir) or _write_parts(source, kind, config, output_dir, on_progress)
+    except T2IError:
+        _release_folder(output_dir)
+        raise
 
 
 def _release_folder(output_dir: Path) -> None:

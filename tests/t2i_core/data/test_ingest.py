@@ -343,7 +343,7 @@ def test_too_few_kept_pictures_fail_the_run_but_lose_nothing(gallery: Any, tmp_p
 
 def test_a_full_disk_is_worth_another_try(tmp_path: Path) -> None:
     with (
-        pytest.raises(TransientError, match="no space left to write .*run the same command again"),
+        pytest.raises(TransientError, match=r"no space left to write .*run the same command again"),
         disk_errors(tmp_path),
         Path("/dev/full").open("wb") as file,
     ):

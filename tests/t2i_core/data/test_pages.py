@@ -220,5 +220,5 @@ def test_a_start_page_that_cannot_be_read_ends_the_crawl(site: Any) -> None:
         crawl([site.url("/missing")])
     with pytest.raises(ConfigError, match="not an HTML page"):
         crawl([site.url("/p.png")])
-    with pytest.raises(TransientError, match="cannot reach page http://name.invalid"):
+    with pytest.raises(TransientError, match=r"cannot reach page http://name\.invalid"):
         crawl(["http://name.invalid/"])

@@ -26,7 +26,8 @@ from t2i_core.errors import DataError, ShardError
 from t2i_core.manifest import OutputFile, StepKey, write_manifest
 
 IMG2DATASET_KEYS = [
-    "caption", "url", "key", "status", "error_message", "width", "height", "original_width", "original_height", "sha256",
+    "caption", "url", "key", "status", "error_message", "width", "height", "original_width", "original_height",
+    "sha256",
 ]  # fmt: skip
 IMG2DATASET_STATS = [
     "count", "successes", "failed_to_download", "failed_to_resize", "duration", "start_time", "end_time", "status_dict",
