@@ -6,15 +6,18 @@ from typing import Any
 
 from PIL import Image
 from prefect.states import State
-from t2i_core.training.train import TrainConfig
 
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.training.supervisor import supervise_training
+from t2i_core.training.train import TrainConfig
 from tasks.artifacts import embedded_picture, markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task
 
+# A server can limit how many trainings run at once: see deployments/deploy.py.
+TRAIN_TAG = "t2i-train"
 
-@step_task("train", "train {name}")
+
+@step_task("train", "train {name}", TRAIN_TAG)
 def train(
     name: str, captions_dir: Path, config: TrainConfig, output_dir: Path, on_conflict: OnConflict
 ) -> State[StepRef]:
