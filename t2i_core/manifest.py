@@ -230,7 +230,8 @@ def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict) -> None:
             return
         changed = difference(old, key) if old else "it was not made by this step"
         if on_conflict == "refuse" or old is None:
-            raise ConfigError(f"{folder} already holds other work ({changed}). Choose another --output-dir or delete it.")
+            advice = "Choose another --output-dir or delete it."
+            raise ConfigError(f"{folder} already holds other work ({changed}). {advice}")
         previous = folder.with_name(folder.name + ".previous")
         shutil.rmtree(previous, ignore_errors=True)
         folder.replace(previous)

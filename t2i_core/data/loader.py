@@ -1,6 +1,6 @@
 """Shards to batches: deterministic, seeded, resumable at any sample, decoded once and kept in memory when they fit.
 
-Sample number i of a run (counted over all epochs) is a pure function of (seed, i), so a resumed run needs no loader state.
+Sample number i of a run, counted over all epochs, is a pure function of (seed, i): a resumed run needs no loader state.
 """
 
 import io
@@ -90,8 +90,8 @@ class Split:
             picture = self._places[index].decode()
             if picture.shape != (side, side, 3):
                 raise ConfigError(
-                    f"picture {self.keys[index]} is {picture.shape[1]}x{picture.shape[0]}, others {side}x{side}: training "
-                    "needs squares of one size. Ingest with --resize-mode center_crop or border."
+                    f"picture {self.keys[index]} is {picture.shape[1]}x{picture.shape[0]}, others {side}x{side}: "
+                    "training needs squares of one size. Ingest with --resize-mode center_crop or border."
                 )
             out[row] = picture
         return out
@@ -112,7 +112,7 @@ def load_split(captions_dir: Path, split: str, *, limit: int | None = None) -> S
         limit: at most this many samples, the first by key.
 
     Raises:
-        ConfigError: the folder is not a finished captions folder, its dataset was moved or changed, or the split is empty.
+        ConfigError: the folder is not a finished captions folder, its dataset has changed, or the split is empty.
         ShardError: a shard is damaged; names it with the number of samples lost.
     """
     rows = _read_rows(captions_dir, split)[:limit]
@@ -175,7 +175,7 @@ def _memory_bytes() -> int:
 
 
 @lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
+def _order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
     entropy = int(digest_of({"stream": "order", "seed": seed, "epoch": epoch})[:16], 16)
     return np.random.Generator(np.random.Philox(entropy)).permutation(num_samples)
 
@@ -183,4 +183,5 @@ def _permutation(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
 def sample_at(seed: int, position: int, num_samples: int) -> int:
     """Say which sample is number `position` of a run: every epoch is a new permutation of all samples."""
     epoch, offset = divmod(position, num_samples)
-    return int(_permutation(seed, epoch, num_samples)[offset])
+    index: int = _order(seed, epoch, num_samples)[offset].item()
+    return index

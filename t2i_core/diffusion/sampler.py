@@ -5,6 +5,7 @@ the probability-flow ODE exactly while x_0 stays constant; they differ in how th
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -29,7 +30,7 @@ def sample_ddim(denoise: Denoiser, x: Tensor, times: Tensor, schedule: ScheduleN
     Returns:
         (B, C, H, W) float, the sample.
     """
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         x = _step(x, denoise(x, _batch(t, x)), t, s, schedule)
     return x
 
@@ -40,7 +41,7 @@ def sample_heun(denoise: Denoiser, x: Tensor, times: Tensor, schedule: ScheduleN
     The average is taken of x_0 in the exponential form above rather than of the slope, so it is exact for constant x_0.
     Arguments and result are those of `sample_ddim`.
     """
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         x_0 = denoise(x, _batch(t, x))
         ahead = _step(x, x_0, t, s, schedule)
         if float(s) > 0 and float(t) < 1:
@@ -57,7 +58,7 @@ def sample_dpmpp_2m(denoise: Denoiser, x: Tensor, times: Tensor, schedule: Sched
     `sample_ddim`.
     """
     before: tuple[Tensor, float] | None = None
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         x_0 = denoise(x, _batch(t, x))
         now, ahead = _half_log_snr(t, schedule), _half_log_snr(s, schedule)
         guess = x_0
@@ -90,8 +91,8 @@ def _half_log_snr(t: Tensor, schedule: ScheduleName) -> float:
 def _blend(x_0: Tensor, ahead: Tensor, t: Tensor, s: Tensor, schedule: ScheduleName) -> Tensor:
     """Weigh the estimates at both ends of a step so that an x_0 linear in half the log-SNR is integrated exactly.
 
-    The path weighs x_0 by exp(u) over a step of length h in half log-SNR, so the far end gets the mean of u / h under that
-    weight, (h - 1 + exp(-h)) / (h (1 - exp(-h))); one half for small h.
+    The path weighs x_0 by exp(u) over a step of length h in half log-SNR, so the far end gets the mean of u / h under
+    that weight, (h - 1 + exp(-h)) / (h (1 - exp(-h))); one half for small h.
     """
     h = torch.tensor(_half_log_snr(s, schedule) - _half_log_snr(t, schedule), dtype=torch.float64)
     weight = float((h - 1 + torch.exp(-h)) / (h * (1 - torch.exp(-h))))

@@ -37,14 +37,18 @@ def log_snr(schedule: ScheduleName, t: Tensor) -> Tensor:
     return 2 * (alpha.log() - sigma.log()).flatten()
 
 
-def sampling_times(num_steps: int, *, shift: float = 1.0) -> Tensor:
-    """List the times that a sampler visits, from 1 (noise) to 0 (clean).
+def shift_times(t: Tensor, shift: float) -> Tensor:
+    """Lean times to noise: shift t / (1 + (shift - 1) t) (Esser et al. 2024, arXiv:2403.03206, equation 23).
 
-    `shift` > 1 spends more steps at high noise: t -> shift t / (1 + (shift - 1) t) (Esser et al. 2024, arXiv:2403.03206,
-    equation 23).
+    In logits this adds log(shift). The more pixels share a colour, the more noise it takes to hide it.
 
-    Returns:
-        (S + 1,) float64, decreasing.
+    Args:
+        t: float in [0, 1], any shape.
+        shift: 1 leaves t as it is.
     """
-    t = torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)
     return shift * t / (1 + (shift - 1) * t)
+
+
+def sampling_times(num_steps: int) -> Tensor:
+    """List evenly spaced times, from 1 (noise) to 0 (clean): (S + 1,) float64."""
+    return torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)

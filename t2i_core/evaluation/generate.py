@@ -127,7 +127,7 @@ def load_generator(run_dir: Path, compute: Compute | None = None) -> Generator:
         raise ConfigError(f"{run_dir} is a {preset.system.kind} run: it scores pictures and cannot draw them.")
     open_checkpoint(checkpoints[-1]).restore(system, "ema")
     compute = compute or choose_compute()
-    system = system.to(compute.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    system = system.to(compute.device).to(memory_format=torch.channels_last).eval()
     return Generator(system, Tokenizer.load(run_dir / "tokenizer.json"), sizes["image_size"], compute)
 
 

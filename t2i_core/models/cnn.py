@@ -4,6 +4,8 @@ The text encoder is the encoder half; trained with mean squared error it gives t
 fit the caption, so blur where they differ is expected. It equals an ideal denoiser at the highest noise.
 """
 
+from itertools import pairwise
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -51,9 +53,7 @@ class CNNDecoder(nn.Module):
         channels = config.channels
         self.seed = nn.Linear(text_width, channels[0] * self.first**2)
         self.levels = nn.ModuleList(nn.Sequential(*(CNNBlock(c) for _ in range(config.num_blocks))) for c in channels)
-        self.grow = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(channels[:-1], channels[1:], strict=True)
-        )
+        self.grow = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(channels))
         self.norm = ChannelNorm(channels[-1])
         self.head = nn.Conv2d(channels[-1], 3 * self.patch_size**2, 3, padding=1)
 

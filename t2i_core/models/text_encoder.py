@@ -35,8 +35,8 @@ class TextBlock(nn.Module):
         """Mix the tokens x: (B, L, D) that mask: (B, L) calls real."""
         h = self.norm_attention(x)
         x = x + self.attention(h, h, mask)
-        x = x + self.ff(self.norm_ff(x))
-        return x
+        mixed: Tensor = x + self.ff(self.norm_ff(x))
+        return mixed
 
 
 class TextEncoder(nn.Module):

@@ -88,7 +88,8 @@ class AttentionBlock(nn.Module):
         h = h + self.attend_self(normed, normed)
         h = h + self.attend_text(self.norm_text(h), tokens, mask)
         h = h + self.ff(self.norm_ff(h))
-        return h.transpose(1, 2).unflatten(2, (height, width)).contiguous(memory_format=torch.channels_last)
+        grid: Tensor = h.view(len(h), height, width, -1).permute(0, 3, 1, 2)
+        return grid
 
 
 class Block(nn.Module):

@@ -200,6 +200,15 @@ def _box(item: SceneObject, side: int) -> tuple[float, float, float, float]:
     return side * (x - r), side * (y - r), side * (x + r), side * (y + r)
 
 
+def _cross(arm: float = 0.34) -> list[tuple[float, float]]:
+    quarter = [(arm, -1.0), (arm, -arm), (1.0, -arm)]
+    points = []
+    for _ in range(4):
+        points += quarter
+        quarter = [(-y, x) for x, y in quarter]
+    return points
+
+
 def _star() -> list[tuple[float, float]]:
     points = []
     for i in range(10):
@@ -217,25 +226,11 @@ def _heart() -> list[tuple[float, float]]:
     return points
 
 
-_ARM = 0.34
 # Corner points in units of the radius, y downwards.
 OUTLINES: dict[str, list[tuple[float, float]]] = {
     "square": [(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],
     "triangle": [(0.0, -0.95), (1.0, 0.85), (-1.0, 0.85)],
-    "cross": [
-        (-_ARM, -1),
-        (_ARM, -1),
-        (_ARM, -_ARM),
-        (1, -_ARM),
-        (1, _ARM),
-        (_ARM, _ARM),
-        (_ARM, 1),
-        (-_ARM, 1),
-        (-_ARM, _ARM),
-        (-1, _ARM),
-        (-1, -_ARM),
-        (-_ARM, -_ARM),
-    ],  # fmt: skip
+    "cross": _cross(),
     "star": _star(),
     "heart": _heart(),
 }

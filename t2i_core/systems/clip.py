@@ -1,4 +1,4 @@
-"""A small CLIP of the pipeline's own (Radford et al. 2021, arXiv:2103.00020), for scoring where no weights are to be had.
+"""A small CLIP of the pipeline's own (Radford et al. 2021, arXiv:2103.00020), for where no weights are to be had.
 
 The networks and the tokenizer are open_clip's, so the finished run is an ordinary open_clip folder. It is trained apart
 from every text-to-image system and shares no weights with one.
@@ -77,7 +77,8 @@ class CLIPSystem(nn.Module):
     def loss(self, batch: Batch) -> Losses:
         """Contrast pictures and captions within the batch.
 
-        Equal captions are positives of each other, since a small world repeats them (Khosla et al. 2020, arXiv:2004.11362).
+        Equal captions are positives of each other, since a small world repeats them (Khosla et al. 2020,
+        arXiv:2004.11362).
         """
         ids = batch.condition.token_ids
         image = self.clip.encode_image(batch.x_0, normalize=True).float()

@@ -12,7 +12,7 @@ from t2i_core.diffusion.guidance import Denoiser, guide
 from t2i_core.diffusion.loss import TimeSampling, band_of, sample_times, squared_errors
 from t2i_core.diffusion.parameterization import Parameterization, target_of, x_0_from
 from t2i_core.diffusion.sampler import SAMPLERS, SamplerName
-from t2i_core.diffusion.schedule import ScheduleName, alpha_sigma, sampling_times
+from t2i_core.diffusion.schedule import ScheduleName, alpha_sigma, sampling_times, shift_times
 from t2i_core.models.text_encoder import TextEncoder, TextEncoderConfig
 from t2i_core.models.unet import UNet, UNetConfig
 from t2i_core.systems.system import Batch, Condition, DrawSettings, Losses, hidden_matrices
@@ -30,14 +30,19 @@ class DiffusionConfig(Config):
     prediction: Parameterization = Field(
         "x_0", description="What the network predicts. x_0 lets it ignore the noise, which small networks cannot carry."
     )
-    time_sampling: TimeSampling = Field("logit_normal", description="How training times are drawn.")
-    time_mean: float = Field(0.4, description="Mean of logit(t); above 0 leans to noise, where the layout is decided.")
-    time_std: float = Field(1.2, gt=0, description="Standard deviation of logit(t).")
-    min_sigma: float = Field(
-        0.5,
+    time_shift: float = Field(
+        6.0,
+        ge=1,
+        description="How far training and sampling lean to noise. Flat 64-pixel pictures show their layout through "
+        "very strong noise, so what the caption decides is decided at t > 0.9.",
+    )
+    time_sampling: TimeSampling = Field("logit_normal", description="How training times are drawn, before the shift.")
+    time_std: float = Field(1.3, gt=0, description="Standard deviation of logit(t).")
+    min_time: float = Field(
+        0.3,
         gt=0,
         le=1,
-        description="An x_0 loss is weighted 1 / max(sigma, this)^2: a velocity loss, held at low noise.",
+        description="An x_0 loss is weighted 1 / max(t, this)^2, t before the shift: edges count beside layout.",
     )
     sampler: SamplerName = Field("dpmpp_2m", description="Sampler used when drawing.")
     num_steps: int = Field(20, gt=0, le=1000, description="Sampling steps.")
@@ -72,19 +77,20 @@ class DiffusionSystem(nn.Module):
     def loss(self, batch: Batch) -> Losses:
         """Weighted squared error of the prediction at random times."""
         config = self.config
-        t = sample_times(batch.u, config.time_sampling, mean=config.time_mean, std=config.time_std)
+        unshifted = sample_times(batch.u, config.time_sampling, std=config.time_std)
+        t = shift_times(unshifted, config.time_shift)
         alpha, sigma = alpha_sigma(config.schedule, t)
         x_t = alpha * batch.x_0 + sigma * batch.eps
         prediction = self(x_t, t, batch.condition)
         each = squared_errors(prediction, target_of(config.prediction, batch.x_0, batch.eps, alpha, sigma))
-        weight = sigma.flatten().clamp(min=config.min_sigma) ** -2 if config.prediction == "x_0" else 1.0
+        weight = unshifted.clamp(min=config.min_time) ** -2 if config.prediction == "x_0" else 1.0
         return Losses(total=(each * weight).mean(), each=each.detach(), band=band_of(t))
 
     def draw(self, condition: Condition, noise: Tensor, settings: DrawSettings) -> Tensor:
         """Draw with the configured sampler and guidance."""
         config = self.config
         scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
-        times = sampling_times(settings.num_steps or config.num_steps)
+        times = shift_times(sampling_times(settings.num_steps or config.num_steps), config.time_shift)
         denoise = guide(self._denoiser(condition), self._denoiser(null_like(condition)), scale)
         return SAMPLERS[config.sampler](denoise, noise, times, config.schedule)
 

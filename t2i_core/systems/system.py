@@ -93,7 +93,8 @@ def hidden_matrices(module: nn.Module, outer: Sequence[nn.Module]) -> list[nn.Pa
     """List linear and convolution weights, leaving out the modules named `outer` (embeddings, stem, head)."""
     skipped = {id(p) for m in outer for p in m.parameters()}
     layers = (m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d))
-    return [m.weight for m in layers if id(m.weight) not in skipped and m.weight.requires_grad]
+    weights = [m.weight for m in layers if id(m.weight) not in skipped]
+    return [w for w in weights if isinstance(w, nn.Parameter)]
 
 
 def no_bands(each: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ def latest_checkpoint(run_dir: Path) -> Checkpoint | None:
 
 def optimizer_tensors(optimizers: list[Optimizer], module: nn.Module) -> dict[str, Tensor]:
     """Flatten the optimizers' state into named tensors."""
-    names = {p: name for name, p in module.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
     out: dict[str, Tensor] = {}
     for number, optimizer in enumerate(optimizers):
         for p, values in optimizer.state.items():

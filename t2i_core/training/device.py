@@ -49,14 +49,14 @@ def choose_device() -> str:
 def convolution_rate(device: str, bfloat16: bool, seconds: float = PROBE_SECONDS) -> float:
     """Measure forward and backward of a 3x3 convolution like those of the U-Net, GFLOP/s."""
     size, channels, batch = 16, 128, 16 if device == "cpu" else 256
-    layer = nn.Conv2d(channels, channels, 3, padding=1).to(device, memory_format=torch.channels_last)
+    layer = nn.Conv2d(channels, channels, 3, padding=1).to(device).to(memory_format=torch.channels_last)
     x = torch.randn(batch, channels, size, size, device=device).contiguous(memory_format=torch.channels_last)
     flops = 3 * 2 * 9 * channels * channels * size * size * batch
     count, start = 0, 0.0
     while True:
         with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
             loss = F.silu(layer(x.requires_grad_())).float().mean()
-        loss.backward()
+        torch.autograd.backward(loss)
         count += 1
         synchronize(device)
         if count == 2:  # the first two warm up

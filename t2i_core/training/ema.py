@@ -1,12 +1,15 @@
 """Exponential moving average of the weights, whose length grows with the run."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from t2i_core.config import Config
+
+Averaged = TypeVar("Averaged", bound=nn.Module)
 
 
 class EMAConfig(Config):
@@ -15,10 +18,10 @@ class EMAConfig(Config):
     max_decay: float = Field(0.998, ge=0, lt=1, description="Decay per step once the average has warmed up.")
 
 
-class EMA:
+class EMA(Generic[Averaged]):
     """Average of a module's weights, in float32, for drawing."""
 
-    def __init__(self, module: nn.Module, config: EMAConfig) -> None:
+    def __init__(self, module: Averaged, config: EMAConfig) -> None:
         self.config = config
         self.module = copy.deepcopy(module).requires_grad_(False).eval()
 

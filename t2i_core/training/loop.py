@@ -101,7 +101,7 @@ class Trainer:
     def __init__(
         self, system: AnySystem, split: Split, condition: Condition, preset: Preset, seed: int, compute: Compute
     ) -> None:
-        self.system = system.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.system = system.to(compute.device).to(memory_format=torch.channels_last)
         self.split, self.condition, self.preset, self.seed, self.compute = split, condition, preset, seed, compute
         self.ema = EMA(self.system, preset.ema)
         self.optimizers = build_optimizers(self.system, self.system.hidden_matrices(), preset.optim)
@@ -127,7 +127,7 @@ class Trainer:
         start = time.perf_counter()
         rate = self._set_rates()
         losses = self._loss(self.next_batch())
-        losses.total.backward()
+        torch.autograd.backward(losses.total)
         norm = float(torch.nn.utils.clip_grad_norm_(self.system.parameters(), self.preset.optim.max_grad_norm))
         self._update(math.isfinite(norm), rate)
         if math.isfinite(norm):
@@ -145,7 +145,8 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> Losses:
         with self.autocast():
-            return self.system.loss(batch)
+            losses: Losses = self.system.loss(batch)
+        return losses
 
     def autocast(self) -> torch.autocast:
         """Give the context in which networks run."""

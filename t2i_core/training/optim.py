@@ -58,14 +58,15 @@ def orthogonalize(matrices: Tensor, num_steps: int = 5) -> Tensor:
     for _ in range(num_steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrices.dtype)
+    out: Tensor = (x.mT if tall else x).to(matrices.dtype)
+    return out
 
 
 class Muon(Optimizer):
-    """Momentum, orthogonalized: every direction of a weight matrix moves equally fast (Jordan et al. 2024; arXiv:2502.16982).
+    """Orthogonalized momentum: all directions of a matrix move equally fast (Jordan et al. 2024; arXiv:2502.16982).
 
-    PyTorch's own `torch.optim.Muon` takes two-dimensional weights only; this one flattens convolutions and works through
-    all matrices of one shape in one batched product.
+    PyTorch's own `torch.optim.Muon` takes two-dimensional weights only; this one flattens convolutions and works
+    through all matrices of one shape in one batched product.
     """
 
     def __init__(self, params: Sequence[nn.Parameter], lr: float, momentum: float = 0.95) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field
+from safetensors.torch import save_file
 
 from t2i_core.config import Config
 from t2i_core.data.image import to_uint8
-from t2i_core.data.loader import Split, load_split, load_tokenizer
+from t2i_core.data.loader import load_split, load_tokenizer
 from t2i_core.errors import ConfigError, StoppedError, TransientError
 from t2i_core.manifest import (
     OnConflict,
@@ -29,7 +30,7 @@ from t2i_core.manifest import (
 )
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.systems.build import AnySystem, build_system
-from t2i_core.systems.clip import CLIPConfig, CLIPSystem, open_clip_config
+from t2i_core.systems.clip import CLIPSystem, open_clip_config
 from t2i_core.systems.system import Condition, DrawSettings
 from t2i_core.training.checkpoint import checkpoint_dir, latest_checkpoint, list_checkpoints, save_checkpoint
 from t2i_core.training.device import Compute, choose_compute
@@ -322,14 +323,13 @@ class Run:
 
     def _export_clip(self) -> list[Path]:
         """Write the averaged weights as a folder that open_clip loads."""
-        assert isinstance(self.preset.system, CLIPConfig)
-        from safetensors.torch import save_file
-
+        system = self.trainer.ema.module
+        assert isinstance(system, CLIPSystem)
         folder = self.run_dir / "open_clip"
         folder.mkdir(exist_ok=True)
-        config = open_clip_config(self.preset.system, self.split.image_size)
+        config = open_clip_config(system.config, self.split.image_size)
         write_atomically(folder / "open_clip_config.json", json.dumps(config, indent=2).encode())
-        averaged = self.trainer.ema.module.clip.state_dict()
+        averaged = system.clip.state_dict()
         save_file({n: t.cpu().contiguous() for n, t in averaged.items()}, folder / "open_clip_model.safetensors")
         return sorted(folder.iterdir())
 
@@ -361,5 +361,5 @@ def _tensorboard(run_dir: Path) -> Callable[[str, Any, int], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as err:
         raise ConfigError("tensorboard is not installed: pip install 't2i[tensorboard]'.") from err
-    writer: Callable[[str, Any, int], None] = SummaryWriter(str(run_dir / "tensorboard")).add_scalar  # type: ignore[no-untyped-call]
+    writer: Callable[[str, Any, int], None] = SummaryWriter(str(run_dir / "tensorboard")).add_scalar
     return writer

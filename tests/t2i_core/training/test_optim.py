@@ -1,0 +1,67 @@
+import pytest
+import torch
+from torch import nn
+
+from t2i_core.training.ema import EMA, EMAConfig
+from t2i_core.training.optim import Muon, OptimConfig, build_optimizers, orthogonalize, rate_factor
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 20), (2, 20, 8), (1, 8, 8)])
+def test_orthogonalize_brings_all_singular_values_near_one(shape):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    values = torch.linalg.svdvals(orthogonalize(matrices))
+
+    assert bool(((values > 0.5) & (values < 1.4)).all())
+
+
+def test_orthogonalize_keeps_the_singular_vectors():
+    u, _, vt = torch.linalg.svd(torch.randn(12, 30, generator=torch.Generator().manual_seed(1)), full_matrices=False)
+    matrix = u @ torch.diag(torch.linspace(0.5, 2, 12)) @ vt
+
+    found = u.T @ orthogonalize(matrix[None])[0] @ vt.T
+
+    assert float((found - torch.diag(found.diag())).abs().max()) < 0.1
+
+
+def test_muon_moves_a_convolution_by_about_its_rate_in_every_direction():
+    layer = nn.Conv2d(4, 8, 3, bias=False)
+    before = layer.weight.detach().clone()
+    layer.weight.grad = torch.randn_like(layer.weight)
+
+    Muon([layer.weight], lr=0.1).step()
+
+    moved = torch.linalg.svdvals((layer.weight - before).detach().flatten(1))
+    assert 0.05 < float(moved.min()) and float(moved.max()) < 0.14
+
+
+def test_every_weight_has_exactly_one_optimizer():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    optimizers = build_optimizers(module, [module[0].weight], OptimConfig(muon_learning_rate=0.02))
+
+    trained = [p for o in optimizers for g in o.param_groups for p in g["params"]]
+
+    assert len(trained) == len(set(trained)) == 4
+
+
+def test_the_rate_warms_up_stays_and_ends_at_zero():
+    config = OptimConfig(warmup_steps=10, decay_from=0.5)
+
+    assert rate_factor(config, 0, 0.0) == pytest.approx(0.1)
+    assert rate_factor(config, 50, 0.5) == 1
+    assert rate_factor(config, 80, 0.75) == pytest.approx(0.5)
+    assert rate_factor(config, 99, 1.0) == 0
+
+
+def test_ema_follows_the_closed_form():
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(module.weight)
+    ema = EMA(module, EMAConfig(max_decay=0.5))
+    nn.init.ones_(module.weight)
+
+    decays = [ema.decay_at(step) for step in range(20)]
+    for step in range(20):
+        ema.update(module, step)
+
+    assert decays[0] == pytest.approx(0.1) and decays[19] == 0.5
+    assert float(ema.module.weight) == pytest.approx(1 - torch.tensor(decays).prod().item())
