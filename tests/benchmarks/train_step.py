@@ -1,0 +1,130 @@
+"""Images/s of a training step at the demo's size, beside the machine's matrix rate and a peer of like size.
+
+Run `pip install -e ".[benchmark]"` once, then `python tests/benchmarks/train_step.py [--preset NAME] [--rounds N]`.
+All are measured in turn, round by round, in one process; medians are printed, with the ratio taken inside each round.
+"""
+
+import argparse
+import time
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from t2i_core.systems.build import build_system
+from t2i_core.systems.system import Condition
+from t2i_core.training.device import choose_compute, matmul_rate, synchronize
+from t2i_core.training.loop import Trainer
+from t2i_core.training.preset import Preset, load_preset
+
+NUM_PICTURES, SIDE, NUM_TOKENS, VOCABULARY = 2048, 64, 13, 48
+STEPS = 6
+
+
+class NoisePictures:
+    """Stands in for a split of the data: random pictures in memory."""
+
+    def __init__(self) -> None:
+        self.images = np.random.default_rng(0).integers(0, 256, (NUM_PICTURES, SIDE, SIDE, 3), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return NUM_PICTURES
+
+    def pictures(self, indices: list[int]) -> np.ndarray:
+        return self.images[indices]
+
+
+class Peer(nn.Module):
+    """diffusers' text-conditioned U-Net of like size, with a token table, as a system of ours."""
+
+    uses_noise, can_draw = True, False
+
+    def __init__(self, text_width: int = 128) -> None:
+        super().__init__()
+        from diffusers import UNet2DConditionModel
+
+        self.tokens = nn.Embedding(VOCABULARY, text_width)
+        self.unet = UNet2DConditionModel(
+            sample_size=SIDE,
+            in_channels=3,
+            out_channels=3,
+            layers_per_block=1,
+            block_out_channels=(32, 64, 128),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=text_width,
+            attention_head_dim=8,
+            norm_num_groups=8,
+        )
+
+    def loss(self, batch: object) -> object:
+        from t2i_core.diffusion.loss import band_of, squared_errors
+        from t2i_core.systems.system import Losses
+
+        t = batch.u.view(-1, 1, 1, 1)  # type: ignore[attr-defined]
+        x_t = (1 - t) * batch.x_0 + t * batch.eps  # type: ignore[attr-defined]
+        condition: Condition = batch.condition  # type: ignore[attr-defined]
+        tokens = self.tokens(condition.token_ids)
+        out = self.unet(x_t, batch.u * 1000, tokens, encoder_attention_mask=condition.token_mask).sample  # type: ignore[attr-defined]
+        each = squared_errors(out, batch.x_0)  # type: ignore[attr-defined]
+        return Losses(total=each.mean(), each=each.detach(), band=band_of(batch.u))  # type: ignore[attr-defined]
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        return []
+
+
+def make_trainer(system: nn.Module, preset: Preset, compute: object) -> Trainer:
+    ids = torch.randint(3, VOCABULARY, (NUM_PICTURES, 24), generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(24).expand(NUM_PICTURES, 24) < NUM_TOKENS
+    condition = Condition(token_ids=ids, token_mask=mask.contiguous())
+    endless = preset.with_changes(max_images=10**12, max_minutes=0)
+    return Trainer(system, NoisePictures(), condition, endless, 0, compute)  # type: ignore[arg-type]
+
+
+def flops_per_image(trainer: Trainer) -> float:
+    """Count multiply-adds as two, forward and backward, by PyTorch's own counter."""
+    with FlopCounterMode(display=False) as counter:
+        trainer.step()
+    return counter.get_total_flops() / trainer.preset.batch_size
+
+
+def images_per_second(trainer: Trainer, device: str) -> float:
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        trainer.step()
+    synchronize(device)
+    return STEPS * trainer.preset.batch_size / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="diffusion-demo")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    preset, compute = load_preset(args.preset), choose_compute()
+    sizes = {"vocab_size": VOCABULARY, "context_length": 24, "image_size": SIDE}
+    ours = make_trainer(build_system(preset.system, **sizes), preset, compute)
+    peer = make_trainer(Peer(), preset, compute)
+    dtype = torch.bfloat16 if compute.precision == "bfloat16" else torch.float32
+    flops = flops_per_image(ours)
+    peer.step()
+    rows = []
+    for _ in range(args.rounds):
+        rate = matmul_rate(compute.device, dtype)
+        mine, theirs = images_per_second(ours, compute.device), images_per_second(peer, compute.device)
+        rows.append((rate, mine, theirs, mine * flops / 1e9 / rate, mine / theirs))
+    rate, mine, theirs, share, ratio = (median(column) for column in zip(*rows, strict=True))
+    count = lambda system: sum(p.numel() for p in system.parameters()) / 1e6  # noqa: E731
+    print(f"device {compute.device} {compute.name}, {compute.precision}, batch {preset.batch_size}, {SIDE} px")
+    print(f"matrix product        {rate:10.0f} GFLOP/s")
+    print(f"{args.preset:20s}  {mine:10.1f} images/s, {count(ours.system):.1f} M parameters, {flops / 1e9:.2f} GFLOP/image")
+    print(f"share of matrix rate  {share:10.0%}")
+    print(f"diffusers U-Net       {theirs:10.1f} images/s, {count(peer.system):.1f} M parameters")
+    print(f"ours / diffusers      {ratio:10.1f} x")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from t2i_core.data.loader import load_split
+from t2i_core.errors import CheckpointError, ConfigError
+from t2i_core.evaluation.generate import GenerateConfig, generate, image_seed, load_generator
+from t2i_core.manifest import read_manifest
+from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints
+from t2i_core.training.device import Compute
+from t2i_core.training.preset import load_preset, preset_names
+from t2i_core.training.train import TrainConfig, train
+
+CPU = Compute(device="cpu", precision="float32")
+IMAGES = 480
+TIMED = ("perf/images_per_second", "perf/seconds")
+
+
+def config(preset: str = "diffusion-smoke", **changes: object) -> TrainConfig:
+    return TrainConfig.parse({"preset": preset, "max_images": IMAGES, "log_every": 5} | changes)
+
+
+@pytest.fixture(scope="session")
+def finished(captions_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    train(captions_dir, config(), run_dir, compute=CPU)
+    return run_dir
+
+
+def start(captions_dir: Path, run_dir: Path) -> subprocess.Popen[bytes]:
+    """Start the training process with the compute of the tests already noted in its folder."""
+    note = run_dir.with_suffix(".json")
+    note.write_text(config(checkpoint_seconds=0.01).model_dump_json())
+    command = [sys.executable, "-m", "t2i_core.training", "--captions-dir", str(captions_dir)]
+    command += ["--output-dir", str(run_dir), "--config", str(note)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def wait_for_checkpoint(process: subprocess.Popen[bytes], run_dir: Path) -> None:
+    while not list_checkpoints(run_dir):
+        assert process.poll() is None, process.stderr.read().decode()  # type: ignore[union-attr]
+        time.sleep(0.02)
+
+
+def metrics(run_dir: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in TIMED} for row in rows]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    for name in ("model", "ema", "optimizer"):
+        left, right = (load_file(list_checkpoints(run)[-1] / f"{name}.safetensors") for run in (a, b))
+        assert left.keys() == right.keys()
+        assert all(left[key].equal(right[key]) for key in left), name
+    assert metrics(a) == metrics(b)
+
+
+@pytest.fixture(scope="session")
+def whole_in_process(captions_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "undisturbed"
+    process = start(captions_dir, run_dir)
+    assert process.wait() == 0
+    return run_dir
+
+
+def test_a_killed_run_resumes_to_the_same_bits(captions_dir, whole_in_process, tmp_path):
+    run_dir = tmp_path / "killed"
+    process = start(captions_dir, run_dir)
+    wait_for_checkpoint(process, run_dir)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    step = latest_checkpoint(run_dir).state["step"]
+    assert 0 < step < IMAGES // load_preset("diffusion-smoke").batch_size
+
+    assert start(captions_dir, run_dir).wait() == 0
+
+    assert_same_run(run_dir, whole_in_process)
+
+
+def test_sigterm_writes_a_checkpoint_exits_75_and_resumes(captions_dir, whole_in_process, tmp_path):
+    run_dir = tmp_path / "stopped"
+    process = start(captions_dir, run_dir)
+    wait_for_checkpoint(process, run_dir)
+    process.send_signal(signal.SIGTERM)
+
+    _, message = process.communicate()
+
+    assert process.returncode == 75
+    assert "run the same command again" in message.decode().splitlines()[-1]
+    assert start(captions_dir, run_dir).wait() == 0
+    assert_same_run(run_dir, whole_in_process)
+
+
+@pytest.mark.parametrize("name", ["cnn-smoke", "clip-smoke"])
+def test_the_other_systems_learn_and_finish(captions_dir, tmp_path, name):
+    ref = train(captions_dir, config(name), tmp_path / "run", compute=CPU)
+
+    losses = [row["train/loss"] for row in metrics(tmp_path / "run")]
+
+    assert ref.counts["images"] == IMAGES
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_diffusion_learns_and_logs_every_noise_band(finished):
+    rows = metrics(finished)
+
+    assert rows[-1]["train/loss"] < 0.5 * rows[0]["train/loss"]
+    assert {f"train/loss_band_{b}" for b in (2, 3, 4)} <= rows[-1].keys()
+    assert len(list((finished / "samples").glob("*.png"))) == 5
+
+
+def test_the_same_call_on_a_finished_run_is_a_hit(captions_dir, finished):
+    assert train(captions_dir, config(), finished, compute=CPU).hit
+
+
+def test_a_folder_of_another_run_is_refused_with_the_difference(captions_dir, finished):
+    with pytest.raises(ConfigError, match="seed was 0, now 1"):
+        train(captions_dir, config(seed=1), finished, compute=CPU)
+
+    assert read_manifest(finished, "run").counts["images"] == IMAGES
+
+
+def test_an_unknown_preset_is_refused_with_the_names(captions_dir, tmp_path):
+    with pytest.raises(ConfigError, match="diffusion-demo"):
+        train(captions_dir, config("nope"), tmp_path / "run")
+
+
+def test_every_preset_loads_and_has_a_budget():
+    assert {"cnn-demo", "clip-demo", "diffusion-demo"} <= set(preset_names())
+    for name in preset_names():
+        preset = load_preset(name)
+        assert preset.max_minutes or preset.max_images
+
+
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(finished, tmp_path):
+    newest, older = tmp_path / "checkpoints" / "step_00000020", tmp_path / "checkpoints" / "step_00000010"
+    for path in (newest, older):
+        path.parent.mkdir(exist_ok=True)
+        path.mkdir()
+        for file in list_checkpoints(finished)[-1].iterdir():
+            (path / file.name).write_bytes(file.read_bytes())
+    (newest / "ema.safetensors").write_bytes(b"torn")
+
+    assert latest_checkpoint(tmp_path).path == older
+
+    (older / "state.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"ema\.safetensors does not match"):
+        latest_checkpoint(tmp_path)
+
+
+def test_pictures_do_not_depend_on_what_is_drawn_beside_them(finished):
+    generator = load_generator(finished, CPU)
+    prompts = ["a red circle on a gray background", "two blue squares on a pink background"]
+    seeds = [image_seed(0, prompt, 0) for prompt in prompts]
+
+    together = generator.generate(prompts, seeds, GenerateConfig())
+    alone = generator.generate(prompts[1:], seeds[1:], GenerateConfig())
+
+    assert (together[1] == alone[0]).all()
+    assert (together[0] != together[1]).any()
+
+
+def test_generate_writes_pictures_prompt_by_prompt(finished, tmp_path):
+    words = " ".join(load_split(finished / read_manifest(finished).sources["captions"], "train").captions[:1])
+
+    records = generate(finished, [words, ""], tmp_path / "out", GenerateConfig(num_images=2, steps=2))
+
+    lines = [json.loads(line) for line in (tmp_path / "out" / "images.jsonl").read_text().splitlines()]
+    assert [line["file"] for line in lines] == ["00000.png", "00001.png", "00002.png", "00003.png"]
+    assert [(r.prompt, r.index) for r in records] == [(words, 0), (words, 1), ("", 0), ("", 1)]
+    assert all((tmp_path / "out" / line["file"]).is_file() for line in lines)
+
+
+def test_unknown_words_are_refused_by_name_before_anything_is_written(finished, tmp_path):
+    with pytest.raises(ConfigError, match="zebra"):
+        generate(finished, ["a zebra"], tmp_path / "out", GenerateConfig())
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_run_is_refused(captions_dir, tmp_path):
+    with pytest.raises(ConfigError, match="holds a captions, not a run"):
+        load_generator(captions_dir)
+    with pytest.raises(ConfigError, match="no such folder"):
+        load_generator(tmp_path / "nothing")
+
+
+def test_a_torn_checkpoint_is_refused(finished, captions_dir, tmp_path):
+    run_dir = tmp_path / "run"
+    train(captions_dir, config("cnn-smoke", max_images=32), run_dir, compute=CPU)
+    weights = list_checkpoints(run_dir)[-1] / "ema.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+    with pytest.raises(CheckpointError, match=r"ema\.safetensors"):
+        load_generator(run_dir)
