@@ -1,0 +1,84 @@
+"""Holds the README to the truth: its tree is the tree on disk, its commands parse, its make targets exist."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from flows.cli import app
+from t2i_core.training.preset import preset_names
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+
+
+def tree_of_readme() -> set[str]:
+    block = re.search(r"## Tree\n\n```\n(.*?)```", README, re.DOTALL)
+    assert block
+    paths, folder = set(), ""
+    for line in block[1].splitlines():
+        name = line.split()[0]
+        inner = line.startswith("  ")
+        folder = folder if inner else name
+        paths.add(folder + name if inner else name)
+    return paths
+
+
+def tracked(folder: str) -> set[str]:
+    """List what git tracks right below a folder, folders with a slash at the end."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", folder or "."]
+    files = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    below = [path.removeprefix(folder) for path in files]
+    return {folder + (path.split("/")[0] + "/" if "/" in path else path) for path in below}
+
+
+def test_every_line_of_the_tree_is_there():
+    assert [path for path in tree_of_readme() if not (ROOT / path).exists()] == []
+
+
+def test_every_room_of_the_core_and_the_top_level_is_in_the_tree():
+    quiet = {"README.md", ".gitignore", ".ci/", "t2i_core/__init__.py", "t2i_core/py.typed"}
+
+    missing = (tracked("") | tracked("t2i_core/")) - tree_of_readme() - quiet
+
+    assert missing == set()
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("t2i ")])
+def test_every_command_is_understood(line):
+    command = typer.main.get_command(app)
+    name, *arguments = shlex.split(line)[1:]
+
+    context = command.commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+
+    assert context.params
+
+
+@pytest.mark.parametrize("target", re.findall(r"`?make ([a-z]+)", README))
+def test_every_make_target_exists(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_every_deployment_that_is_run_is_deployed():
+    deployed = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
+    names = {f"{d['entrypoint'].rsplit('.', 1)[1]}/{d['name']}" for d in deployed}
+
+    for name in re.findall(r"prefect deployment run (\S+)", README):
+        assert name in names
+
+
+def test_every_preset_is_listed_and_no_other():
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \|", README, re.MULTILINE)
+
+    assert sorted(rows) == preset_names()
+
+
+def test_every_file_named_is_there():
+    for path in re.findall(r"`((?:t2i_core|tests|deployments|flows)/[\w/.]+)`", README):
+        assert (ROOT / path).exists(), path
