@@ -1,20 +1,20 @@
 """Running a flow in this process, with the configured Prefect server or, where there is none, an embedded one."""
 
+import atexit
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+from flows.server import embedded_server
 from t2i_core.errors import ConfigError
 from t2i_core.progress import OnProgress
 
-# Quiet, offline, and patient enough for the embedded server's first start on a small machine. Errors are told by
-# `t2i` itself in one sentence; with the traceback they are in the run's log on the server.
+# Quiet and offline. Errors are told by `t2i` itself in one sentence; with the traceback they are in the run's log on
+# the server.
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_CLI_PROMPT": "false",
@@ -37,33 +37,37 @@ def adhoc_run(on_progress: OnProgress) -> Iterator[None]:
 
     Raises:
         ConfigError: a Prefect server is configured, but it does not answer.
+        T2IError: the embedded server did not start.
     """
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from tasks.runtime import LISTENER
 
-    require_server()
+    url = PREFECT_API_URL.value()
+    if url:
+        require_server(url)
+    else:
+        server = ExitStack()
+        url = server.enter_context(embedded_server())
+        # Not before Prefect, which registers later and so goes first, has sent its last logs and events.
+        atexit.register(server.close)
     token = LISTENER.set(on_progress)
     try:
-        # A heartbeat tells a server that a run still lives; here the person sees it, and it would cost a second a run.
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        # Heartbeats tell a server that a run still lives; here the person sees it, and they cost a second a run.
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield
     finally:
         LISTENER.reset(token)
 
 
-def require_server() -> None:
-    """Make sure that the configured server answers; with none configured Prefect starts its embedded one.
+def require_server(url: str) -> None:
+    """Make sure that a server answers.
 
     Raises:
-        ConfigError: it does not answer.
+        ConfigError: it does not.
     """
     import httpx
-    from prefect.settings import PREFECT_API_URL
 
-    url = PREFECT_API_URL.value()
-    if not url:
-        return
     try:
         httpx.get(f"{url}/health", timeout=HEALTH_SECONDS).raise_for_status()
     except httpx.HTTPError as err:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from prefect import flow
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from flows.outcome import completed
 from t2i_core.data.caption import CaptionConfig

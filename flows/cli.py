@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
-import click
 import typer
 from pydantic import ValidationError
 from rich.console import Console
@@ -22,6 +21,7 @@ from flows.adhoc import adhoc_run, prepare_environment
 from flows.config import DemoSource, PipelineRequest
 from flows.options import config_options
 from flows.recipe import run_pipeline
+from flows.server import try_server
 from flows.steps import CoreSteps
 from flows.summary import print_summary
 from flows.terminal import ProgressView
@@ -38,6 +38,9 @@ from t2i_core.training.train import TrainConfig
 
 MAX_PROMPTS_BYTES = 10_000_000
 DEBUG_VARIABLE = "T2I_DEBUG"
+# What typer makes of a KeyboardInterrupt.
+INTERRUPTED = 130
+STOPPED = "stopped; the same command goes on from here."
 
 app = typer.Typer(
     name="t2i",
@@ -223,7 +226,7 @@ def doctor_command(
 ) -> None:
     """Say what works here, and what to do about what does not."""
     console = Console()
-    findings = examine(start_server=not quick)
+    findings = examine(Path()) + ([] if quick else [try_server()])
     for finding in findings:
         mark = "[green]ok  [/]" if finding.works else "[red]FAIL[/]" if finding.required else "[yellow]--  [/]"
         console.print(f"{mark} [bold]{finding.name}[/]: ", end="")
@@ -291,20 +294,21 @@ def run(arguments: Sequence[str]) -> int:
         The exit code: 0 done, 1 failed, 2 wrong usage or config, 75 stopped and resumable.
     """
     try:
-        code = app(args=list(arguments), prog_name="t2i", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        app(args=list(arguments), prog_name="t2i")
+    except SystemExit as exit_request:
+        code = exit_request.code if isinstance(exit_request.code, int) else T2IError.exit_code
+        return _fail(STOPPED, StoppedError.exit_code) if code == INTERRUPTED else code
     except T2IError as err:
         return _fail(str(err), err.exit_code)
     except ValidationError as err:
         return _fail(describe(err), ConfigError.exit_code)
-    except click.ClickException as err:
-        return _fail(f"{err.format_message()} See t2i --help.", ConfigError.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("stopped; the same command goes on from here.", StoppedError.exit_code)
+    except KeyboardInterrupt:
+        return _fail(STOPPED, StoppedError.exit_code)
     except Exception as err:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         return _fail(f"{type(err).__name__}: {err} (set {DEBUG_VARIABLE}=1 to see where)", T2IError.exit_code)
+    return 0
 
 
 def main() -> NoReturn:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field
-from t2i_core.training.train import TrainConfig
 
 from t2i_core.config import Config
 from t2i_core.data.caption import CaptionConfig
@@ -14,6 +13,7 @@ from t2i_core.data.ingest import IngestConfig
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.evaluate import EvaluateConfig
 from t2i_core.samples.site import SiteConfig
+from t2i_core.training.train import TrainConfig
 
 SITE_PREFIX = "site:"
 PRESETS = files("flows") / "presets"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from prefect import flow
-from prefect.states import State
+from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.outcome import completed

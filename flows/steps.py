@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from t2i_core.training.train import TrainConfig
-
 from t2i_core.data.caption import CaptionConfig, caption
 from t2i_core.data.ingest import IngestConfig, ingest
 from t2i_core.evaluation.evaluate import EvaluateConfig, evaluate
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.progress import OnProgress, ignore_progress
 from t2i_core.training.supervisor import supervise_training
+from t2i_core.training.train import TrainConfig
 
 
 class Steps(Protocol):

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from prefect import flow
-from prefect.states import State
-from t2i_core.training.train import TrainConfig
+from prefect.client.schemas.objects import State
 
 from flows.outcome import completed
 from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.training.train import TrainConfig
 from tasks.steps import TaskSteps
 
 

@@ -1,15 +1,8 @@
 """Looks at the machine and says what works here, and what to do about what does not."""
 
 import importlib.util
-import os
 import shutil
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +15,6 @@ from t2i_core.samples.emoji import find_emoji_font
 MIN_FREE_GIB = 5
 MIN_PYTHON = (3, 11)
 FIRST_BAD_FASTAPI = (0, 151)
-SERVER_SECONDS = 120.0
 SHOWN_VERSIONS = ("prefect", "torch", "pyarrow", "open_clip_torch", "webdataset")
 EXTRAS = {"tensorboard": "curves in TensorBoard", "diffusers": "the side-by-side benchmark"}
 EXTRA_OF = {"tensorboard": "tensorboard", "diffusers": "benchmark"}
@@ -47,16 +39,14 @@ class Finding:
     required: bool = True
 
 
-def examine(*, start_server: bool = True, folder: Path = Path()) -> list[Finding]:
-    """Look at everything.
+def examine(folder: Path) -> list[Finding]:
+    """Look at everything but Prefect's server, which `flows.server` can start.
 
     Args:
-        start_server: also start a Prefect server for real, which takes some seconds.
         folder: where work will be written.
     """
     findings = [python_version(), package_versions(), fastapi_version(), disk_space(folder), device(), emoji_font()]
-    findings += [optional_package(name) for name in EXTRAS]
-    return [*findings, prefect_server()] if start_server else findings
+    return findings + [optional_package(name) for name in EXTRAS]
 
 
 def python_version() -> Finding:
@@ -145,52 +135,6 @@ def optional_package(name: str) -> Finding:
     )
 
 
-def prefect_server() -> Finding:
-    """Start a Prefect server in a throw-away home, ask it for its health, and stop it."""
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="t2i-doctor-") as home:
-        port = _free_port()
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
-            "PREFECT_HOME": home,
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
-        }
-        log_path = Path(home) / "server.log"
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            works = _becomes_healthy(process, f"http://127.0.0.1:{port}/api/health")
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        lines = [line for line in log_path.read_text(errors="replace").splitlines() if line.strip()]
-    if works:
-        return Finding(name="prefect server", works=True, detail=f"started in {time.monotonic() - started:.0f} s")
-    return Finding(
-        name="prefect server",
-        works=False,
-        detail=f"did not start: {lines[-1].strip() if lines else 'it said nothing'}",
-        advice="run `make install` again; until then add --no-prefect to every command",
-    )
-
-
-def _becomes_healthy(process: "subprocess.Popen[bytes]", url: str) -> bool:
-    deadline = time.monotonic() + SERVER_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    return False
-
-
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -202,10 +146,3 @@ def _cpu_flags() -> set[str]:
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split(":", 1)[1].split()}
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from t2i_core.data import caption as core
 from t2i_core.data.caption import CaptionConfig

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from t2i_core.evaluation import evaluate as core
 from t2i_core.evaluation.evaluate import EvaluateConfig

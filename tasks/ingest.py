@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from t2i_core.data import ingest as core
-from t2i_core.data.ingest import IngestConfig, IngestPlan, ShardReport
+from t2i_core.data.ingest import IngestConfig, IngestPlan
+from t2i_core.data.shard import ShardReport
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.artifacts import markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task

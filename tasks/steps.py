@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect.futures import PrefectFuture, wait
-from t2i_core.training.train import TrainConfig
 
 from t2i_core.data.caption import CaptionConfig
-from t2i_core.data.ingest import IngestConfig, IngestPlan, ShardReport
+from t2i_core.data.ingest import IngestConfig, IngestPlan
+from t2i_core.data.shard import ShardReport
 from t2i_core.evaluation.evaluate import EvaluateConfig
 from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.training.train import TrainConfig
 from tasks.caption import caption
 from tasks.evaluate import evaluate
 from tasks.ingest import finish_ingest, ingest_shard, plan_ingest

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.training.supervisor import supervise_training

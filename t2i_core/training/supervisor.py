@@ -6,14 +6,12 @@ killed, the kernel tells the trainer (`die_with_parent`). Output goes to a file:
 trainer would make whoever reads it wait for ever.
 """
 
-import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,19 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
+from t2i_core.lifeline import child_environment
 from t2i_core.manifest import OnConflict, StepRef, claim_folder, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.training.train import TrainConfig, train_key
 
 PROGRESS_NAME = "progress.json"
 LOG_NAME = "train.log"
-PARENT_VARIABLE = "T2I_SUPERVISOR"
 EXIT_CONFIG, EXIT_STOPPED = ConfigError.exit_code, StoppedError.exit_code
 # A Prefect worker kills what has not ended 30 s after a cancel, so the trainer's own time is shorter.
 GRACE_SECONDS = 20.0
 POLL_SECONDS = 0.3
 MAX_LOG_TAIL_BYTES = 64 * 1024
-PR_SET_PDEATHSIG = 1
 
 
 def supervise_training(
@@ -165,45 +162,14 @@ class ProgressWatch:
             self.on_progress(Progress(**json.loads(text)))
 
 
-def die_with_parent(grace_seconds: float = GRACE_SECONDS) -> None:
-    """Called by the trainer first thing: end when the supervisor does, even one that was killed.
-
-    Asks the kernel for SIGTERM at the parent's death, and watches the parent from a thread for the cases in which the
-    kernel's signal does not come or does not end the process. Does nothing in a trainer started by hand.
-
-    Args:
-        grace_seconds: time the trainer has for its checkpoint before it is killed.
-    """
-    note = os.environ.pop(PARENT_VARIABLE, "")
-    if not note:
-        return
-    parent_pid, started_by = note.split(":")
-    if started_by == "main" and sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    threading.Thread(
-        target=_end_after_parent, args=(int(parent_pid), grace_seconds), name="parent watch", daemon=True
-    ).start()
-
-
-def _end_after_parent(parent_pid: int, grace_seconds: float) -> None:
-    while os.getppid() == parent_pid:
-        time.sleep(POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(grace_seconds)
-    # The trainer leads its group, so its data workers end with it.
-    os.killpg(os.getpgrp(), signal.SIGKILL)
-
-
 def _start(command: Sequence[str], log_descriptor: int) -> "subprocess.Popen[bytes]":
-    # The kernel's death signal would come when the starting thread ends, so only the main thread may count on it.
-    started_by = "main" if threading.current_thread() is threading.main_thread() else "thread"
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=log_descriptor,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        env={**os.environ, PARENT_VARIABLE: f"{os.getpid()}:{started_by}"},
+        env=child_environment(),
     )
 
 

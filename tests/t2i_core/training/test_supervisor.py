@@ -20,7 +20,7 @@ TRAINER = """
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
 run_dir, mode = Path(sys.argv[1]), sys.argv[2]
-from t2i_core.training.supervisor import die_with_parent
+from t2i_core.lifeline import die_with_parent
 die_with_parent(grace_seconds=1.0)
 def stop(*_):
     if mode != "stubborn":
