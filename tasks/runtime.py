@@ -72,7 +72,7 @@ def outcome(ref: StepRef) -> State[StepRef]:
     return Completed(name="Cached" if ref.hit else None, message=message, data=ref)
 
 
-def reference(state: State[StepRef]) -> StepRef:
+def reference(state: State[Any]) -> StepRef:
     """Take the reference out of the state that a task or flow ended in."""
     return StepRef.model_validate(state.result())
 

@@ -183,5 +183,4 @@ def _order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
 def sample_at(seed: int, position: int, num_samples: int) -> int:
     """Say which sample is number `position` of a run: every epoch is a new permutation of all samples."""
     epoch, offset = divmod(position, num_samples)
-    index: int = _order(seed, epoch, num_samples)[offset].item()
-    return index
+    return int(_order(seed, epoch, num_samples).item(offset))

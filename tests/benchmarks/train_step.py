@@ -120,7 +120,9 @@ def main() -> None:
     count = lambda system: sum(p.numel() for p in system.parameters()) / 1e6  # noqa: E731
     print(f"device {compute.device} {compute.name}, {compute.precision}, batch {preset.batch_size}, {SIDE} px")
     print(f"matrix product        {rate:10.0f} GFLOP/s")
-    print(f"{args.preset:20s}  {mine:10.1f} images/s, {count(ours.system):.1f} M parameters, {flops / 1e9:.2f} GFLOP/image")
+    print(
+        f"{args.preset:20s}  {mine:10.1f} images/s, {count(ours.system):.1f} M parameters, {flops / 1e9:.2f} GFLOP each"
+    )
     print(f"share of matrix rate  {share:10.0%}")
     print(f"diffusers U-Net       {theirs:10.1f} images/s, {count(peer.system):.1f} M parameters")
     print(f"ours / diffusers      {ratio:10.1f} x")

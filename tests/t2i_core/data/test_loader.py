@@ -57,7 +57,7 @@ def test_a_damaged_shard_is_refused_by_name_with_its_losses(captions_dir):
     tar = captions_dir.parent / "dataset" / "shards" / "00001.tar"
     tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
 
-    with pytest.raises(ShardError, match="00001.tar") as caught:
+    with pytest.raises(ShardError, match=r"00001\.tar") as caught:
         load_split(captions_dir, "train")
 
     assert 0 < caught.value.num_lost <= 10
