@@ -92,9 +92,7 @@ def _option(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> Any:
     elif kind not in SIMPLE and get_origin(kind) is not Literal:
         return None
     declarations = (f"{_flag(name)}/--no-{name.replace('_', '-')}",) if kind is bool else (_flag(name),)
-    return Annotated[
-        kind | None, typer.Option(*declarations, help=_help(field, schema), show_default=False)  # type: ignore[operator]
-    ]
+    return Annotated[kind | None, typer.Option(*declarations, help=_help(field, schema), show_default=False)]
 
 
 def _optional_of(annotation: Any) -> Any:

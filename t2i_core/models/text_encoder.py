@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from t2i_core.config import Config
-from t2i_core.models.layers import Attention, FeedForward
+from t2i_core.models.layers import Attention, FeedForward, zero_init
 
 
 class TextEncoderConfig(Config):
@@ -30,6 +30,8 @@ class TextBlock(nn.Module):
         self.attention = Attention(width, width, num_heads)
         self.norm_ff = nn.LayerNorm(width)
         self.ff = FeedForward(width)
+        zero_init(self.attention.to_out)
+        zero_init(self.ff[2])
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Mix the tokens x: (B, L, D) that mask: (B, L) calls real."""
@@ -46,8 +48,10 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.tokens = nn.Embedding(config.vocab_size, config.width)
-        self.positions = nn.Parameter(torch.randn(config.context_length, config.width) * 0.02)
-        nn.init.normal_(self.tokens.weight, std=0.02)
+        # Words start as distinct vectors and blocks as the identity, so that the picture side can tell words apart from
+        # the first step on; with the usual small start most of a short training went into finding out that they differ.
+        self.positions = nn.Parameter(torch.randn(config.context_length, config.width) * 0.3)
+        nn.init.normal_(self.tokens.weight)
         self.blocks = nn.ModuleList(TextBlock(config.width, config.num_heads) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
 

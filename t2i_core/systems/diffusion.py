@@ -14,7 +14,7 @@ from t2i_core.diffusion.parameterization import Parameterization, target_of, x_0
 from t2i_core.diffusion.sampler import SAMPLERS, SamplerName
 from t2i_core.diffusion.schedule import ScheduleName, alpha_sigma, sampling_times, shift_times
 from t2i_core.models.text_encoder import TextEncoder, TextEncoderConfig
-from t2i_core.models.unet import UNet, UNetConfig
+from t2i_core.models.unet import ResBlock, UNet, UNetConfig
 from t2i_core.systems.system import Batch, Condition, DrawSettings, Losses, hidden_matrices
 
 END_TOKEN = 2
@@ -106,7 +106,8 @@ class DiffusionSystem(nn.Module):
 
     def hidden_matrices(self) -> Sequence[nn.Parameter]:
         """List what Muon may train."""
-        return hidden_matrices(self, [self.unet.stem, self.unet.head, self.unet.time])
+        modulations = [m.modulation for m in self.unet.modules() if isinstance(m, ResBlock)]
+        return hidden_matrices(self, [self.unet.stem, self.unet.head, self.unet.time, *modulations])
 
 
 def null_like(condition: Condition) -> Condition:

@@ -1,0 +1,77 @@
+"""What prefect.yaml promises can be kept: entrypoints import, parameters fit, nothing runs by itself."""
+
+import importlib.util
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.flows import load_flow_from_entrypoint
+
+from flows.config import PipelineRequest, preset_names
+from tasks.train import TRAIN_TAG, train
+
+ROOT = Path(__file__).parents[2]
+FILE: dict[str, Any] = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
+DEPLOYMENTS = {f"{d['entrypoint'].rsplit('.', 1)[1]}/{d['name']}": d for d in FILE["deployments"]}
+
+
+@pytest.fixture(params=DEPLOYMENTS)
+def deployment(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return dict(DEPLOYMENTS[request.param])
+
+
+@pytest.fixture
+def flow(deployment: dict[str, Any]) -> Flow[..., Any]:
+    return load_flow_from_entrypoint(deployment["entrypoint"])
+
+
+def test_every_flow_and_preset_has_a_deployment() -> None:
+    assert {name.split("/")[0] for name in DEPLOYMENTS} == {"ingest", "caption", "train", "evaluate", "pipeline"}
+    assert {f"pipeline/{preset}" for preset in preset_names()} <= DEPLOYMENTS.keys()
+    assert len(DEPLOYMENTS) == len(FILE["deployments"])
+
+
+def test_the_parameters_fit(flow: Flow[..., Any], deployment: dict[str, Any]) -> None:
+    parameters = flow.validate_parameters(deployment["parameters"])
+    if flow.name == "train":
+        parameters["config"].resolve()
+    if flow.name == "pipeline":
+        request = parameters["request"]
+        assert isinstance(request, PipelineRequest)
+        request.resolve()
+
+
+def test_schedules_are_there_but_off(deployment: dict[str, Any]) -> None:
+    assert deployment["schedules"]
+    assert not any(schedule["active"] for schedule in deployment["schedules"])
+
+
+def test_runs_go_to_the_pool_one_at_a_time_and_pull_nothing(deployment: dict[str, Any]) -> None:
+    assert deployment["work_pool"]["name"] == "t2i"
+    assert deployment["concurrency_limit"]["limit"] == 1
+    assert FILE["pull"] == []
+
+
+def test_the_script_agrees_with_the_files() -> None:
+    spec = importlib.util.spec_from_file_location("deploy", ROOT / "deployments" / "deploy.py")
+    assert spec and spec.loader
+    deploy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(deploy)
+    assert deploy.TAG_LIMITS == {TRAIN_TAG: 1}
+    assert TRAIN_TAG in train.tags
+    heartbeat = DEPLOYMENTS["pipeline/demo"]["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]
+    assert deploy.zombie_automation().trigger.within.total_seconds() >= 3 * int(heartbeat)
+
+
+def test_the_readme_names_every_deployment() -> None:
+    text = (ROOT / "deployments" / "README.md").read_text()
+    for name in DEPLOYMENTS:
+        assert name in text, name
+
+
+def test_prefect_comes_with_a_fastapi_that_its_server_can_import() -> None:
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert "fastapi<0.151" in dependencies

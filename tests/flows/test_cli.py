@@ -1,0 +1,120 @@
+"""Bad input ends in one sentence and the right exit code; what was there stays."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from flows.cli import read_prompts, run
+from t2i_core.errors import ConfigError
+
+CASES: dict[str, tuple[list[str], int, str]] = {
+    "no such list": (["ingest", "missing.csv", "--output-dir", "out", "--no-prefect"], 2, "missing.csv"),
+    "empty list": (["ingest", "empty.csv", "--output-dir", "out", "--no-prefect"], 2, "empty.csv"),
+    "unknown column": (
+        ["ingest", "list.csv", "--output-dir", "out", "--no-prefect", "--url-column", "nope"],
+        2,
+        "nope",
+    ),
+    "value out of bounds": (
+        ["ingest", "list.csv", "--output-dir", "out", "--no-prefect", "--image-size", "0"],
+        2,
+        "image_size",
+    ),
+    "unknown config key": (
+        ["ingest", "list.csv", "--output-dir", "out", "--no-prefect", "--config", "unknown_key.json"],
+        2,
+        "sauce",
+    ),
+    "config is not JSON": (
+        ["ingest", "list.csv", "--output-dir", "out", "--no-prefect", "--config", "list.csv"],
+        2,
+        "not readable JSON",
+    ),
+    "output is a file": (["ingest", "list.csv", "--output-dir", "list.csv", "--no-prefect"], 2, "list.csv is a file"),
+    "output holds other work": (["ingest", "list.csv", "--output-dir", "taken", "--no-prefect"], 2, "already holds"),
+    "dataset is not one": (["caption", "taken", "--output-dir", "out", "--no-prefect"], 2, "manifest.json"),
+    "no such dataset": (["caption", "nowhere", "--output-dir", "out", "--no-prefect"], 2, "no such folder: nowhere"),
+    "captions are not": (["train", "taken", "--output-dir", "out", "--no-prefect"], 2, "manifest.json"),
+    "unknown training preset": (
+        ["train", "taken", "--output-dir", "out", "--no-prefect", "--preset", "nope"],
+        2,
+        "unknown preset 'nope'",
+    ),
+    "run is not one": (["evaluate", "taken", "--output-dir", "out", "--no-prefect"], 2, "manifest.json"),
+    "cannot draw with it": (["generate", "taken", "--output-dir", "out", "--prompt", "a cat"], 2, "manifest.json"),
+    "no prompt": (["generate", "taken", "--output-dir", "out"], 2, "--prompt TEXT or --prompts-file"),
+    "no such prompts": (["generate", "taken", "--output-dir", "out", "--prompts-file", "none.txt"], 2, "none.txt"),
+    "unknown preset": (["demo", "--preset", "nope", "--output-dir", "out", "--no-prefect"], 2, "preset"),
+    "preset and config": (
+        ["pipeline", "--preset", "demo", "--config", "list.csv", "--output-dir", "out"],
+        2,
+        "not both",
+    ),
+    "unknown command": (["paint"], 2, "paint"),
+    "unknown option": (["demo", "--colour", "red"], 2, "--colour"),
+    "missing argument": (["train", "--output-dir", "out"], 2, "captions_dir"),
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "list.csv").write_text("url,caption\nhttp://127.0.0.1:9/a.png,a red circle\n")
+    (tmp_path / "unknown_key.json").write_text('{"sauce": 1}')
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").write_text("years of work")
+    return tmp_path
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_ends_in_one_sentence(case: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, code, words = CASES[case]
+    before = files_below(folder)
+    assert run(arguments) == code
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Traceback" not in told
+    assert files_below(folder) == before
+
+
+@pytest.mark.parametrize("command", ["demo", "ingest", "caption", "train", "evaluate", "pipeline", "generate", "site"])
+def test_help_names_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    assert "--" in capsys.readouterr().out
+
+
+def test_help_shows_units_bounds_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ingest", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--timeout-seconds <float>" in text
+    assert "in seconds (above" not in text
+    assert "default: 256" in text
+    assert "--allow-private / --no-allow-private" in text
+
+
+def test_an_interrupt_is_resumable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    program = "import os, signal, sys; from flows import cli; "
+    program += "cli.serve_site = lambda config: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
+    done = subprocess.run([sys.executable, "-c", program, "site"], capture_output=True, text=True, check=False)
+    assert done.returncode == 75, done.stderr
+    assert done.stderr.strip() == "t2i: stopped; the same command goes on from here."
+
+
+@pytest.mark.parametrize(("text", "expected"), [("a cat\n\n  a dog \n", ["a cat", "a dog"])])
+def test_prompts_are_lines(folder: Path, text: str, expected: Sequence[str]) -> None:
+    (folder / "prompts.txt").write_text(text)
+    assert read_prompts([], folder / "prompts.txt") == expected
+
+
+def test_a_prompts_file_that_is_not_text_is_refused(folder: Path) -> None:
+    (folder / "prompts.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot read prompts"):
+        read_prompts([], folder / "prompts.txt")

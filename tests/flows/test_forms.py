@@ -1,0 +1,86 @@
+"""The parameters of each flow make a form that a person can fill in."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prefect import Flow
+from prefect.exceptions import ParameterTypeError
+from prefect.utilities.callables import parameter_schema
+
+from flows.caption import caption
+from flows.evaluate import evaluate
+from flows.ingest import ingest
+from flows.pipeline import pipeline
+from flows.train import train
+
+FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (ingest, caption, train, evaluate, pipeline)}
+TOP: dict[str, tuple[list[str], list[str]]] = {
+    "ingest": (["source", "output_dir", "config", "on_conflict", "num_shards_at_once"], ["source", "output_dir"]),
+    "caption": (["dataset_dir", "output_dir", "config", "on_conflict"], ["dataset_dir", "output_dir"]),
+    "train": (["captions_dir", "output_dir", "config", "on_conflict"], ["captions_dir", "output_dir", "config"]),
+    "evaluate": (
+        ["run_dir", "output_dir", "config", "baseline_dir", "clip_dir", "on_conflict"],
+        ["run_dir", "output_dir"],
+    ),
+    "pipeline": (["output_dir", "request"], []),
+}
+
+
+def in_order(properties: dict[str, Any]) -> list[str]:
+    return sorted(properties, key=lambda name: properties[name]["position"])
+
+
+def fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from schema["properties"].items()
+    for group in schema["definitions"].values():
+        yield from group.get("properties", {}).items()
+
+
+@pytest.fixture(params=FLOWS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def schema(name: str) -> dict[str, Any]:
+    return parameter_schema(FLOWS[name]).model_dump()
+
+
+def test_the_parameters_come_in_order(name: str, schema: dict[str, Any]) -> None:
+    order, required = TOP[name]
+    assert in_order(schema["properties"]) == order
+    assert (schema.get("required") or []) == required
+
+
+def test_every_parameter_is_explained(schema: dict[str, Any]) -> None:
+    for name, field in fields(schema):
+        assert field.get("description"), name
+        assert "position" in field, name
+
+
+def test_groups_are_flat_and_have_no_unions_or_bare_objects(schema: dict[str, Any]) -> None:
+    for name, field in schema["properties"].items():
+        assert not {"anyOf", "oneOf"} & field.keys(), name
+    for group in schema["definitions"].values():
+        for name, field in group.get("properties", {}).items():
+            assert not {"anyOf", "oneOf", "$ref", "allOf"} & field.keys(), name
+            assert field["type"] != "object", name
+
+
+def test_numbers_are_bounded_and_choices_are_choices(schema: dict[str, Any]) -> None:
+    for name, field in fields(schema):
+        if field.get("type") in ("integer", "number") and name not in ("seed", "split_seed"):
+            assert field.keys() & {"minimum", "exclusiveMinimum"}, name
+        if "enum" in field:
+            assert len(field["enum"]) >= 2, name
+
+
+def test_unknown_keys_are_refused(schema: dict[str, Any]) -> None:
+    assert schema["definitions"]
+    assert all(group["additionalProperties"] is False for group in schema["definitions"].values())
+
+
+def test_a_wrong_value_is_refused_before_the_flow_starts() -> None:
+    with pytest.raises(ParameterTypeError, match="minutes"):
+        pipeline.validate_parameters({"output_dir": "x", "request": {"minutes": -1}})

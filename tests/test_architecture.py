@@ -1,0 +1,85 @@
+"""Imports point one way: deployments -> flows -> tasks -> t2i_core, and downward inside the core."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# What each room may import besides itself; whatever is not a room of ours is free, but for Prefect in the core.
+CORE_BASE = {"config", "errors", "progress", "manifest", "lifeline"}
+SAMPLES_TO_DIFFUSION = {"samples", "data", "models", "diffusion"}
+CORE_ARROWS: dict[str, set[str]] = {
+    "config": {"errors"},
+    "errors": set(),
+    "progress": set(),
+    "lifeline": set(),
+    "manifest": {"config", "errors"},
+    **dict.fromkeys(SAMPLES_TO_DIFFUSION, CORE_BASE),
+    "systems": CORE_BASE | SAMPLES_TO_DIFFUSION,
+    "training": CORE_BASE | SAMPLES_TO_DIFFUSION | {"systems"},
+    "evaluation": CORE_BASE | SAMPLES_TO_DIFFUSION | {"systems", "training"},
+    "doctor": CORE_BASE | {"samples"},
+}
+PACKAGE_ARROWS = {
+    "t2i_core": set[str](),
+    "tasks": {"t2i_core"},
+    "flows": {"tasks", "t2i_core"},
+    "deployments": {"flows", "tasks", "t2i_core"},
+}
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules(package: str) -> list[Path]:
+    found = sorted((ROOT / package).rglob("*.py"))
+    assert found, f"no modules in {package}"
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGE_ARROWS)
+def test_packages_import_only_what_lies_below(package: str) -> None:
+    forbidden = set(PACKAGE_ARROWS) - PACKAGE_ARROWS[package] - {package}
+    for path in modules(package):
+        for name in imported_modules(path):
+            assert name.split(".")[0] not in forbidden, f"{path} imports {name}"
+
+
+def test_the_core_never_imports_prefect() -> None:
+    for path in modules("t2i_core"):
+        assert not [name for name in imported_modules(path) if name.split(".")[0] == "prefect"], path
+
+
+def test_the_rooms_of_the_core_import_only_what_lies_below() -> None:
+    for path in modules("t2i_core"):
+        room = path.relative_to(ROOT / "t2i_core").parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        allowed = CORE_ARROWS[room] | {room, "__version__"}
+        for name in imported_modules(path):
+            parts = name.split(".")
+            if parts[0] == "t2i_core" and len(parts) > 1:
+                assert parts[1] in allowed, f"{path} imports {name}"
+
+
+def test_no_room_is_a_drawer_for_leftovers() -> None:
+    for package in PACKAGE_ARROWS:
+        for path in modules(package):
+            assert path.stem not in {"utils", "common", "helpers"}, path
+
+
+def test_prefect_waits_until_its_environment_is_prepared() -> None:
+    """Nothing that the command imports before `prepare_environment` may import Prefect at its top level."""
+    for name in ("cli", "adhoc", "config", "options", "recipe", "server", "steps", "summary", "terminal"):
+        tree = ast.parse((ROOT / "flows" / f"{name}.py").read_text(encoding="utf-8"))
+        top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = [getattr(node, "module", None) or node.names[0].name for node in top]
+        assert not [module for module in names if module.split(".")[0] in ("prefect", "tasks")], name
