@@ -34,6 +34,7 @@ from t2i_core.evaluation.evaluate import EvaluateConfig
 from t2i_core.evaluation.generate import GenerateConfig, generate
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.samples.site import SiteConfig, serve_site
+from t2i_core.training.preset import preset_names as train_preset_names
 from t2i_core.training.train import TrainConfig
 
 MAX_PROMPTS_BYTES = 10_000_000
@@ -139,7 +140,7 @@ def caption_command(
     _tell(ref)
 
 
-@app.command("train")
+@app.command("train", epilog=f"Presets: {', '.join(train_preset_names())}.")
 @config_options(TrainConfig)
 def train_command(
     captions_dir: Annotated[Path, typer.Argument(help="A finished captions folder.")],

@@ -10,17 +10,22 @@ from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.training.train import TrainConfig
 from tasks.steps import TaskSteps
 
+DEFAULTS = TrainConfig()
+
 
 @flow(name="train", flow_run_name="train {output_dir}")
 def train(
-    captions_dir: Path, output_dir: Path, config: TrainConfig, on_conflict: OnConflict = "refuse"
+    captions_dir: Path,
+    output_dir: Path,
+    config: TrainConfig = DEFAULTS,
+    on_conflict: OnConflict = "refuse",
 ) -> State[StepRef]:
     """Train one model in a process of its own; the same call resumes an unfinished run.
 
     Args:
         captions_dir: A finished captions folder.
         output_dir: The run folder.
-        config: What to train, and for how long.
+        config: The training recipe, its budget and its seed.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
     """
     ref = TaskSteps(on_conflict=on_conflict).train(output_dir.name, captions_dir, config, output_dir)

@@ -18,7 +18,7 @@ FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (ingest, caption
 TOP: dict[str, tuple[list[str], list[str]]] = {
     "ingest": (["source", "output_dir", "config", "on_conflict", "num_shards_at_once"], ["source", "output_dir"]),
     "caption": (["dataset_dir", "output_dir", "config", "on_conflict"], ["dataset_dir", "output_dir"]),
-    "train": (["captions_dir", "output_dir", "config", "on_conflict"], ["captions_dir", "output_dir", "config"]),
+    "train": (["captions_dir", "output_dir", "config", "on_conflict"], ["captions_dir", "output_dir"]),
     "evaluate": (
         ["run_dir", "output_dir", "config", "baseline_dir", "clip_dir", "on_conflict"],
         ["run_dir", "output_dir"],

@@ -1,0 +1,132 @@
+"""The main job through a real Prefect server, at its tiniest: what is done is not done again, what is gone is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+from flows.config import PipelineConfig, PipelineRequest
+from flows.pipeline import pipeline
+from flows.recipe import run_pipeline
+from flows.steps import CoreSteps
+from flows.summary import pictures_per_second, training_figures
+from t2i_core.manifest import StepRef, read_manifest
+from t2i_core.progress import Progress
+from tasks.runtime import LISTENER
+
+
+def tiny(**changes: Any) -> PipelineConfig:
+    """Make one training of a few steps on a few pictures."""
+    smoke = PipelineConfig.preset("demo-smoke")
+    return smoke.with_changes(
+        site=smoke.site.with_changes(num_pictures=150, slow_seconds=0.1),
+        ingest=smoke.ingest.with_changes(samples_per_shard=100),
+        cnn=None,
+        clip=None,
+        diffusion=smoke.diffusion.with_changes(max_images=32),
+        evaluate=smoke.evaluate.with_changes(prompts_per_task=1, num_train=20),
+        **changes,
+    )
+
+
+def run(workspace: Path, config: PipelineConfig) -> State[dict[str, StepRef]]:
+    path = workspace / "pipeline.json"
+    path.write_text(config.model_dump_json())
+    return pipeline(workspace / "work", PipelineRequest(config_file=str(path)), return_state=True)
+
+
+def hits(state: State[dict[str, StepRef]]) -> dict[str, bool]:
+    return {name: ref.hit for name, ref in state.result().items()}
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[Progress]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pipeline")
+
+
+@pytest.fixture(scope="module")
+def first(prefect_server: None, workspace: Path, seen: list[Progress]) -> State[dict[str, StepRef]]:
+    token = LISTENER.set(seen.append)
+    try:
+        return run(workspace, tiny())
+    finally:
+        LISTENER.reset(token)
+
+
+def test_the_whole_job_runs_and_says_that_some_pictures_were_rejected(first: State[dict[str, StepRef]]) -> None:
+    assert first.name == "CompletedWithRejects"
+    assert hits(first) == {"dataset": False, "captions": False, "runs/diffusion": False, "evaluation": False}
+
+
+def test_every_step_leaves_its_folder(first: State[dict[str, StepRef]], workspace: Path) -> None:
+    for name, ref in first.result().items():
+        assert read_manifest(workspace / "work" / name).digest == ref.digest
+    assert (workspace / "work" / "evaluation" / "report.html").stat().st_size > 1000
+    counts = read_manifest(workspace / "work" / "dataset", "dataset").counts
+    assert counts["kept"] + counts["rejected"] == counts["seen"]
+    assert pictures_per_second(workspace / "work" / "dataset") > 0
+    assert training_figures(workspace / "work" / "runs" / "diffusion")[0] == 32
+
+
+def test_progress_reaches_whoever_listens(first: State[dict[str, StepRef]], seen: list[Progress]) -> None:
+    steps = {progress.step.split()[0] for progress in seen}
+    assert {"ingest", "caption", "train", "evaluate"} <= steps
+
+
+def test_the_artifacts_are_there(first: State[dict[str, StepRef]]) -> None:
+    flow_run_id = first.state_details.flow_run_id
+    assert flow_run_id
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
+    with get_client(sync_client=True) as client:
+        found = {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=wanted)}
+    assert {"ingest-report", "caption-report", "train-diffusion", "evaluate-report", "lineage"} <= found.keys()
+    assert "data:image/jpeg;base64," in found["evaluate-report"]
+    assert all(kind in found["lineage"] for kind in ("evaluation", "run", "captions", "dataset"))
+
+
+def test_a_second_run_does_nothing(first: State[dict[str, StepRef]], workspace: Path) -> None:
+    again = run(workspace, tiny())
+    assert again.name == "Cached"
+    assert all(hits(again).values())
+    assert {name: ref.digest for name, ref in again.result().items()} == {
+        name: ref.digest for name, ref in first.result().items()
+    }
+
+
+def test_the_same_job_without_prefect_finds_all_its_folders(first: State[dict[str, StepRef]], workspace: Path) -> None:
+    refs = run_pipeline(CoreSteps(on_conflict="replace"), tiny(), workspace / "work")
+    assert all(ref.hit for ref in refs.values())
+
+
+def test_a_deleted_output_is_made_again_and_nothing_else(first: State[dict[str, StepRef]], workspace: Path) -> None:
+    (workspace / "work" / "evaluation" / "report.html").unlink()
+    repaired = run(workspace, tiny())
+    assert hits(repaired) == {"dataset": True, "captions": True, "runs/diffusion": True, "evaluation": False}
+    assert (workspace / "work" / "evaluation" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_another_caption_rule_fetches_nothing(first: State[dict[str, StepRef]], workspace: Path) -> None:
+    changed = tiny(caption=tiny().caption.with_changes(max_words=20))
+    assert hits(run(workspace, changed)) == {
+        "dataset": True,
+        "captions": False,
+        "runs/diffusion": False,
+        "evaluation": False,
+    }
+
+
+def test_a_wrong_request_fails_the_run_at_once(prefect_server: None, tmp_path: Path) -> None:
+    (tmp_path / "pipeline.json").write_text(json.dumps({"sauce": 1}))
+    state = pipeline(tmp_path, PipelineRequest(config_file=str(tmp_path / "pipeline.json")), return_state=True)
+    assert state.is_failed()
+    assert "sauce" in str(state.message)
