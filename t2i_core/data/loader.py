@@ -167,7 +167,7 @@ def _index_shard(tar_path: Path) -> Iterator[tuple[str, Place]]:
 
 
 def _side(place: Place) -> int:
-    return place.decode().shape[0]
+    return len(place.decode())
 
 
 def _memory_bytes() -> int:
@@ -183,4 +183,4 @@ def _order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
 def sample_at(seed: int, position: int, num_samples: int) -> int:
     """Say which sample is number `position` of a run: every epoch is a new permutation of all samples."""
     epoch, offset = divmod(position, num_samples)
-    return int(_order(seed, epoch, num_samples).item(offset))
+    return int(_order(seed, epoch, num_samples)[offset])

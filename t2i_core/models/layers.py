@@ -72,11 +72,18 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return mixed
 
 
-class FeedForward(nn.Sequential):
+class FeedForward(nn.Module):
     """Two linear layers with GELU between."""
 
     def __init__(self, width: int, factor: int = 4) -> None:
-        super().__init__(nn.Linear(width, factor * width), nn.GELU(), nn.Linear(factor * width, width))
+        super().__init__()
+        self.first = nn.Linear(width, factor * width)
+        self.last = nn.Linear(factor * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map each vector of x: (..., D) by itself."""
+        out: Tensor = self.last(F.gelu(self.first(x)))
+        return out
 
 
 def zero_init(layer: Layer) -> Layer:

@@ -31,7 +31,7 @@ class TextBlock(nn.Module):
         self.norm_ff = nn.LayerNorm(width)
         self.ff = FeedForward(width)
         zero_init(self.attention.to_out)
-        zero_init(self.ff[2])
+        zero_init(self.ff.last)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Mix the tokens x: (B, L, D) that mask: (B, L) calls real."""
