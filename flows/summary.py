@@ -30,15 +30,15 @@ def print_summary(console: Console, workspace: Path) -> None:
 
 
 def summary(workspace: Path) -> RenderableType:
-    """Lay out the pictures, the trainings and the scores of a finished pipeline."""
+    """Lay out the pictures, the trainings and the scores, with 95 % intervals, of a finished pipeline."""
     metrics = json.loads((workspace / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     parts: list[RenderableType] = [pictures_table(workspace / "dataset"), trainings_table(workspace / "runs")]
     if metrics["composition"]:
         parts.append(scores_table(metrics["composition"]["rows"]))
-    if metrics["clip"]:
+    if metrics["clip"] and not metrics["clip"]["withheld"]:
         parts.append(clip_table(metrics["clip"]))
-    parts += [Text(f"not scored: {reason}", style="yellow") for reason in metrics["not_scored"]]
-    return Group(*parts)
+    spaced = [row for part in parts for row in (part, "")]
+    return Group(*spaced, *(Text(f"not scored: {reason}", style="yellow") for reason in metrics["not_scored"]))
 
 
 def pictures_table(dataset_dir: Path) -> Table:
@@ -86,7 +86,7 @@ def scores_table(rows: dict[str, Any]) -> Table:
     The floor is the model's own pictures against other prompts, the ceiling is real pictures.
     """
     present = {name: title for name, title in SCORE_COLUMNS.items() if name in rows}
-    table = _table("Strict accuracy, %", *present.values())
+    table = _table("Strict accuracy, % [95 % interval]", *present.values())
     tasks = list(next(iter(rows.values()))["strict"])
     for task in tasks:
         cells = [_percent(rows[name]["strict"].get(task)) for name in present]
@@ -96,12 +96,8 @@ def scores_table(rows: dict[str, Any]) -> Table:
 
 
 def clip_table(clip: dict[str, Any]) -> Table:
-    """Give the CLIP scores, or why they are withheld."""
-    if clip["withheld"]:
-        table = _table("CLIP score", "withheld")
-        table.add_row(clip["identity"]["spec"], clip["gate"]["reason"])
-        return table
-    table = _table("CLIP score", "value [95 % interval]")
+    """Give the CLIP scores, each with its 95 % interval."""
+    table = _table("CLIP", "score")
     for name, estimate in clip["summary"].items():
         table.add_row(SUMMARY_TITLES.get(name, name), _estimate(estimate))
     return table
