@@ -145,4 +145,8 @@ def restore_optimizers(optimizers: list[Optimizer], module: nn.Module, tensors: 
         if weight not in params or int(number) >= len(optimizers):
             raise CheckpointError(f"the optimizer state of {weight} belongs to another model.")
         p = params[weight]
-        optimizers[int(number)].state[p][key] = tensor.to(p.device) if tensor.ndim else tensor.clone()
+        # Fused optimizers walk through memory, so a weight's averages must lie in memory as the weight does.
+        like_weight = tensor.shape == p.shape
+        optimizers[int(number)].state[p][key] = (
+            torch.empty_like(p.data).copy_(tensor) if like_weight else tensor.clone()
+        )

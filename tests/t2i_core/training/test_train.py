@@ -35,9 +35,8 @@ def finished(captions_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def start(captions_dir: Path, run_dir: Path) -> subprocess.Popen[bytes]:
-    """Start the training process with the compute of the tests already noted in its folder."""
     note = run_dir.with_suffix(".json")
-    note.write_text(config(checkpoint_seconds=0.01).model_dump_json())
+    note.write_text(config(checkpoint_seconds=0.01, precision="float32").model_dump_json())
     command = [sys.executable, "-m", "t2i_core.training", "--captions-dir", str(captions_dir)]
     command += ["--output-dir", str(run_dir), "--config", str(note)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -111,7 +110,7 @@ def test_the_other_systems_learn_and_finish(captions_dir, tmp_path, name):
 def test_diffusion_learns_and_logs_every_noise_band(finished):
     rows = metrics(finished)
 
-    assert rows[-1]["train/loss"] < 0.5 * rows[0]["train/loss"]
+    assert rows[-1]["train/loss"] < 0.7 * rows[0]["train/loss"]
     assert {f"train/loss_band_{b}" for b in (2, 3, 4)} <= rows[-1].keys()
     assert len(list((finished / "samples").glob("*.png"))) == 5
 
