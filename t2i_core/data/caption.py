@@ -6,7 +6,6 @@ compared by the sha256 of their source bytes only: perceptual hashes of small sy
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from t2i_core.manifest import (
     describe_file,
     find_hit,
     read_manifest,
+    relative_source,
     staged_folder,
     write_atomically,
     write_manifest,
@@ -146,7 +146,7 @@ def caption(
             stage,
             kind="captions",
             key=key,
-            sources={"dataset": os.path.relpath(dataset_dir.resolve(), output_dir.resolve())},
+            sources={"dataset": relative_source(dataset_dir, output_dir)},
             counts=report.counts,
             files=[describe_file(stage, path) for path in sorted(stage.iterdir())],
         )

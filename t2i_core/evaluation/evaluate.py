@@ -6,22 +6,16 @@ fails is withheld with the reason.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from t2i_core.config import canonical_json
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.clip_score import load_clip
 from t2i_core.evaluation.composition import CHECKER_VERSION
-from t2i_core.evaluation.generate import load_generator
+from t2i_core.evaluation.generate import load_generator, png_bytes
 from t2i_core.evaluation.measure import EvaluateConfig, Evaluation, PictureMaker, measure
 from t2i_core.evaluation.report import metrics_of, write_report
 from t2i_core.manifest import (
@@ -33,6 +27,7 @@ from t2i_core.manifest import (
     describe_file,
     find_hit,
     read_manifest,
+    relative_source,
     sha256_of,
     staged_folder,
     write_atomically,
@@ -107,15 +102,11 @@ def evaluate(
             stage,
             kind="evaluation",
             key=key,
-            sources={name: _relative(folder, output_dir) for name, folder in folders.items() if folder},
+            sources={name: relative_source(folder, output_dir) for name, folder in folders.items() if folder},
             counts=_counts(evaluation),
             files=files,
         )
     return ref.with_changes(path=output_dir)
-
-
-def _relative(folder: Path, start: Path) -> str:
-    return Path(os.path.relpath(folder.resolve(), start.resolve())).as_posix()
 
 
 def _clip_spec(config: EvaluateConfig, clip_dir: Path | None) -> str:
@@ -148,17 +139,10 @@ def _write_pictures(stage: Path, evaluation: Evaluation, key: StepKey) -> Iterat
                 prefix = "" if who == "model" else f"{who}-"
                 path = stage / "images" / f"{prefix}{p * len(drawn.pictures[p]) + k:05d}.png"
                 origin = {"prompt": prompt.text, "seed": int(drawn.seeds[p, k]), "run": digests[who]}
-                _save_png(path, picture, origin)
+                write_atomically(path, png_bytes(picture, origin))
                 record = {"drawn_by": who, "prompt_id": prompt.id, "task": prompt.task} | origin
                 record |= {"file": path.relative_to(stage).as_posix(), "sha256": sha256_of(path)}
                 yield record | _judgement(evaluation, who, p, k)
-
-
-def _save_png(path: Path, picture: npt.NDArray[np.uint8], origin: dict[str, Any]) -> None:
-    """Save a picture; its origin goes into an iTXt chunk, which unlike tEXt is UTF-8."""
-    info = PngInfo()
-    info.add_itxt("t2i", canonical_json({"schema_version": 1} | origin))
-    Image.fromarray(picture).save(path, pnginfo=info)
 
 
 def _judgement(evaluation: Evaluation, who: str, p: int, k: int) -> dict[str, Any]:
