@@ -21,7 +21,7 @@ PresetName = Literal["demo", "demo-smoke"]
 DemoSource = Literal["scenes", "emoji"]
 
 # Minutes of a timed job kept for everything that is not training, and never more than this share of it.
-OTHER_MINUTES, MAX_OTHER_SHARE = 2.2, 0.4
+OTHER_MINUTES, MAX_OTHER_SHARE = 2.6, 0.4
 TRAINING_SHARES = {"cnn": 0.07, "clip": 0.10, "diffusion": 0.83}
 
 

@@ -43,7 +43,7 @@ class Attention(nn.Module):
         Args:
             x: (B, N, D) float, queries.
             context: (B, L, D') float, keys and values.
-            mask: (B, L) bool, True = real token.
+            mask: (B, L) bool, True = real token; or (B, heads, N, L) bool, True = this query may see it.
         """
         q = self._heads(self.to_q(x))
         k, v = (self._heads(part) for part in self.to_kv(context).chunk(2, dim=-1))
@@ -62,7 +62,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     With few keys, as here, two plain matrix products train several times faster on a CPU than the fused kernel, whose
     backward pass dominated the whole step; CUDA keeps the fused one.
     """
-    allowed = mask[:, None, None, :] if mask is not None else None
+    allowed = mask[:, None, None, :] if mask is not None and mask.ndim == 2 else mask
     if q.is_cuda:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)

@@ -6,6 +6,7 @@ Gives one vector a token for cross-attention and one pooled vector for the whole
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from t2i_core.config import Config
 from t2i_core.models.layers import Attention, FeedForward, zero_init
@@ -21,6 +22,20 @@ class TextEncoderConfig(Config):
     num_heads: int = Field(4, gt=0, description="Attention heads.")
 
 
+def directions(length: int, num_heads: int, device: torch.device) -> Tensor:
+    """Say which token may look at which: the first half of the heads back, the others ahead (arXiv:1709.04696).
+
+    So the words after "left of" hear it from behind and those before it from ahead, and who stands where need not be
+    worked out from positions, which a short training did not manage.
+
+    Returns:
+        (heads, L, L) bool.
+    """
+    place = torch.arange(length, device=device)
+    back = place[None, :] <= place[:, None]
+    return torch.stack([back if head < num_heads // 2 else back.T for head in range(num_heads)])
+
+
 class TextBlock(nn.Module):
     """Pre-norm transformer block."""
 
@@ -34,7 +49,7 @@ class TextBlock(nn.Module):
         zero_init(self.ff.last)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Mix the tokens x: (B, L, D) that mask: (B, L) calls real."""
+        """Mix the tokens x: (B, L, D), each with those that mask: (B, heads, L, L) allows it to see."""
         h = self.norm_attention(x)
         x = x + self.attention(h, h, mask)
         mixed: Tensor = x + self.ff(self.norm_ff(x))
@@ -50,7 +65,7 @@ class TextEncoder(nn.Module):
         self.tokens = nn.Embedding(config.vocab_size, config.width)
         # Words start as distinct vectors and blocks as the identity, so that the picture side can tell words apart from
         # the first step on; with the usual small start most of a short training went into finding out that they differ.
-        self.positions = nn.Parameter(torch.randn(config.context_length, config.width) * 0.3)
+        self.positions = nn.Parameter(torch.randn(config.context_length, config.width))
         nn.init.normal_(self.tokens.weight)
         self.blocks = nn.ModuleList(TextBlock(config.width, config.num_heads) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
@@ -63,11 +78,18 @@ class TextEncoder(nn.Module):
             mask: (B, L) bool, True = real token.
 
         Returns:
-            (B, L, D) float token vectors, and (B, D) float, their mean over real tokens.
+            (B, L, D) float token vectors, and (B, D) float, their mean over real tokens, brought back to unit variance:
+            the mean of n words is faint, and what is faint is learned late.
         """
         x = self.tokens(ids) + self.positions[: ids.shape[1]]
+        length = ids.shape[1]
+        allowed = mask[:, None, None, :] & directions(length, self.config.num_heads, ids.device)
+        allowed = allowed | torch.eye(
+            length, dtype=torch.bool, device=ids.device
+        )  # no padded query sees nothing at all
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, allowed)
         x = self.norm(x)
         weights = mask.to(x.dtype)[..., None]
-        return x, (x * weights).sum(1) / weights.sum(1).clamp(min=1)
+        pooled = (x * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return x, F.layer_norm(pooled, pooled.shape[-1:])

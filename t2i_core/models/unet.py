@@ -1,7 +1,8 @@
 """U-Net denoiser with cross-attention to the caption's tokens (Ho et al. 2020; Dhariwal & Nichol 2021; GLIDE 2021).
 
 A space-to-depth stem turns patches of pixels into channels, so that all convolutions run at a fraction of the picture's
-side, where they cost little and keep a CPU's matrix units busy.
+side, where they cost little and keep a CPU's matrix units busy. A caption map tells each place what the caption wants
+there before any noise is looked at; in short trainings that is what makes shapes and relations follow the words.
 """
 
 from typing import Self
@@ -12,27 +13,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i_core.config import Config
-from t2i_core.models.layers import (
-    NUM_COORDINATES,
-    Attention,
-    ChannelNorm,
-    FeedForward,
-    TimeEmbedding,
-    coordinates,
-    zero_init,
-)
+from t2i_core.models.layers import NUM_COORDINATES, Attention, FeedForward, TimeEmbedding, coordinates, zero_init
+from t2i_core.models.mixture import MixtureHead
+
+NUM_GROUPS = 8
 
 
 class UNetConfig(Config):
     """Size of the U-Net."""
 
     patch_size: int = Field(4, ge=1, description="Pixels a side of a patch that the stem folds into channels.")
-    channels: tuple[int, ...] = Field((64, 192), min_length=1, description="Channels of each level, finest first.")
-    num_blocks: tuple[int, ...] = Field((1, 1), min_length=1, description="Blocks of each level, down and again up.")
+    channels: tuple[int, ...] = Field((96, 128), min_length=1, description="Channels of each level, finest first.")
+    num_blocks: tuple[int, ...] = Field((2, 1), min_length=1, description="Blocks of each level, down and again up.")
     attention: tuple[bool, ...] = Field(
-        (False, True), description="Whether the blocks of each level attend to the text."
+        (False, False), description="Whether the blocks of each level attend to the text and to each other."
     )
-    num_middle_blocks: int = Field(1, ge=0, description="Extra blocks at the coarsest level.")
+    num_middle_blocks: int = Field(1, ge=0, description="Blocks at the coarsest level that always attend.")
+    map_layers: int = Field(2, ge=0, description="Layers of the caption map; 0 leaves it out.")
+    mixture_size: int = Field(
+        3, ge=0, description="Components of the Gaussian mixture that the head gives; 0 = a plain linear head."
+    )
     head_width: int = Field(32, gt=0, description="Channels of an attention head.")
     text_width: int = Field(128, gt=0, description="Width of a token vector.")
     embedding_width: int = Field(256, gt=0, description="Width of the joint embedding of time and pooled text.")
@@ -41,6 +41,8 @@ class UNetConfig(Config):
     def _same_levels(self) -> Self:
         if not len(self.channels) == len(self.num_blocks) == len(self.attention):
             raise ValueError("channels, num_blocks and attention must have one entry a level")
+        if any(c % NUM_GROUPS for c in self.channels):
+            raise ValueError(f"channels must be multiples of {NUM_GROUPS}")
         return self
 
 
@@ -49,10 +51,10 @@ class ResBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, embedding_width: int) -> None:
         super().__init__()
-        self.norm_in = ChannelNorm(channels_in)
+        self.norm_in = nn.GroupNorm(NUM_GROUPS, channels_in)
         self.conv_in = nn.Conv2d(channels_in, channels, 3, padding=1)
         self.modulation = zero_init(nn.Linear(embedding_width, 2 * channels))
-        self.norm_out = ChannelNorm(channels)
+        self.norm_out = nn.GroupNorm(NUM_GROUPS, channels)
         self.conv_out = zero_init(nn.Conv2d(channels, channels, 3, padding=1))
         self.skip = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
 
@@ -122,8 +124,64 @@ class Stack(nn.ModuleList):
         return x
 
 
+class MapLayer(nn.Module):
+    """Places look up words, then think them over."""
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        self.norm_text = nn.LayerNorm(width)
+        self.attend_text = Attention(width, width, max(1, width // head_width))
+        self.norm_ff = nn.LayerNorm(width)
+        self.ff = FeedForward(width)
+
+    def forward(self, x: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Mix places x: (B, N, D) with tokens: (B, L, D)."""
+        x = x + self.attend_text(self.norm_text(x), tokens, mask)
+        mixed: Tensor = x + self.ff(self.norm_ff(x))
+        return mixed
+
+
+class CaptionMap(nn.Module):
+    """What the caption asks for at each place: queries made of coordinates alone attend to its tokens.
+
+    Worked out at half the side of the finest level and unfolded to it.
+    """
+
+    def __init__(self, config: UNetConfig, num_maps: int) -> None:
+        super().__init__()
+        self.stride, width = 2 if len(config.channels) > 1 else 1, config.text_width
+        self.position = nn.Sequential(nn.Linear(NUM_COORDINATES, width), nn.GELU(), nn.Linear(width, width))
+        self.layers = nn.ModuleList(MapLayer(width, config.head_width) for _ in range(config.map_layers))
+        self.out = nn.Linear(width, num_maps * config.channels[0] * self.stride**2)
+        self.num_maps = num_maps
+
+    def forward(self, height: int, width: int, tokens: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Draw the maps: as many as asked for, each (B, C, height, width) for the finest level."""
+        height, width = height // self.stride, width // self.stride
+        places: Tensor = self.position(coordinates(height, width, tokens).flatten(1).transpose(0, 1))
+        x = places.expand(len(tokens), -1, -1)
+        for layer in self.layers:
+            x = layer(x, tokens, mask)
+        grid = self.out(x).view(len(x), height, width, -1).permute(0, 3, 1, 2)
+        unfolded = F.pixel_shuffle(grid, self.stride).contiguous(memory_format=torch.channels_last)
+        return unfolded.chunk(self.num_maps, dim=1)
+
+
+class LinearHead(nn.Module):
+    """Features -> raw prediction, whatever the noise."""
+
+    def __init__(self, channels: int, patch_size: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.out = zero_init(nn.Conv2d(channels, 3 * patch_size**2, 3, padding=1))
+
+    def forward(self, x: Tensor, _x_t: Tensor, _alpha: Tensor, _sigma: Tensor) -> Tensor:
+        """Map x: (B, C, h, w) to (B, 3, h * patch_size, w * patch_size)."""
+        return F.pixel_shuffle(self.out(x), self.patch_size)
+
+
 class UNet(nn.Module):
-    """(x_t, t, caption) -> raw prediction of the same shape as x_t."""
+    """(x_t, t, caption) -> prediction of the same shape as x_t; of x_0 if the head is a mixture."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -132,38 +190,55 @@ class UNet(nn.Module):
         channels, above = config.channels, (config.channels[0], *config.channels[:-1])
         self.time = TimeEmbedding(config.embedding_width)
         self.pooled = nn.Linear(config.text_width, config.embedding_width)
+        self.map = CaptionMap(config, num_maps=2) if config.map_layers else None
         self.stem = nn.Conv2d(patch_channels, channels[0], 3, padding=1)
         rows = list(zip(channels, above, config.num_blocks, config.attention, strict=True))
         self.down = nn.ModuleList(Stack(c, c, n, config, attention=a) for c, _, n, a in rows)
         self.shrink = nn.ModuleList(nn.Conv2d(up, c, 3, stride=2, padding=1) for c, up, _, _ in rows[1:])
-        self.middle = Stack(
-            channels[-1], channels[-1], config.num_middle_blocks, config, attention=config.attention[-1]
-        )
+        self.middle = Stack(channels[-1], channels[-1], config.num_middle_blocks, config, attention=True)
         self.up = nn.ModuleList(Stack(2 * c, c, n, config, attention=a) for c, _, n, a in rows)
         self.grow = nn.ModuleList(nn.Conv2d(c, up, 1) for c, up, _, _ in rows[1:])
-        self.head_norm = ChannelNorm(channels[0])
-        self.head = zero_init(nn.Conv2d(channels[0], patch_channels, 3, padding=1))
+        self.head_norm = nn.GroupNorm(NUM_GROUPS, channels[0])
+        self.head: MixtureHead | LinearHead = (
+            MixtureHead(channels[0], config.patch_size, config.mixture_size)
+            if config.mixture_size
+            else LinearHead(channels[0], config.patch_size)
+        )
 
-    def forward(self, x_t: Tensor, t: Tensor, tokens: Tensor, pooled: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor, tokens: Tensor, pooled: Tensor, mask: Tensor
+    ) -> Tensor:
         """Predict.
 
         Args:
             x_t: (B, 3, H, W) float, noised picture; H and W multiples of patch_size * 2 ** (levels - 1).
             t: (B,) float in [0, 1]; 0 is clean.
+            alpha: (B, 1, 1, 1) float, signal scale at t.
+            sigma: (B, 1, 1, 1) float, noise scale at t.
             tokens: (B, L, D) float, token vectors.
             pooled: (B, D) float, pooled text.
             mask: (B, L) bool, True = real token.
         """
         condition = (F.silu(self.time(t) + self.pooled(pooled)), tokens, mask)
         x = self.stem(F.pixel_unshuffle(x_t, self.config.patch_size))
+        early, late = self.map(*x.shape[-2:], tokens, mask) if self.map is not None else (0.0, 0.0)
+        x = x + early
         skips = []
         for depth, stack in enumerate(self.down):
             x = stack(self.shrink[depth - 1](x) if depth else x, *condition)
             skips.append(x)
+        skips[0] = skips[0] + late
         x = self.middle(x, *condition)
         for depth, stack in reversed(list(enumerate(self.up))):
             x = stack(torch.cat([x, skips[depth]], dim=1), *condition)
             if depth:
                 x = F.interpolate(self.grow[depth - 1](x), scale_factor=2.0, mode="nearest")
-        x = self.head(F.silu(self.head_norm(x)))
-        return F.pixel_shuffle(x, self.config.patch_size)
+        prediction: Tensor = self.head(F.silu(self.head_norm(x)), x_t, alpha, sigma)
+        return prediction
+
+    def outer_layers(self) -> list[nn.Module]:
+        """List the layers that face the outside (pixels, times, places, pooled words) or start at zero."""
+        places = [m.position for m in self.modules() if isinstance(m, AttentionBlock)]
+        modulations = [m.modulation for m in self.modules() if isinstance(m, ResBlock)]
+        maps = [self.map.position, self.map.out] if self.map is not None else []
+        return [self.stem, self.head, self.time, self.pooled, *maps, *places, *modulations]

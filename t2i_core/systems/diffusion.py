@@ -1,10 +1,10 @@
 """Text-conditioned diffusion in pixel space: a U-Net with cross-attention, trained jointly with its text encoder."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from t2i_core.config import Config
@@ -14,7 +14,7 @@ from t2i_core.diffusion.parameterization import Parameterization, target_of, x_0
 from t2i_core.diffusion.sampler import SAMPLERS, SamplerName
 from t2i_core.diffusion.schedule import ScheduleName, alpha_sigma, sampling_times, shift_times
 from t2i_core.models.text_encoder import TextEncoder, TextEncoderConfig
-from t2i_core.models.unet import ResBlock, UNet, UNetConfig
+from t2i_core.models.unet import UNet, UNetConfig
 from t2i_core.systems.system import Batch, Condition, DrawSettings, Losses, hidden_matrices
 
 END_TOKEN = 2
@@ -48,6 +48,12 @@ class DiffusionConfig(Config):
     num_steps: int = Field(20, gt=0, le=1000, description="Sampling steps.")
     guidance_scale: float = Field(2.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
 
+    @model_validator(mode="after")
+    def _mixture_is_of_x_0(self) -> Self:
+        if self.unet.mixture_size and self.prediction != "x_0":
+            raise ValueError(f"a mixture head predicts x_0: set unet.mixture_size to 0 to predict {self.prediction}")
+        return self
+
 
 class DiffusionSystem(nn.Module):
     """Caption and noise -> picture, step by step."""
@@ -68,12 +74,6 @@ class DiffusionSystem(nn.Module):
         )
         self.unet = UNet(config.unet)
 
-    def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Predict (B, 3, H, W) from the noised picture, its time and the caption."""
-        tokens, pooled = self.text(condition.token_ids, condition.token_mask)
-        prediction: Tensor = self.unet(x_t, t, tokens, pooled, condition.token_mask)
-        return prediction
-
     def loss(self, batch: Batch) -> Losses:
         """Weighted squared error of the prediction at random times."""
         config = self.config
@@ -81,7 +81,8 @@ class DiffusionSystem(nn.Module):
         t = shift_times(unshifted, config.time_shift)
         alpha, sigma = alpha_sigma(config.schedule, t)
         x_t = alpha * batch.x_0 + sigma * batch.eps
-        prediction = self(x_t, t, batch.condition)
+        tokens, pooled = self.text(batch.condition.token_ids, batch.condition.token_mask)
+        prediction = self.unet(x_t, t, alpha, sigma, tokens, pooled, batch.condition.token_mask)
         each = squared_errors(prediction, target_of(config.prediction, batch.x_0, batch.eps, alpha, sigma))
         weight = unshifted.clamp(min=config.min_time) ** -2 if config.prediction == "x_0" else 1.0
         return Losses(total=(each * weight).mean(), each=each.detach(), band=band_of(t))
@@ -99,15 +100,14 @@ class DiffusionSystem(nn.Module):
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             alpha, sigma = alpha_sigma(self.config.schedule, t)
-            raw = self.unet(x_t, t, tokens, pooled, condition.token_mask)
+            raw = self.unet(x_t, t, alpha, sigma, tokens, pooled, condition.token_mask)
             return x_0_from(self.config.prediction, raw.float(), x_t, alpha, sigma)
 
         return denoise
 
     def hidden_matrices(self) -> Sequence[nn.Parameter]:
         """List what Muon may train."""
-        modulations = [m.modulation for m in self.unet.modules() if isinstance(m, ResBlock)]
-        return hidden_matrices(self, [self.unet.stem, self.unet.head, self.unet.time, *modulations])
+        return hidden_matrices(self, self.unet.outer_layers())
 
 
 def null_like(condition: Condition) -> Condition:

@@ -10,16 +10,16 @@ from t2i_core.training.optim import Muon, OptimConfig, build_optimizers, orthogo
 def test_orthogonalize_brings_all_singular_values_near_one(shape):
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
-    values = torch.linalg.svdvals(orthogonalize(matrices))
+    values = torch.linalg.svdvals(orthogonalize(matrices).float())
 
-    assert bool(((values > 0.5) & (values < 1.4)).all())
+    assert bool(((values > 0.4) & (values < 1.7)).all())
 
 
 def test_orthogonalize_keeps_the_singular_vectors():
     u, _, vt = torch.linalg.svd(torch.randn(12, 30, generator=torch.Generator().manual_seed(1)), full_matrices=False)
     matrix = u @ torch.diag(torch.linspace(0.5, 2, 12)) @ vt
 
-    found = u.T @ orthogonalize(matrix[None])[0] @ vt.T
+    found = u.T @ orthogonalize(matrix[None])[0].float() @ vt.T
 
     assert float((found - torch.diag(found.diag())).abs().max()) < 0.1
 
@@ -32,7 +32,7 @@ def test_muon_moves_a_convolution_by_about_its_rate_in_every_direction():
     Muon([layer.weight], lr=0.1).step()
 
     moved = torch.linalg.svdvals((layer.weight - before).detach().flatten(1))
-    assert float(moved.min()) > 0.05 and float(moved.max()) < 0.14
+    assert float(moved.min()) > 0.04 and float(moved.max()) < 0.17
 
 
 def test_every_weight_has_exactly_one_optimizer():
