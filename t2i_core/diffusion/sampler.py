@@ -16,8 +16,8 @@ from t2i_core.diffusion.schedule import ScheduleName, alpha_sigma, log_snr
 
 SamplerName = Literal["ddim", "stochastic_ddim", "heun", "dpmpp_2m"]
 
-# Share of the noise, as a standard deviation, that `stochastic_ddim` draws anew at each step.
-FRESH_SHARE = 0.5
+# How much noise `stochastic_ddim` draws anew: 0 is plain DDIM, 1 the ancestral sampler of DDPM.
+ETA = 0.8
 Sampler = Callable[[Denoiser, Tensor, Tensor, ScheduleName], Tensor]
 
 
@@ -39,7 +39,7 @@ def sample_ddim(denoise: Denoiser, x: Tensor, times: Tensor, schedule: ScheduleN
 
 
 def sample_stochastic_ddim(denoise: Denoiser, x: Tensor, times: Tensor, schedule: ScheduleName) -> Tensor:
-    """First order with part of the noise replaced at each step (Song et al. 2020, arXiv:2010.02502, section 4.1).
+    """First order with part of the noise replaced at each step (Song et al. 2020, arXiv:2010.02502, equation 16).
 
     Errors of early steps, which `ddim` carries to the end as ragged edges, are washed out. The fresh noise is the first
     noise shifted by an offset of its own each step: white noise says nothing about its shifted self, no generator is
@@ -51,7 +51,8 @@ def sample_stochastic_ddim(denoise: Denoiser, x: Tensor, times: Tensor, schedule
         (alpha_t, sigma_t), (alpha_s, sigma_s) = alpha_sigma(schedule, t), alpha_sigma(schedule, s)
         eps = (x - float(alpha_t) * x_0) / float(sigma_t)
         fresh = noise.roll((step, 7 * step, 11 * step), dims=(1, 2, 3))
-        x = float(alpha_s) * x_0 + float(sigma_s) * ((1 - FRESH_SHARE**2) ** 0.5 * eps + FRESH_SHARE * fresh)
+        share = ETA**2 * (1 - float(alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
+        x = float(alpha_s) * x_0 + float(sigma_s) * ((1 - share) ** 0.5 * eps + share**0.5 * fresh)
     return x
 
 

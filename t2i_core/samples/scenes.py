@@ -49,7 +49,7 @@ TRIPLE_RADII = (0.13, 0.15)
 SINGLE_JITTER = 0.08
 PAIR_OFFSET, PAIR_JITTER, ACROSS_JITTER = 0.25, 0.02, 0.05
 
-TASK_SHARES: dict[Task, float] = {"single": 0.22, "pair": 0.10, "position": 0.52, "counting": 0.16}
+TASK_SHARES: dict[Task, float] = {"single": 0.34, "pair": 0.12, "position": 0.38, "counting": 0.16}
 WORDINGS = ("{things} on a {background} background",) * 7 + (
     "this shows {things} on a {background} background",
     "a picture of {things} on a {background} background",
@@ -108,7 +108,7 @@ def _kind(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shape, Color]:
 
 def _single(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[SceneObject, ...]:
     shape, color = _kind(rng, shapes)
-    size: Size = rng.choices(get_args(Size), weights=(1, 6, 1))[0]
+    size: Size = rng.choices(get_args(Size), weights=(1, 2, 1))[0]
     x, y = (round(0.5 + rng.uniform(-SINGLE_JITTER, SINGLE_JITTER), 4) for _ in range(2))
     return (SceneObject(shape=shape, color=color, size=size, x=x, y=y, radius=_radius(rng, RADII[size])),)
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -163,3 +164,20 @@ def test_shapes_cover_a_fair_part_of_their_box(shape: str) -> None:
     expected = {"circle": math.pi / 4, "square": 0.88**2, "triangle": 0.45, "cross": 1 - 0.66**2}
     assert covered == pytest.approx(expected.get(shape, covered), abs=0.03)
     assert 0.2 < covered < 0.8
+
+
+def test_objects_joined_by_and_are_named_in_reading_order() -> None:
+    pairs = [scene for scene in (make_scene(0, i) for i in range(600)) if scene.task == "pair"]
+
+    assert pairs
+    for scene in pairs:
+        first, second = scene.objects
+        dx, dy = second.x - first.x, second.y - first.y
+        assert max(dx, dy) > 0.3 and min(dx, dy) > -0.1
+
+
+def test_a_relation_is_said_about_twice_as_often_as_its_opposite() -> None:
+    said = Counter(scene.relation for scene in (make_scene(0, i) for i in range(3000)) if scene.relation)
+
+    assert 1.6 < said["left of"] / said["right of"] < 2.5
+    assert 1.6 < said["above"] / said["below"] < 2.5

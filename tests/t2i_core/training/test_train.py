@@ -107,10 +107,17 @@ def test_the_other_systems_learn_and_finish(captions_dir, tmp_path, name):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_diffusion_learns_and_logs_every_noise_band(finished):
+def test_diffusion_learns(captions_dir, tmp_path):
+    train(captions_dir, config(max_images=4 * IMAGES), tmp_path / "run", compute=CPU)
+
+    losses = [row["train/loss"] for row in metrics(tmp_path / "run")]
+
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_diffusion_logs_every_noise_band_and_draws_samples(finished):
     rows = metrics(finished)
 
-    assert rows[-1]["train/loss"] < 0.7 * rows[0]["train/loss"]
     assert {f"train/loss_band_{b}" for b in (2, 3, 4)} <= rows[-1].keys()
     assert len(list((finished / "samples").glob("*.png"))) == 5
 
