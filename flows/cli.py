@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -36,6 +36,9 @@ from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.samples.site import SiteConfig, serve_site
 from t2i_core.training.preset import preset_names as train_preset_names
 from t2i_core.training.train import TrainConfig
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 MAX_PROMPTS_BYTES = 10_000_000
 DEBUG_VARIABLE = "T2I_DEBUG"
@@ -104,17 +107,13 @@ def ingest_command(
     replace: Replace = False,
 ) -> None:
     """Fetch pictures and their texts into a dataset folder."""
-    with _progress() as view:
-        if no_prefect:
-            steps = CoreSteps(on_conflict=_on_conflict(replace), on_progress=view)
-            ref = steps.ingest(source, config, output_dir)
-        else:
-            from flows.ingest import ingest
-            from tasks.runtime import reference
 
-            with adhoc_run(view):
-                ref = reference(ingest(source, output_dir, config, _on_conflict(replace), return_state=True))
-    _tell(ref)
+    def as_flow(on_conflict: OnConflict) -> "State[Any]":
+        from flows.ingest import ingest
+
+        return ingest(source, output_dir, config, on_conflict, return_state=True)
+
+    _run_step(lambda steps: steps.ingest(source, config, output_dir), as_flow, no_prefect=no_prefect, replace=replace)
 
 
 @app.command("caption")
@@ -127,17 +126,15 @@ def caption_command(
     replace: Replace = False,
 ) -> None:
     """Clean, filter, deduplicate and split the captions of a dataset."""
-    with _progress() as view:
-        if no_prefect:
-            steps = CoreSteps(on_conflict=_on_conflict(replace), on_progress=view)
-            ref = steps.caption(dataset_dir, config, output_dir)
-        else:
-            from flows.caption import caption
-            from tasks.runtime import reference
 
-            with adhoc_run(view):
-                ref = reference(caption(dataset_dir, output_dir, config, _on_conflict(replace), return_state=True))
-    _tell(ref)
+    def as_flow(on_conflict: OnConflict) -> "State[Any]":
+        from flows.caption import caption
+
+        return caption(dataset_dir, output_dir, config, on_conflict, return_state=True)
+
+    _run_step(
+        lambda steps: steps.caption(dataset_dir, config, output_dir), as_flow, no_prefect=no_prefect, replace=replace
+    )
 
 
 @app.command("train", epilog=f"Presets: {', '.join(train_preset_names())}.")
@@ -150,17 +147,18 @@ def train_command(
     replace: Replace = False,
 ) -> None:
     """Train one model; the same command resumes an unfinished run."""
-    with _progress() as view:
-        if no_prefect:
-            steps = CoreSteps(on_conflict=_on_conflict(replace), on_progress=view)
-            ref = steps.train(output_dir.name, captions_dir, config, output_dir)
-        else:
-            from flows.train import train
-            from tasks.runtime import reference
 
-            with adhoc_run(view):
-                ref = reference(train(captions_dir, output_dir, config, _on_conflict(replace), return_state=True))
-    _tell(ref)
+    def as_flow(on_conflict: OnConflict) -> "State[Any]":
+        from flows.train import train
+
+        return train(captions_dir, output_dir, config, on_conflict, return_state=True)
+
+    _run_step(
+        lambda steps: steps.train(output_dir.name, captions_dir, config, output_dir),
+        as_flow,
+        no_prefect=no_prefect,
+        replace=replace,
+    )
 
 
 @app.command("evaluate")
@@ -175,21 +173,20 @@ def evaluate_command(
     replace: Replace = False,
 ) -> None:
     """Draw the evaluation's prompts with a run, score the pictures and write report.html."""
-    with _progress() as view:
-        if no_prefect:
-            steps = CoreSteps(on_conflict=_on_conflict(replace), on_progress=view)
-            ref = steps.evaluate(run_dir, config, output_dir, baseline_dir=baseline_dir, clip_dir=clip_dir)
-        else:
-            from flows.evaluate import evaluate
-            from tasks.runtime import reference
+    others = {"baseline_dir": baseline_dir, "clip_dir": clip_dir}
 
-            others = {"baseline_dir": str(baseline_dir or ""), "clip_dir": str(clip_dir or "")}
-            with adhoc_run(view):
-                state = evaluate(
-                    run_dir, output_dir, config, **others, on_conflict=_on_conflict(replace), return_state=True
-                )
-                ref = reference(state)
-    _tell(ref)
+    def as_flow(on_conflict: OnConflict) -> "State[Any]":
+        from flows.evaluate import evaluate
+
+        named = {name: str(folder or "") for name, folder in others.items()}
+        return evaluate(run_dir, output_dir, config, **named, on_conflict=on_conflict, return_state=True)
+
+    _run_step(
+        lambda steps: steps.evaluate(run_dir, config, output_dir, **others),
+        as_flow,
+        no_prefect=no_prefect,
+        replace=replace,
+    )
 
 
 @app.command("generate")
@@ -260,6 +257,27 @@ def read_prompts(given: Sequence[str], path: Path | None) -> list[str]:
     return prompts
 
 
+def _run_step(
+    in_core: Callable[[CoreSteps], StepRef],
+    as_flow: "Callable[[OnConflict], State[Any]]",
+    *,
+    no_prefect: bool,
+    replace: bool,
+) -> None:
+    """Do one step, straight from the core or as a flow run here, and tell what came of it."""
+    on_conflict: OnConflict = "replace" if replace else "refuse"
+    with _progress() as view:
+        if no_prefect:
+            ref = in_core(CoreSteps(on_conflict=on_conflict, on_progress=view))
+        else:
+            from tasks.runtime import reference
+
+            with adhoc_run(view):
+                ref = reference(as_flow(on_conflict))
+    counts = ", ".join(f"{name} {count:,}" for name, count in sorted(ref.counts.items()))
+    typer.echo(f"{ref.path}: {'already done' if ref.hit else 'done'} ({counts})")
+
+
 def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: bool) -> None:
     config = request.resolve()
     with _progress() as view:
@@ -271,15 +289,6 @@ def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: boo
             with adhoc_run(view):
                 pipeline(output_dir, request)
     print_summary(Console(), output_dir)
-
-
-def _tell(ref: StepRef) -> None:
-    counts = ", ".join(f"{name} {count:,}" for name, count in sorted(ref.counts.items()))
-    typer.echo(f"{ref.path}: {'already done' if ref.hit else 'done'} ({counts})")
-
-
-def _on_conflict(replace: bool) -> OnConflict:
-    return "replace" if replace else "refuse"
 
 
 @contextmanager

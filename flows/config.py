@@ -1,16 +1,14 @@
 """What a pipeline does: `PipelineConfig`, its presets, and the request that a person fills in."""
 
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from t2i_core.config import Config
+from t2i_core.config import Config, names_of_presets, read_preset
 from t2i_core.data.caption import CaptionConfig
 from t2i_core.data.ingest import IngestConfig
-from t2i_core.errors import ConfigError
 from t2i_core.evaluation.evaluate import EvaluateConfig
 from t2i_core.samples.site import SiteConfig
 from t2i_core.training.train import TrainConfig
@@ -47,7 +45,7 @@ class PipelineConfig(Config):
         Raises:
             ConfigError: there is none of this name.
         """
-        return cls.parse(json.loads(_preset_text(name)))
+        return cls.parse(read_preset(PRESETS, name))
 
     @property
     def uses_site(self) -> bool:
@@ -131,11 +129,4 @@ def training_minutes(minutes: float) -> dict[str, float]:
 
 def preset_names() -> list[str]:
     """List the presets of the package."""
-    return sorted(entry.name.removesuffix(".json") for entry in PRESETS.iterdir() if entry.name.endswith(".json"))
-
-
-def _preset_text(name: str) -> str:
-    names = preset_names()
-    if name not in names:
-        raise ConfigError(f"unknown preset {name!r}; choose one of: {', '.join(names)}.")
-    return (PRESETS / f"{name}.json").read_text(encoding="utf-8")
+    return names_of_presets(PRESETS)

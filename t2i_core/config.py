@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,6 +57,23 @@ class Config(BaseModel):
     def config_digest(self) -> str:
         """sha256 of the canonical JSON form, in hexadecimal."""
         return digest_of(self.model_dump(mode="json"))
+
+
+def names_of_presets(folder: Traversable) -> list[str]:
+    """List the presets, files NAME.json, of a package's folder."""
+    return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+
+
+def read_preset(folder: Traversable, name: str) -> Any:
+    """Read a preset of a package's folder as plain data.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    names = names_of_presets(folder)
+    if name not in names:
+        raise ConfigError(f"unknown preset {name!r}; choose one of: {', '.join(names)}.")
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def canonical_json(data: Any) -> str:

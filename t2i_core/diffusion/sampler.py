@@ -14,10 +14,7 @@ from torch import Tensor
 from t2i_core.diffusion.guidance import Denoiser
 from t2i_core.diffusion.schedule import ScheduleName, alpha_sigma, log_snr
 
-SamplerName = Literal["ddim", "stochastic_ddim", "heun", "dpmpp_2m"]
-
-# How much noise `stochastic_ddim` draws anew: 0 is plain DDIM, 1 the ancestral sampler of DDPM.
-ETA = 0.8
+SamplerName = Literal["ddim", "heun", "dpmpp_2m"]
 Sampler = Callable[[Denoiser, Tensor, Tensor, ScheduleName], Tensor]
 
 
@@ -35,23 +32,6 @@ def sample_ddim(denoise: Denoiser, x: Tensor, times: Tensor, schedule: ScheduleN
     """
     for t, s in pairwise(times):
         x = _step(x, denoise(x, _batch(t, x)), t, s, schedule)
-    return x
-
-
-def sample_stochastic_ddim(denoise: Denoiser, x: Tensor, times: Tensor, schedule: ScheduleName) -> Tensor:
-    """First order with part of the noise replaced at each step (Song et al. 2020, arXiv:2010.02502, equation 16).
-
-    Errors of early steps, which `ddim` carries to the end as ragged edges, are washed out. A picture's fresh noise is
-    seeded by its first noise, so it does not depend on its batch. Arguments and result are those of `sample_ddim`.
-    """
-    generators = [torch.Generator().manual_seed(_seed_of(noise)) for noise in x]
-    for t, s in pairwise(times):
-        x_0 = denoise(x, _batch(t, x))
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = alpha_sigma(schedule, t), alpha_sigma(schedule, s)
-        eps = (x - float(alpha_t) * x_0) / float(sigma_t)
-        fresh = torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]).to(x)
-        share = ETA**2 * (1 - float(alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
-        x = float(alpha_s) * x_0 + float(sigma_s) * ((1 - share) ** 0.5 * eps + share**0.5 * fresh)
     return x
 
 
@@ -93,15 +73,9 @@ def sample_dpmpp_2m(denoise: Denoiser, x: Tensor, times: Tensor, schedule: Sched
 
 SAMPLERS: dict[SamplerName, Sampler] = {
     "ddim": sample_ddim,
-    "stochastic_ddim": sample_stochastic_ddim,
     "heun": sample_heun,
     "dpmpp_2m": sample_dpmpp_2m,
 }
-
-
-def _seed_of(noise: Tensor) -> int:
-    """Read 32 bits off a picture's noise."""
-    return int(noise.flatten()[:1].float().cpu().view(torch.int32)) & 0xFFFFFFFF
 
 
 def _batch(t: Tensor, x: Tensor) -> Tensor:

@@ -22,18 +22,23 @@ class TextEncoderConfig(Config):
     num_heads: int = Field(4, gt=0, description="Attention heads.")
 
 
-def directions(length: int, num_heads: int, device: torch.device) -> Tensor:
+def visible_tokens(mask: Tensor, num_heads: int) -> Tensor:
     """Say which token may look at which: the first half of the heads back, the others ahead (arXiv:1709.04696).
 
     So the words after "left of" hear it from behind and those before it from ahead, and who stands where need not be
     worked out from positions, which a short training did not manage.
 
+    Args:
+        mask: (B, L) bool, True = real token. Padding is seen by nobody but itself, so that no query sees nothing.
+        num_heads: heads in all.
+
     Returns:
-        (heads, L, L) bool.
+        (B, heads, L, L) bool.
     """
-    place = torch.arange(length, device=device)
+    place = torch.arange(mask.shape[1], device=mask.device)
     back = place[None, :] <= place[:, None]
-    return torch.stack([back if head < num_heads // 2 else back.T for head in range(num_heads)])
+    directions = torch.stack([back if head < num_heads // 2 else back.T for head in range(num_heads)])
+    return mask[:, None, None, :] & directions | (place[None, :] == place[:, None])
 
 
 class TextBlock(nn.Module):
@@ -82,13 +87,9 @@ class TextEncoder(nn.Module):
             the mean of n words is faint, and what is faint is learned late.
         """
         x = self.tokens(ids) + self.positions[: ids.shape[1]]
-        length = ids.shape[1]
-        allowed = mask[:, None, None, :] & directions(length, self.config.num_heads, ids.device)
-        allowed = allowed | torch.eye(
-            length, dtype=torch.bool, device=ids.device
-        )  # no padded query sees nothing at all
+        visible = visible_tokens(mask, self.config.num_heads)
         for block in self.blocks:
-            x = block(x, allowed)
+            x = block(x, visible)
         x = self.norm(x)
         weights = mask.to(x.dtype)[..., None]
         pooled = (x * weights).sum(1) / weights.sum(1).clamp(min=1)

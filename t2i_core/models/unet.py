@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from t2i_core.config import Config
 from t2i_core.models.layers import NUM_COORDINATES, Attention, FeedForward, TimeEmbedding, coordinates, zero_init
-from t2i_core.models.mixture import MixtureHead
 
 NUM_GROUPS = 8
+# The caption map is worked out on a grid this many times coarser than the finest level.
+MAP_STRIDE = 4
 
 
 class UNetConfig(Config):
@@ -30,9 +31,6 @@ class UNetConfig(Config):
     )
     num_middle_blocks: int = Field(1, ge=0, description="Blocks at the coarsest level that always attend.")
     map_layers: int = Field(2, ge=0, description="Layers of the caption map; 0 leaves it out.")
-    mixture_size: int = Field(
-        3, ge=0, description="Components of the Gaussian mixture that the head gives; 0 = a plain linear head."
-    )
     head_width: int = Field(32, gt=0, description="Channels of an attention head.")
     text_width: int = Field(128, gt=0, description="Width of a token vector.")
     embedding_width: int = Field(256, gt=0, description="Width of the joint embedding of time and pooled text.")
@@ -45,25 +43,31 @@ class UNetConfig(Config):
             raise ValueError(f"channels must be multiples of {NUM_GROUPS}")
         return self
 
+    @property
+    def side_multiple(self) -> int:
+        """What the sides of a picture must be multiples of, pixels."""
+        coarsest = 1 << (len(self.channels) - 1)
+        return self.patch_size * (max(coarsest, MAP_STRIDE) if self.map_layers else coarsest)
+
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions; time and pooled text scale and shift the features between them."""
+    """Two 3x3 convolutions; time and pooled text shift the features between them.
 
-    def __init__(self, channels_in: int, channels: int, embedding_width: int) -> None:
+    One norm is enough, and half the work: beside convolutions on a CPU's matrix units, all that passes over the
+    features once more is what costs.
+    """
+
+    def __init__(self, channels: int, embedding_width: int) -> None:
         super().__init__()
-        self.norm_in = nn.GroupNorm(NUM_GROUPS, channels_in)
-        self.conv_in = nn.Conv2d(channels_in, channels, 3, padding=1)
-        self.modulation = zero_init(nn.Linear(embedding_width, 2 * channels))
-        self.norm_out = nn.GroupNorm(NUM_GROUPS, channels)
+        self.norm = nn.GroupNorm(NUM_GROUPS, channels)
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
+        self.modulation = zero_init(nn.Linear(embedding_width, channels))
         self.conv_out = zero_init(nn.Conv2d(channels, channels, 3, padding=1))
-        self.skip = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Map x: (B, C_in, h, w) to (B, C, h, w) under embedding: (B, D)."""
-        h = self.conv_in(F.silu(self.norm_in(x)))
-        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = self.norm_out(h) * (1 + scale) + shift
-        out: Tensor = self.skip(x) + self.conv_out(F.silu(h))
+        """Refine x: (B, C, h, w) under embedding: (B, D)."""
+        h = self.conv_in(F.relu(self.norm(x))) + self.modulation(embedding)[:, :, None, None]
+        out: Tensor = x + self.conv_out(F.relu(h))
         return out
 
 
@@ -97,13 +101,13 @@ class AttentionBlock(nn.Module):
 class Block(nn.Module):
     """A residual block, followed by attention where the level has it."""
 
-    def __init__(self, channels_in: int, channels: int, config: UNetConfig, *, attention: bool) -> None:
+    def __init__(self, channels: int, config: UNetConfig, *, attention: bool) -> None:
         super().__init__()
-        self.res = ResBlock(channels_in, channels, config.embedding_width)
+        self.res = ResBlock(channels, config.embedding_width)
         self.attention = AttentionBlock(channels, config.text_width, config.head_width) if attention else None
 
     def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Map x: (B, C_in, h, w) to (B, C, h, w)."""
+        """Refine x: (B, C, h, w)."""
         x = self.res(x, embedding)
         return x if self.attention is None else self.attention(x, tokens, mask)
 
@@ -111,14 +115,11 @@ class Block(nn.Module):
 class Stack(nn.ModuleList):
     """Blocks in a row at one level."""
 
-    def __init__(
-        self, channels_in: int, channels: int, num_blocks: int, config: UNetConfig, *, attention: bool
-    ) -> None:
-        widths = [channels_in] + [channels] * max(0, num_blocks - 1)
-        super().__init__(Block(width, channels, config, attention=attention) for width in widths[:num_blocks])
+    def __init__(self, channels: int, num_blocks: int, config: UNetConfig, *, attention: bool) -> None:
+        super().__init__(Block(channels, config, attention=attention) for _ in range(num_blocks))
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
-        """Map x: (B, C_in, h, w) to (B, C, h, w)."""
+        """Refine x: (B, C, h, w)."""
         for block in self:
             x = block(x, *condition)
         return x
@@ -144,44 +145,31 @@ class MapLayer(nn.Module):
 class CaptionMap(nn.Module):
     """What the caption asks for at each place: queries made of coordinates alone attend to its tokens.
 
-    Worked out at half the side of the finest level and unfolded to it.
+    Worked out on a coarse grid and unfolded to the finest level.
     """
 
     def __init__(self, config: UNetConfig, num_maps: int) -> None:
         super().__init__()
-        self.stride, width = 2 if len(config.channels) > 1 else 1, config.text_width
+        width = config.text_width
         self.position = nn.Sequential(nn.Linear(NUM_COORDINATES, width), nn.GELU(), nn.Linear(width, width))
         self.layers = nn.ModuleList(MapLayer(width, config.head_width) for _ in range(config.map_layers))
-        self.out = nn.Linear(width, num_maps * config.channels[0] * self.stride**2)
+        self.out = nn.Linear(width, num_maps * config.channels[0] * MAP_STRIDE**2)
         self.num_maps = num_maps
 
     def forward(self, height: int, width: int, tokens: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Draw the maps: as many as asked for, each (B, C, height, width) for the finest level."""
-        height, width = height // self.stride, width // self.stride
+        height, width = height // MAP_STRIDE, width // MAP_STRIDE
         places: Tensor = self.position(coordinates(height, width, tokens).flatten(1).transpose(0, 1))
         x = places.expand(len(tokens), -1, -1)
         for layer in self.layers:
             x = layer(x, tokens, mask)
         grid = self.out(x).view(len(x), height, width, -1).permute(0, 3, 1, 2)
-        unfolded = F.pixel_shuffle(grid, self.stride).contiguous(memory_format=torch.channels_last)
+        unfolded = F.pixel_shuffle(grid, MAP_STRIDE).contiguous(memory_format=torch.channels_last)
         return unfolded.chunk(self.num_maps, dim=1)
 
 
-class LinearHead(nn.Module):
-    """Features -> raw prediction, whatever the noise."""
-
-    def __init__(self, channels: int, patch_size: int) -> None:
-        super().__init__()
-        self.patch_size = patch_size
-        self.out = zero_init(nn.Conv2d(channels, 3 * patch_size**2, 3, padding=1))
-
-    def forward(self, x: Tensor, _x_t: Tensor, _alpha: Tensor, _sigma: Tensor) -> Tensor:
-        """Map x: (B, C, h, w) to (B, 3, h * patch_size, w * patch_size)."""
-        return F.pixel_shuffle(self.out(x), self.patch_size)
-
-
 class UNet(nn.Module):
-    """(x_t, t, caption) -> prediction of the same shape as x_t; of x_0 if the head is a mixture."""
+    """(x_t, t, caption) -> prediction of the same shape as x_t; what the way down found is added on the way up."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -193,28 +181,20 @@ class UNet(nn.Module):
         self.map = CaptionMap(config, num_maps=2) if config.map_layers else None
         self.stem = nn.Conv2d(patch_channels, channels[0], 3, padding=1)
         rows = list(zip(channels, above, config.num_blocks, config.attention, strict=True))
-        self.down = nn.ModuleList(Stack(c, c, n, config, attention=a) for c, _, n, a in rows)
+        self.down = nn.ModuleList(Stack(c, n, config, attention=a) for c, _, n, a in rows)
         self.shrink = nn.ModuleList(nn.Conv2d(up, c, 3, stride=2, padding=1) for c, up, _, _ in rows[1:])
-        self.middle = Stack(channels[-1], channels[-1], config.num_middle_blocks, config, attention=True)
-        self.up = nn.ModuleList(Stack(2 * c, c, n, config, attention=a) for c, _, n, a in rows)
+        self.middle = Stack(channels[-1], config.num_middle_blocks, config, attention=True)
+        self.up = nn.ModuleList(Stack(c, n, config, attention=a) for c, _, n, a in rows)
         self.grow = nn.ModuleList(nn.Conv2d(c, up, 1) for c, up, _, _ in rows[1:])
-        self.head_norm = nn.GroupNorm(NUM_GROUPS, channels[0])
-        self.head: MixtureHead | LinearHead = (
-            MixtureHead(channels[0], config.patch_size, config.mixture_size)
-            if config.mixture_size
-            else LinearHead(channels[0], config.patch_size)
-        )
+        self.norm = nn.GroupNorm(NUM_GROUPS, channels[0])
+        self.head = zero_init(nn.Conv2d(channels[0], patch_channels, 3, padding=1))
 
-    def forward(
-        self, x_t: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor, tokens: Tensor, pooled: Tensor, mask: Tensor
-    ) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, tokens: Tensor, pooled: Tensor, mask: Tensor) -> Tensor:
         """Predict.
 
         Args:
-            x_t: (B, 3, H, W) float, noised picture; H and W multiples of patch_size * 2 ** (levels - 1).
+            x_t: (B, 3, H, W) float, noised picture; H and W multiples of `config.side_multiple`.
             t: (B,) float in [0, 1]; 0 is clean.
-            alpha: (B, 1, 1, 1) float, signal scale at t.
-            sigma: (B, 1, 1, 1) float, noise scale at t.
             tokens: (B, L, D) float, token vectors.
             pooled: (B, D) float, pooled text.
             mask: (B, L) bool, True = real token.
@@ -230,11 +210,10 @@ class UNet(nn.Module):
         skips[0] = skips[0] + late
         x = self.middle(x, *condition)
         for depth, stack in reversed(list(enumerate(self.up))):
-            x = stack(torch.cat([x, skips[depth]], dim=1), *condition)
+            x = stack(x + skips[depth], *condition)
             if depth:
                 x = F.interpolate(self.grow[depth - 1](x), scale_factor=2.0, mode="nearest")
-        prediction: Tensor = self.head(F.silu(self.head_norm(x)), x_t, alpha, sigma)
-        return prediction
+        return F.pixel_shuffle(self.head(F.relu(self.norm(x))), self.config.patch_size)
 
     def outer_layers(self) -> list[nn.Module]:
         """List the layers that face the outside (pixels, times, places, pooled words) or start at zero."""

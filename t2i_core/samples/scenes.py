@@ -42,14 +42,14 @@ NUMBERS = {1: "one", 2: "two", 3: "three"}
 PLURALS = {"cross": "crosses"}
 
 # Half-extents of objects, as (smallest, largest).
-RADII: dict[Size, tuple[float, float]] = {"small": (0.13, 0.15), "medium": (0.20, 0.24), "large": (0.30, 0.34)}
+RADII: dict[Size, tuple[float, float]] = {"small": (0.15, 0.17), "medium": (0.21, 0.24), "large": (0.28, 0.31)}
 PAIR_RADII = (0.16, 0.19)
-TRIPLE_RADII = (0.13, 0.15)
+TRIPLE_RADII = (0.15, 0.17)
 # Pairs sit on opposite halves with at least a tenth of the side between them, so that neighbours never touch.
-SINGLE_JITTER = 0.08
+SINGLE_JITTER = 0.05
 PAIR_OFFSET, PAIR_JITTER, ACROSS_JITTER = 0.25, 0.02, 0.05
 
-TASK_SHARES: dict[Task, float] = {"single": 0.34, "pair": 0.12, "position": 0.38, "counting": 0.16}
+TASK_SHARES: dict[Task, float] = {"single": 0.42, "pair": 0.10, "position": 0.30, "counting": 0.18}
 WORDINGS = ("{things} on a {background} background",) * 7 + (
     "this shows {things} on a {background} background",
     "a picture of {things} on a {background} background",

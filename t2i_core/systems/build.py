@@ -28,10 +28,10 @@ def build_system(
             except ValueError as err:
                 raise ConfigError(str(err)) from err
         case DiffusionConfig():
-            multiple = config.unet.patch_size * 2 ** (len(config.unet.channels) - 1)
-            if image_size % multiple:
+            if image_size % config.unet.side_multiple:
                 raise ConfigError(
-                    f"pictures of {image_size} pixels do not fit this U-Net: use a multiple of {multiple}."
+                    f"pictures of {image_size} pixels do not fit this U-Net: use a multiple of "
+                    f"{config.unet.side_multiple}."
                 )
             return DiffusionSystem(config, vocab_size, context_length)
         case CLIPConfig():

@@ -1,10 +1,10 @@
 """Text-conditioned diffusion in pixel space: a U-Net with cross-attention, trained jointly with its text encoder."""
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from t2i_core.config import Config
@@ -48,12 +48,6 @@ class DiffusionConfig(Config):
     num_steps: int = Field(20, gt=0, le=1000, description="Sampling steps.")
     guidance_scale: float = Field(2.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
 
-    @model_validator(mode="after")
-    def _mixture_is_of_x_0(self) -> Self:
-        if self.unet.mixture_size and self.prediction != "x_0":
-            raise ValueError(f"a mixture head predicts x_0: set unet.mixture_size to 0 to predict {self.prediction}")
-        return self
-
 
 class DiffusionSystem(nn.Module):
     """Caption and noise -> picture, step by step."""
@@ -82,7 +76,7 @@ class DiffusionSystem(nn.Module):
         alpha, sigma = alpha_sigma(config.schedule, t)
         x_t = alpha * batch.x_0 + sigma * batch.eps
         tokens, pooled = self.text(batch.condition.token_ids, batch.condition.token_mask)
-        prediction = self.unet(x_t, t, alpha, sigma, tokens, pooled, batch.condition.token_mask)
+        prediction = self.unet(x_t, t, tokens, pooled, batch.condition.token_mask)
         each = squared_errors(prediction, target_of(config.prediction, batch.x_0, batch.eps, alpha, sigma))
         weight = unshifted.clamp(min=config.min_time) ** -2 if config.prediction == "x_0" else 1.0
         return Losses(total=(each * weight).mean(), each=each.detach(), band=band_of(t))
@@ -99,8 +93,8 @@ class DiffusionSystem(nn.Module):
         tokens, pooled = self.text(condition.token_ids, condition.token_mask)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            raw = self.unet(x_t, t, tokens, pooled, condition.token_mask)
             alpha, sigma = alpha_sigma(self.config.schedule, t)
-            raw = self.unet(x_t, t, alpha, sigma, tokens, pooled, condition.token_mask)
             return x_0_from(self.config.prediction, raw.float(), x_t, alpha, sigma)
 
         return denoise

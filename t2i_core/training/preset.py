@@ -1,12 +1,10 @@
 """Presets: complete, named training recipes as JSON files beside this one."""
 
-import json
 from importlib.resources import files
 
 from pydantic import Field
 
-from t2i_core.config import Config
-from t2i_core.errors import ConfigError
+from t2i_core.config import Config, names_of_presets, read_preset
 from t2i_core.systems.build import SystemConfig
 from t2i_core.training.ema import EMAConfig
 from t2i_core.training.optim import OptimConfig
@@ -29,7 +27,7 @@ class Preset(Config):
 
 def preset_names() -> list[str]:
     """List the presets."""
-    return sorted(entry.name.removesuffix(".json") for entry in PRESET_DIR.iterdir() if entry.name.endswith(".json"))
+    return names_of_presets(PRESET_DIR)
 
 
 def load_preset(name: str) -> Preset:
@@ -38,6 +36,4 @@ def load_preset(name: str) -> Preset:
     Raises:
         ConfigError: there is none of this name.
     """
-    if name not in preset_names():
-        raise ConfigError(f"unknown preset {name!r}; choose one of: {', '.join(preset_names())}.")
-    return Preset.parse(json.loads((PRESET_DIR / f"{name}.json").read_text(encoding="utf-8")))
+    return Preset.parse(read_preset(PRESET_DIR, name))

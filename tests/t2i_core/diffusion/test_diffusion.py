@@ -137,22 +137,3 @@ def test_a_constant_x_0_is_reached_exactly_in_any_number_of_steps(name):
 
     for num_steps in (1, 3):
         assert torch.allclose(SAMPLERS[name](lambda x_t, t: goal, x, sampling_times(num_steps), "flow"), goal)
-
-
-def test_fresh_noise_keeps_the_spread_of_the_data_and_changes_the_sample():
-    x = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    times = sampling_times(200)
-
-    drawn, plain = (SAMPLERS[name](ideal_denoiser("flow"), x, times, "flow") for name in ("stochastic_ddim", "ddim"))
-
-    assert float(drawn.std()) == pytest.approx(STD, rel=0.05)
-    assert abs(float((drawn * plain).mean())) < 0.2 * STD**2, "little of the first noise is left"
-
-
-def test_fresh_noise_does_not_depend_on_the_batch():
-    x, _ = tensors()
-
-    whole = SAMPLERS["stochastic_ddim"](ideal_denoiser("flow"), x, sampling_times(8), "flow")
-    alone = SAMPLERS["stochastic_ddim"](ideal_denoiser("flow"), x[1:2], sampling_times(8), "flow")
-
-    assert torch.equal(whole[1:2], alone)

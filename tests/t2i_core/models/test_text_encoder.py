@@ -1,13 +1,13 @@
 import torch
 
-from t2i_core.models.text_encoder import TextEncoder, TextEncoderConfig, directions
+from t2i_core.models.text_encoder import TextEncoder, TextEncoderConfig, visible_tokens
 
 
-def test_half_of_the_heads_look_back_and_half_ahead():
-    back, ahead = directions(3, 2, torch.device("cpu")).int().tolist()
+def test_half_of_the_heads_look_back_and_half_ahead_and_padding_is_seen_by_itself_alone():
+    ((back, ahead),) = visible_tokens(torch.tensor([[True, True, True, False]]), 2).int().tolist()
 
-    assert back == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
-    assert ahead == [[1, 1, 1], [0, 1, 1], [0, 0, 1]]
+    assert back == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    assert ahead == [[1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
 
 def an_encoder() -> TextEncoder:
@@ -26,7 +26,7 @@ def test_words_know_on_which_side_of_them_another_stands_without_positions():
 
     tokens, pooled = an_encoder()(ids, mask)
 
-    assert float((tokens[0, 1] - tokens[1, 1]).abs().max()) > 1e-3
+    assert float((tokens[0, 1] - tokens[1, 1]).detach().abs().max()) > 1e-3
     assert torch.allclose(pooled.var(-1, unbiased=False), torch.ones(2), atol=1e-3)
 
 

@@ -124,7 +124,7 @@ def test_equal_captions_are_no_negatives_of_each_other():
 
 
 def test_a_picture_size_that_does_not_fit_is_refused_with_what_would():
-    with pytest.raises(ConfigError, match="multiple of 8"):
+    with pytest.raises(ConfigError, match="multiple of 16"):
         build_system(SYSTEMS["diffusion"], **(SIZES | {"image_size": 36}))
     with pytest.raises(ConfigError, match="multiple of 8"):
         build_system(SYSTEMS["direct"], **(SIZES | {"image_size": 36}))
