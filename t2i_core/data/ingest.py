@@ -136,7 +136,7 @@ class IngestPlan(Config):
 
 
 def ingest_key(source: str, config: IngestConfig, source_digest: str | None = None) -> StepKey:
-    """Say what decides the data set, without asking the network.
+    """Say what decides the data set; nothing but remote lists is asked over the network, for their versions.
 
     Args:
         source: lists, a folder of pictures or shards, or an http(s) page.

@@ -2,6 +2,7 @@
 
 import csv
 import glob
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,8 +89,15 @@ def is_glob(source: str) -> bool:
 
 def is_list_folder(folder: Path) -> bool:
     """Tell whether a folder holds lists and nothing else; names that start with "." or "_" do not count."""
-    entries = [entry for entry in folder.iterdir() if not _is_aside(entry.name)]
-    return bool(entries) and all(entry.is_file() and list_format(entry.name) for entry in entries)
+    has_lists = False
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_aside(entry.name):
+                continue
+            if not (entry.is_file() and list_format(entry.name)):
+                return False
+            has_lists = True
+    return has_lists
 
 
 def find_lists(source: str) -> list[ListFile]:

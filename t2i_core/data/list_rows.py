@@ -49,7 +49,7 @@ def table_columns(file: ListFile) -> list[str] | None:
         with _open_parquet(file) as table:
             return list(table.schema_arrow.names)
     if file.format in (".csv", ".tsv"):
-        return next(_csv_reader(file), None)
+        return next(_csv_cells(file), None)
     return None
 
 
@@ -67,12 +67,36 @@ def _lines(file: ListFile) -> Iterator[str]:
             yield line
 
 
-def _csv_reader(file: ListFile) -> Iterator[list[str]]:
-    return csv.reader(_lines(file), delimiter="\t" if file.format == ".tsv" else ",")
+class _TableLines:
+    """Lines for the CSV reader, which joins them while a quote is open: no more for one row than `MAX_LINE_CHARS`."""
+
+    def __init__(self, file: ListFile) -> None:
+        self._lines = _lines(file)
+        self._num_chars = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._num_chars += len(line)
+        if self._num_chars > MAX_LINE_CHARS:
+            raise ValueError(f"a row is longer than {MAX_LINE_CHARS:,} characters. Is a quote left open?")
+        return line
+
+    def start_row(self) -> None:
+        self._num_chars = 0
+
+
+def _csv_cells(file: ListFile) -> Iterator[list[str]]:
+    lines = _TableLines(file)
+    for cells in csv.reader(lines, delimiter="\t" if file.format == ".tsv" else ","):
+        yield cells
+        lines.start_row()
 
 
 def _csv_rows(file: ListFile) -> Iterator[Row]:
-    reader = _csv_reader(file)
+    reader = _csv_cells(file)
     header = next(reader, [])
     for cells in reader:
         if not cells:
@@ -110,6 +134,7 @@ def _parquet_rows(file: ListFile) -> Iterator[Row]:
 
 
 def _open_parquet(file: ListFile) -> pq.ParquetFile:
-    # Row groups can be as large as the file, so they are read through a buffer and not as a whole.
-    source = file.path if file.remote is None else file.open()
+    # Row groups can be as large as the file, so they are read through a buffer for each column and not as a whole. A
+    # store's own reading ahead would fetch again and again what lies between the columns.
+    source = file.path if file.remote is None else file.remote.open(file.path, "rb", cache_type="none")
     return pq.ParquetFile(source, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False)

@@ -183,7 +183,7 @@ def _record(row: Row, place: str, columns: _Columns) -> SourceRecord:
         checksum=checksum,
         extra=_extra(row, columns),
         reason=RejectReason.BAD_ROW if is_bad else "",
-        detail=f"{place}: its hash is not {KNOWN_CHECKSUMS} in hexadecimal" if is_bad else "",
+        detail=f"{place}: its hash is none of {KNOWN_CHECKSUMS} in hexadecimal" if is_bad else "",
     )
 
 

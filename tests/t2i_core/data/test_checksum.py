@@ -47,7 +47,7 @@ def test_rows_without_a_checksum_are_bad_rows_that_keep_their_url(tmp_path: Path
         ("http://c", "bad_row"),
     ]
     assert found[0].checksum == f"md5:{digest('md5', b'')}"
-    assert found[2].detail == "row 3: its hash is not md5, sha1, sha256, sha512 in hexadecimal"
+    assert found[2].detail == "row 3: its hash is none of md5, sha1, sha256, sha512 in hexadecimal"
     assert found[2].extra == {"source_md5": "0x1"}
     with pytest.raises(ConfigError, match=r"no column 'sha'; its columns are 'url', 'caption', 'md5'"):
         list(read_list(path, "url", "caption", "sha"))

@@ -14,6 +14,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.spec import AbstractFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ from t2i_core.data import json_array
 from t2i_core.data.json_array import iter_array
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.source import SourceKind, read_list, source_identity, source_kind
-from t2i_core.errors import ConfigError
+from t2i_core.errors import ConfigError, TransientError
 
 ROOT = Path(__file__).parents[3]
 TABLE = b'url,caption,license\nhttp://a.example/1.png,"a cat, red",CC0\nhttp://a.example/2.png,a dog,CC0\n'
@@ -74,7 +75,7 @@ def test_a_damaged_compressed_list_is_no_list(tmp_path: Path, suffix: str, damag
 BOMB = """
 import resource, sys
 from t2i_core.data.source import read_list
-from t2i_core.errors import ConfigError
+from t2i_core.errors import ConfigError, TransientError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     number = sum(1 for _ in read_list(sys.argv[1], "url", ""))
@@ -94,6 +95,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         ("list.json", b"[" + b"1", b" ", "longer than 4,000,000 characters"),
         ("list.json", b"[", b"[", "nested too deeply"),
         ("list.csv", b'url\n"', b"a", "field larger than field limit"),
+        ("list.csv", b"url\n", b'"\n",', "a row is longer than 4,000,000 characters"),
         ("list.txt", b"", b"a", "135"),
     ],
 )
@@ -102,7 +104,7 @@ def test_a_bomb_does_not_fill_the_memory(tmp_path: Path, name: str, head: bytes,
     with gzip.open(path, "wb", 1) as file:
         file.write(head)
         for _ in range(32):
-            file.write(filling * 2**24)
+            file.write(filling * (2**24 // len(filling)))
     command = [sys.executable, "-c", BOMB, str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     said, grown_mb = done.stdout.splitlines()
@@ -217,6 +219,12 @@ def test_remote_lists_read_as_local_ones(tmp_path: Path, bucket: str) -> None:
         records(put(f"{bucket}/bad.parquet", b"not parquet"))
 
 
+def test_a_file_url_is_read_as_its_path(tmp_path: Path) -> None:
+    folder = folder_of_lists(tmp_path / "lists")
+    assert records(f"file://{folder}") == records(folder)
+    assert records(f"file://{folder}/b.parquet") == records(folder / "b.parquet")
+
+
 def test_the_identity_of_a_remote_list_follows_its_version(bucket: str) -> None:
     url = put(f"{bucket}/a.csv", b"url\nhttp://a\n")
     before = source_identity(url)
@@ -238,6 +246,38 @@ def test_a_store_that_cannot_be_opened_says_what_to_install(
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(ConfigError, match=message):
         source_identity(source)
+
+
+class AwayError(Exception):
+    """As stores raise them: of no class that Python knows."""
+
+
+class AwayStore(AbstractFileSystem):  # type: ignore[misc]
+    """Knows its files, but fails when one is read."""
+
+    protocol = "away"
+    failure: Exception
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        return {"name": path, "type": "file", "size": len(TABLE)}
+
+    def _open(self, path: str, *_: Any, **__: Any) -> Any:
+        raise self.failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (AwayError("slow down"), TransientError),
+        (ConnectionResetError("slow down"), TransientError),
+        (PermissionError("slow down"), ConfigError),
+    ],
+)
+def test_a_store_that_is_busy_is_worth_another_try(failure: Exception, error: type[Exception]) -> None:
+    fsspec.register_implementation("away", AwayStore, clobber=True)
+    AwayStore.failure = failure
+    with pytest.raises(error, match=r"cannot read away://bucket/list\.csv: slow down"):
+        records("away://bucket/list.csv")
 
 
 @pytest.mark.parametrize("source", ["https://example.com/list.csv", "http://example.com/list.parquet"])
