@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from t2i_core.data.checksum import has_checksum
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions
 from t2i_core.data.folder import read_local
@@ -175,19 +176,25 @@ class _Harvester:
             final_url = move.to_planned(answer.final_url) if move else answer.final_url
             if isinstance(answer, Rejection):
                 return Attempt(record, answer, answer.http_status, final_url)
-            outcome = await self._process(answer)
+            outcome = await self._process(answer, record)
             return Attempt(record, outcome, answer.http_status, final_url)
 
-    async def _process(self, answer: Fetched) -> Picture | Rejection:
+    async def _process(self, answer: Fetched, record: SourceRecord) -> Picture | Rejection:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, process_picture, answer.body, self._job.pictures)
+        return await loop.run_in_executor(self._decoders, _process_fetched, answer, record, self._job.pictures)
+
+
+def _process_fetched(answer: Fetched, record: SourceRecord, options: ImageOptions) -> Picture | Rejection:
+    if record.checksum and not has_checksum(answer.body, record.checksum):
+        return Rejection(RejectReason.HASH_MISMATCH)
+    return process_picture(answer.body, options)
 
 
 def _process_local(job: HarvestJob, record: SourceRecord) -> Picture | Rejection:
     if job.source_dir is None:
         return Rejection(RejectReason.UNREADABLE)
     answer = read_local(job.source_dir, record, job.fetching.max_bytes)
-    return answer if isinstance(answer, Rejection) else process_picture(answer.body, job.pictures)
+    return answer if isinstance(answer, Rejection) else _process_fetched(answer, record, job.pictures)
 
 
 class _Tally:

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -23,14 +24,14 @@ from t2i_core.data.disk import disk_errors
 from t2i_core.data.existing import read_shards
 from t2i_core.data.fetch import Fetcher, FetchOptions
 from t2i_core.data.folder import read_folder
-from t2i_core.data.harvest import HarvestJob, Move, harvest
+from t2i_core.data.harvest import SECONDS_BETWEEN_REPORTS, HarvestJob, Move, harvest
 from t2i_core.data.image import EncodeFormat, ImageOptions, ResizeMode
 from t2i_core.data.parts import PARTS_DIR, PartWriter, PlanNote, read_note
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
 from t2i_core.data.source import SourceKind, read_list, source_identity, source_kind
-from t2i_core.errors import DataError, T2IError, TransientError
+from t2i_core.errors import ConfigError, DataError, T2IError, TransientError
 from t2i_core.manifest import (
     MANIFEST_NAME,
     OnConflict,
@@ -77,6 +78,11 @@ class IngestConfig(Config):
     pages: bool = Field(False, description="the source is a list of page URLs, not of picture URLs")
     url_column: str = Field("url", min_length=1, description="column of a list that holds the URLs")
     caption_column: str = Field("caption", description="column of a list that holds the captions; empty for none")
+    hash_column: str = Field(
+        "",
+        description="column of a list that holds md5, sha1, sha256 or sha512 of each picture's bytes, in hexadecimal; "
+        "pictures with another are rejected, rows without one too; empty for none",
+    )
     min_image_size: int = Field(16, ge=0, description="shortest side of a picture to keep, in pixels")
     max_aspect_ratio: float = Field(4.0, ge=1, allow_inf_nan=False, description="longest side over shortest, at most")
     max_pixels: int = Field(89_000_000, ge=1, le=89_000_000, description="width times height of a picture, at most")
@@ -130,10 +136,10 @@ class IngestPlan(Config):
 
 
 def ingest_key(source: str, config: IngestConfig, source_digest: str | None = None) -> StepKey:
-    """Say what decides the data set, without asking the network.
+    """Say what decides the data set; nothing but remote lists is asked over the network, for their versions.
 
     Args:
-        source: a list, a folder of pictures or shards, or an http(s) page.
+        source: lists, a folder of pictures or shards, or an http(s) page.
         config: the options; those of speed and patience do not count.
         source_digest: stands for the content of a source that is known to be the same under another address.
 
@@ -161,6 +167,8 @@ def plan_ingest(
         TransientError: no page could be reached, or the disk is full.
     """
     kind = source_kind(source, pages=config.pages)
+    if config.hash_column and kind is not SourceKind.LIST:
+        raise ConfigError(f"only a list of picture URLs has a hash_column; {source} is a {kind.value}. Leave it empty.")
     key = ingest_key(source, config, source_digest)
     hit = find_hit(output_dir, key)
     if hit is not None:
@@ -213,8 +221,12 @@ def _write_parts(
         if not writer.num_records:
             raise DataError(f"no pictures on the {counts['pages']} pages read from {source}.")
         return writer.finish(source, counts)
+    told = monotonic()
     for record in _local_records(source, kind, config):
         writer.add(record)
+        if monotonic() - told >= SECONDS_BETWEEN_REPORTS:
+            told = monotonic()
+            on_progress(Progress(step="ingest plan", done=writer.num_records, total=None, unit="sources"))
     return writer.finish(source, {})
 
 
@@ -223,7 +235,7 @@ def _local_records(source: str, kind: SourceKind, config: IngestConfig) -> Itera
         return read_shards(Path(source))
     if kind is SourceKind.FOLDER:
         return read_folder(Path(source), config.caption_column)
-    return read_list(Path(source), config.url_column, config.caption_column)
+    return read_list(source, config.url_column, config.caption_column, config.hash_column)
 
 
 async def _crawl(
@@ -237,7 +249,7 @@ async def _crawl(
 
     starts = [source]
     if kind is SourceKind.PAGE_LIST:
-        starts = [record.url for record in read_list(Path(source), config.url_column, "")]
+        starts = [record.url for record in read_list(source, config.url_column, "")]
     limits = CrawlLimits(max_pages=config.max_pages, max_depth=config.max_depth)
     async with Fetcher(config.fetching()) as fetcher:
         crawler = Crawler(fetcher, limits, pages_ahead=PAGES_AHEAD, on_page=on_page)

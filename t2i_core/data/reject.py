@@ -28,6 +28,7 @@ class RejectReason(StrEnum):
     TOO_MANY_BYTES = "too_many_bytes"
     NOT_A_PAGE = "not_a_page"
     UNREADABLE = "unreadable"
+    HASH_MISMATCH = "hash_mismatch"
     NOT_AN_IMAGE = "not_an_image"
     UNSUPPORTED_FORMAT = "unsupported_format"
     TRUNCATED = "truncated"
@@ -75,6 +76,7 @@ _MEANINGS = {
     RejectReason.TOO_MANY_BYTES: "more bytes than allowed",
     RejectReason.NOT_A_PAGE: "not an HTML page",
     RejectReason.UNREADABLE: "the local file cannot be read",
+    RejectReason.HASH_MISMATCH: "hash mismatch",
     RejectReason.NOT_AN_IMAGE: "the bytes are not a picture",
     RejectReason.UNSUPPORTED_FORMAT: "a picture format that is not read",
     RejectReason.TRUNCATED: "the picture breaks off",

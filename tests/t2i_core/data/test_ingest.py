@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 
+from t2i_core.data import ingest as ingest_module
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.ingest import IngestConfig, finish_ingest, ingest, ingest_key, ingest_shard, plan_ingest
 from t2i_core.data.reject import RejectReason
@@ -220,6 +222,34 @@ def test_extra_columns_pass_through(gallery: Any, tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps(line) for line in lines))
     ingest(str(path), CONFIG.with_changes(url_column="link", caption_column="text"), tmp_path / "ds")
     assert [(row["license"], row["reason"]) for row in rows(tmp_path / "ds")] == [("CC0", ""), ("", "bad_scheme")]
+
+
+def test_planning_a_list_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest_module, "SECONDS_BETWEEN_REPORTS", 0)
+    path = tmp_path / "list.txt"
+    path.write_text("http://a.example/\nhttp://b.example/\n")
+    told: list[Progress] = []
+    plan_ingest(str(path), CONFIG, tmp_path / "ds", on_progress=told.append)
+    assert [(progress.step, progress.done, progress.unit) for progress in told] == [
+        ("ingest plan", 1, "sources"),
+        ("ingest plan", 2, "sources"),
+    ]
+
+
+def test_a_folder_of_compressed_lists_becomes_one_data_set(gallery: Any, tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for part, names in (("b", ["good3.png", "good1.png"]), ("a", ["good1.png", "good2.png"])):
+        plain = Path(url_list(gallery, tmp_path / "plain.csv", names)).read_bytes()
+        (lists / f"{part}.csv.gz").write_bytes(gzip.compress(plain))
+    ref = ingest(str(lists), CONFIG, tmp_path / "ds")
+    assert [(row["caption"], row["reason"]) for row in rows(tmp_path / "ds")] == [
+        ("caption of good1.png", ""),
+        ("caption of good2.png", ""),
+        ("caption of good3.png", ""),
+        ("caption of good1.png", "duplicate_url"),
+    ]
+    assert ingest(f"{lists}/*.gz", CONFIG, tmp_path / "ds").digest == ref.digest
 
 
 CHILD = """
