@@ -10,8 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from t2i_core.config import Config
+from t2i_core.data.hosts import Traffic
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import sample_uid, shard_name
@@ -38,6 +40,7 @@ class PlanNote(Config):
         num_records: sources over all parts.
         extra_columns: the columns of a list that are passed through, in order of appearance.
         counts: figures of the planning itself, such as pages read.
+        traffic: what each host was asked for pages.
     """
 
     source: str
@@ -45,6 +48,7 @@ class PlanNote(Config):
     num_records: int
     extra_columns: tuple[str, ...]
     counts: dict[str, int]
+    traffic: dict[str, Traffic] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class PartWriter:
         self._waiting = []
         self._num_parts += 1
 
-    def finish(self, source: str, counts: Mapping[str, int]) -> PlanNote:
+    def finish(self, source: str, counts: Mapping[str, int], traffic: Mapping[str, Traffic] | None = None) -> PlanNote:
         """Write what is left, then the note that says the plan is whole."""
         if self._waiting:
             self._flush()
@@ -105,6 +109,7 @@ class PartWriter:
             num_records=self.num_records,
             extra_columns=tuple(self._extra_columns),
             counts=dict(counts),
+            traffic=dict(traffic or {}),
         )
         write_atomically(self._folder / _NOTE_NAME, note.model_dump_json(indent=2).encode())
         return note
