@@ -230,7 +230,7 @@ class Fetcher:
             answer = await self._take_slot(url, want, clock)
             if pace.circuit is not None:
                 pace.circuit.note(failed=_is_failure(answer))
-            if isinstance(answer, Rejection):
+            if isinstance(answer, Rejection) and want is not Want.RULES:
                 self._permission.refusals.note(url, answer)
             if isinstance(answer, _Busy):
                 pace.pause(wait_seconds(attempt, answer.retry_after))
@@ -269,15 +269,19 @@ class Fetcher:
 
     @asynccontextmanager
     async def _counted(self, url: URL) -> AsyncIterator[aiohttp.ClientResponse]:
-        num_bytes = 0
+        num_bytes, sent = 0, True
         try:
             async with self._session.get(url, allow_redirects=False) as response:
                 try:
                     yield response
                 finally:
                     num_bytes = response.content.total_bytes
+        except (aiohttp.ClientConnectorDNSError, PrivateAddressError):
+            sent = False
+            raise
         finally:
-            self._traffic.add(url, num_bytes)
+            if sent:
+                self._traffic.add(url, num_bytes)
 
     async def _read(self, response: aiohttp.ClientResponse, want: Want) -> "Fetched | Rejection | _Redirect | _Busy":
         status, location = response.status, response.headers.get("Location")

@@ -101,8 +101,8 @@ class IngestConfig(Config):
     )
     opt_out_files: bool = Field(
         True,
-        description="read each site's tdmrep.json and ai.txt too; without, two requests fewer to each host, for lists "
-        "of so many hosts that their owners' reservations were looked up beforehand",
+        description="read each site's tdmrep.json and ai.txt too, two requests more to each host; only for lists whose "
+        "owners' reservations were looked up before can it be left",
     )
     contact: str = Field("", pattern=r"^[!-~]*$", description="address or page for complaints, put into the user agent")
     min_success_rate: float = Field(

@@ -6,7 +6,8 @@ from aiohttp import web
 
 from t2i_core.data.circuit import Circuit
 from t2i_core.data.fetch import Fetched
-from t2i_core.data.reject import Rejection
+from t2i_core.data.politeness import is_worth_asking_again
+from t2i_core.data.reject import Rejection, RejectReason
 
 Fetch = Callable[..., list[Fetched | Rejection]]
 
@@ -141,6 +142,11 @@ def test_a_host_that_is_slow_every_time_is_given_up(site: Any, fetch: Fetch) -> 
     urls = [site.url(f"/{n}") for n in range(4)]
     answers = fetch(*urls, timeout_seconds=0.05, failures_in_row=2, pauses_seconds=(0.0,))
     assert reasons(answers) == ["timeout", "timeout", "host_unreachable", "host_unreachable"]
+
+
+def test_a_host_that_was_given_up_may_be_worth_another_run() -> None:
+    assert RejectReason.HOST_UNREACHABLE.is_unreachable
+    assert not is_worth_asking_again(Rejection(RejectReason.HOST_UNREACHABLE))
 
 
 def test_a_wish_to_slow_down_is_not_a_failure(site: Any, fetch: Fetch) -> None:

@@ -237,6 +237,11 @@ def test_a_name_that_does_not_resolve_is_remembered_for_a_while(failure: OSError
     assert names.asked == ["a.example", "b.example", "a.example"]
 
 
+def test_a_name_that_does_not_resolve_keeps_its_reason_when_remembered(site: Any) -> None:
+    answers = fetch("http://name.invalid/", "http://name.invalid:81/", "https://name.invalid/")
+    assert [reason(answer) for answer in answers] == ["dns", "dns", "dns"]
+
+
 def test_only_so_many_unknown_names_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(address, "MAX_UNKNOWN_NAMES", 2)
     names = Names(socket.gaierror(socket.EAI_NONAME, "unknown"))
@@ -260,6 +265,8 @@ def test_traffic_is_counted_by_host(site: Any) -> None:
             for path in ("/x.png", "/go"):
                 async with fetcher.fetch(site.url(path)) as answer:
                     assert isinstance(answer, Fetched)
+            async with fetcher.fetch("http://name.invalid/") as answer:
+                assert reason(answer) == "dns"
             return [fetcher.take_traffic(), fetcher.take_traffic()]
 
     first, second = asyncio.run(run())

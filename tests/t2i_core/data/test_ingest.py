@@ -320,6 +320,17 @@ def test_what_is_denied_is_left_out_by_host_address_and_bytes(site: Any, tmp_pat
     assert (purged.counts["kept"], counted(purged)) == (0, {"denied": 1})
 
 
+def test_a_denied_page_is_not_asked_for(gallery: Any, tmp_path: Path) -> None:
+    (tmp_path / "deny.txt").write_text(f"{gallery.url('/more')}\n{gallery.url('/good0')}\n")
+    config = CONFIG.with_changes(deny_list=str(tmp_path / "deny.txt"))
+    ref = ingest(gallery.url("/"), config, tmp_path / "ds")
+    assert counted(ref) == {"denied": 1, "opt_out_page": 1}
+    assert ref.counts["pages_rejected:denied"] == 1
+    assert {"/more", "/good0.png"}.isdisjoint(gallery.requests)
+    with pytest.raises(ConfigError, match=r"cannot read page .*: it is on the deny-list \(denied\)"):
+        ingest(gallery.url("/more"), config, tmp_path / "other")
+
+
 def test_denied_bytes_are_left_out_of_a_folder(tmp_path: Path, make_png: MakePng) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
