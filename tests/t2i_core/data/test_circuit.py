@@ -140,7 +140,7 @@ def test_a_host_that_is_slow_every_time_is_given_up(site: Any, fetch: Fetch) -> 
 
     site.content |= {"/robots.txt": robots} | {f"/{n}": stall for n in range(4)}
     urls = [site.url(f"/{n}") for n in range(4)]
-    answers = fetch(*urls, timeout_seconds=0.05, failures_in_row=2, pauses_seconds=(0.0,))
+    answers = fetch(*urls, timeout_seconds=0.5, failures_in_row=2, pauses_seconds=(0.0,))
     assert reasons(answers) == ["timeout", "timeout", "host_unreachable", "host_unreachable"]
 
 
