@@ -12,6 +12,8 @@ from t2i_core.data.address import MAX_URL_CHARS, normalise_url
 from t2i_core.data.politeness import NO_FOLLOW_DIRECTIVES, PRODUCT_TOKEN, opts_out
 from t2i_core.data.record import SourceRecord, attributes_json, clean_text, parse_json
 from t2i_core.data.reject import RejectReason
+from t2i_core.data.tdmrep import FIELD as TDM_FIELD
+from t2i_core.data.tdmrep import is_page_reserved, reservation
 
 LAZY_URL_ATTRIBUTES = ("data-src", "data-original", "data-lazy-src", "data-lazy", "data-url")
 LAZY_SET_ATTRIBUTES = ("data-srcset", "data-lazy-srcset")
@@ -47,8 +49,9 @@ def read_page(body: bytes, url: str, content_type: str = "", directives: Iterabl
     """
     tree = LexborHTMLParser(_decode(body, content_type))
     base = _base(tree, url)
-    told = set(directives) | _meta_directives(tree)
-    reason = RejectReason.OPT_OUT_PAGE if opts_out(told) else ""
+    header, meta = set(directives), _meta_directives(tree)
+    told = header | meta
+    reason = _page_reason(header, meta)
     pictures = [record for image in tree.css("img") if (record := _picture(image, base, url, reason)) is not None]
     links = [] if told & NO_FOLLOW_DIRECTIVES else list(_links(tree, base))
     return Page(url, pictures, links)
@@ -91,12 +94,22 @@ def _attribute(node: LexborNode, name: str) -> str:
 
 
 def _meta_directives(tree: LexborHTMLParser) -> set[str]:
-    """Collect what `<meta name="robots">`, or one with this agent's name, asks for."""
+    """Collect what `<meta name="robots">`, or one with this agent's name, asks for, and what TDMRep's one says."""
     found: set[str] = set()
     for node in tree.css("meta[name][content]"):
-        if _attribute(node, "name").lower() in ("robots", PRODUCT_TOKEN):
+        name = _attribute(node, "name").lower()
+        if name in ("robots", PRODUCT_TOKEN):
             found.update(item.strip().lower() for item in _attribute(node, "content").split(","))
+        elif name == TDM_FIELD:
+            found |= reservation([_attribute(node, "content")])
     return found
+
+
+def _page_reason(header: set[str], meta: set[str]) -> str:
+    """Say why the pictures of a page must be left out, "" when they need not."""
+    if opts_out(header | meta):
+        return RejectReason.OPT_OUT_PAGE
+    return RejectReason.TDM_RESERVED if is_page_reserved(header, meta) else ""
 
 
 def _links(tree: LexborHTMLParser, base: URL) -> Iterator[str]:

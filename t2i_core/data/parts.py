@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from t2i_core.config import Config
+from t2i_core.data.hosts import Traffic
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.repeats import RepeatFinder
@@ -42,6 +44,7 @@ class PlanNote(Config):
         num_records: sources over all parts.
         extra_columns: the columns of a list that are passed through, in order of appearance.
         counts: figures of the planning itself, such as pages read.
+        traffic: what each host was asked for pages.
     """
 
     source: str
@@ -49,6 +52,7 @@ class PlanNote(Config):
     num_records: int
     extra_columns: tuple[str, ...]
     counts: dict[str, int]
+    traffic: dict[str, Traffic] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class PartWriter:
         pq.write_table(table, buffer, compression="zstd")
         write_atomically(_part_path(self._folder, part_id), buffer.getvalue().to_pybytes())
 
-    def finish(self, source: str, counts: Mapping[str, int]) -> PlanNote:
+    def finish(self, source: str, counts: Mapping[str, int], traffic: Mapping[str, Traffic] | None = None) -> PlanNote:
         """Write what is left, mark duplicates, then write the note that says the plan is whole."""
         if self._waiting:
             self._flush()
@@ -119,6 +123,7 @@ class PartWriter:
             num_records=self.num_records,
             extra_columns=tuple(self._extra_columns),
             counts=dict(counts),
+            traffic=dict(traffic or {}),
         )
         write_atomically(self._folder / _NOTE_NAME, note.model_dump_json(indent=2).encode())
         return note
