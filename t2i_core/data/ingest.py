@@ -19,6 +19,7 @@ from yarl import URL
 from t2i_core.config import Config
 from t2i_core.data.address import origin_of
 from t2i_core.data.crawl import CrawlCounts, Crawler, CrawlLimits
+from t2i_core.data.dataset import finish_rewrite, shard_outputs
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.existing import read_shards
 from t2i_core.data.fetch import Fetcher, FetchOptions
@@ -34,11 +35,9 @@ from t2i_core.errors import DataError, T2IError, TransientError
 from t2i_core.manifest import (
     MANIFEST_NAME,
     OnConflict,
-    OutputFile,
     StepKey,
     StepRef,
     claim_folder,
-    describe_file,
     find_hit,
     write_manifest,
 )
@@ -162,6 +161,8 @@ def plan_ingest(
     """
     kind = source_kind(source, pages=config.pages)
     key = ingest_key(source, config, source_digest)
+    with disk_errors(output_dir):
+        finish_rewrite(output_dir)
     hit = find_hit(output_dir, key)
     if hit is not None:
         num_shards, num_records = hit.counts["shards"], hit.counts["seen"]
@@ -319,7 +320,7 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
         **(note.counts if note else {}),
     }
     with disk_errors(plan.output_dir):
-        files = [file for report in reports for file in _outputs(plan.output_dir, report)]
+        files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
         return write_manifest(
             plan.output_dir, kind="dataset", key=plan.key, sources={"source": plan.source}, counts=counts, files=files
         )
@@ -359,16 +360,6 @@ def _remove_strays(shards_dir: Path, num_shards: int) -> None:
         if number.isdecimal() and int(number) >= num_shards:
             for ending in (".tar", ".parquet", "_stats.json"):
                 path.with_name(number + ending).unlink(missing_ok=True)
-
-
-def _outputs(output_dir: Path, report: ShardReport) -> list[OutputFile]:
-    """List a shard's files; digests were taken while they were written, so nothing is read again."""
-    stem = f"{SHARDS_DIR}/{shard_name(report.shard_id)}"
-    files = [
-        OutputFile(path=f"{stem}.{ending}", size=written.size, sha256=written.sha256)
-        for ending, written in report.files.items()
-    ]
-    return [*files, describe_file(output_dir, output_dir / f"{stem}_stats.json", content=False)]
 
 
 def ingest(

@@ -35,6 +35,7 @@ class RejectReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_MANY_PIXELS = "too_many_pixels"
     BAD_ASPECT = "bad_aspect"
+    PURGED = "purged"
 
     @property
     def meaning(self) -> str:
@@ -45,6 +46,13 @@ class RejectReason(StrEnum):
     def is_about_pixels(self) -> bool:
         """Whether the bytes arrived but the picture was refused (img2dataset's `failed_to_resize`)."""
         return self in _ABOUT_PIXELS
+
+    @property
+    def status(self) -> str:
+        """The stage at which it was left out, in img2dataset's words; what was purged has a word of its own."""
+        if self is RejectReason.PURGED:
+            return "purged"
+        return "failed_to_resize" if self.is_about_pixels else "failed_to_download"
 
     @property
     def is_unreachable(self) -> bool:
@@ -82,6 +90,7 @@ _MEANINGS = {
     RejectReason.TOO_SMALL: "image too small",
     RejectReason.TOO_MANY_PIXELS: "image area too large",
     RejectReason.BAD_ASPECT: "aspect ratio too large",
+    RejectReason.PURGED: "removed on request",
 }
 _ABOUT_PIXELS = frozenset(
     {
