@@ -12,10 +12,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from t2i_core.data.shard import SHARDS_DIR, ShardReport, shard_name
+import pyarrow.parquet as pq
+
+from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, extra_columns, shard_name
+from t2i_core.errors import DataError
 from t2i_core.manifest import MANIFEST_NAME, Manifest, OutputFile, StepRef, describe_file, write_manifest
 
 REWRITE_DIR = ".rewrite"
+PARTIAL_DIR = ".rewrite.partial"
 _SHARD_FILE = re.compile(SHARDS_DIR + r"/([0-9]{1,18})(\.tar|\.parquet|_stats\.json)")
 
 
@@ -39,14 +43,39 @@ def files_by_shard(manifest: Manifest) -> dict[int, dict[str, OutputFile]]:
     return dict(sorted(found.items()))
 
 
+def layout_of(dataset_dir: Path, manifest: Manifest, shard_id: int, *, shards_dir: Path) -> ShardLayout:
+    """Say how to write a shard of a finished data set anew.
+
+    Args:
+        dataset_dir: the data set.
+        manifest: its own.
+        shard_id: which shard.
+        shards_dir: where to write it.
+
+    Raises:
+        DataError: the manifest does not say how the data set was made.
+    """
+    table_path = dataset_dir / SHARDS_DIR / f"{shard_name(shard_id)}.parquet"
+    config = manifest.key.config
+    try:
+        return ShardLayout(
+            shards_dir=shards_dir,
+            samples_per_shard=int(config["samples_per_shard"]),
+            encode_format=config["encode_format"],
+            extra_columns=extra_columns(pq.read_schema(table_path).names),
+        )
+    except (KeyError, TypeError, ValueError) as err:
+        raise DataError(f"{dataset_dir} was not made by ingest: its manifest lacks {err}.") from err
+
+
 @contextmanager
 def staged_rewrite(dataset_dir: Path) -> Iterator[Path]:
     """Give a folder for new forms of the data set's files; they take their places, all of them, when the block ends.
 
     Whatever ends the program before that leaves the data set as it was; after that, `finish_rewrite` goes on.
     """
-    partial = dataset_dir / f"{REWRITE_DIR}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    finish_rewrite(dataset_dir)
+    partial = dataset_dir / PARTIAL_DIR
     partial.mkdir()
     try:
         yield partial
@@ -59,7 +88,8 @@ def staged_rewrite(dataset_dir: Path) -> Iterator[Path]:
 
 
 def finish_rewrite(dataset_dir: Path) -> None:
-    """Move what a decided rewrite holds to its place, the manifest last; does nothing when there is none."""
+    """Move what a decided rewrite holds to its place, the manifest last, and remove one that was not decided."""
+    shutil.rmtree(dataset_dir / PARTIAL_DIR, ignore_errors=True)
     stage = dataset_dir / REWRITE_DIR
     if not stage.is_dir():
         return

@@ -3,7 +3,7 @@ or read its list again."""
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from t2i_core.config import Config
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import sample_uid, shard_name
+from t2i_core.data.tombstone import bury, read_tombstones, url_sha256
 from t2i_core.errors import DataError
 from t2i_core.manifest import sha256_of, write_atomically
 
@@ -24,7 +25,7 @@ _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("url", "caption", "page_url", "caption_source", "attributes", "location")),
         *((name, pa.int64()) for name in ("offset", "size")),
-        *((name, pa.string()) for name in ("extra", "reason", "detail")),
+        *((name, pa.string()) for name in ("extra", "reason", "detail", "uid")),
     ]
 )
 
@@ -56,14 +57,19 @@ class Part:
 
 
 class PartWriter:
-    """Cuts a stream of sources into parts, marking later ones with the same URL and caption as duplicates."""
+    """Cuts a stream of sources into parts, marking later ones with the same URL and caption as duplicates.
+
+    What was purged from the data set in this folder stays out.
+    """
 
     def __init__(self, output_dir: Path, samples_per_part: int) -> None:
+        self._output_dir = output_dir
         self._folder = output_dir / PARTS_DIR
         self._samples_per_part = samples_per_part
         self._waiting: list[SourceRecord] = []
         self._known: set[int] = set()
         self._extra_columns: dict[str, None] = {}
+        self._purged = {stone.url_sha256 for stone in read_tombstones(output_dir)}
         self._num_parts = 0
         self.num_records = 0
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -72,7 +78,9 @@ class PartWriter:
     def add(self, record: SourceRecord) -> None:
         """Add the next source."""
         self._extra_columns |= dict.fromkeys(record.extra)
-        if not record.reason and self._is_known(record):
+        if self._purged and url_sha256(record.url) in self._purged:
+            record = bury(record)
+        elif not record.reason and self._is_known(record):
             record = replace(record, reason=RejectReason.DUPLICATE_URL)
         self._waiting.append(record)
         self.num_records += 1
@@ -88,10 +96,7 @@ class PartWriter:
         return False
 
     def _flush(self) -> None:
-        rows = [asdict(record) | {"extra": json.dumps(dict(record.extra))} for record in self._waiting]
-        buffer = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), buffer, compression="zstd")
-        write_atomically(_part_path(self._folder, self._num_parts), buffer.getvalue().to_pybytes())
+        write_part(self._output_dir, self._num_parts, self._waiting)
         self._waiting = []
         self._num_parts += 1
 
@@ -119,6 +124,14 @@ def read_note(output_dir: Path) -> PlanNote | None:
         return None
     whole = all(_part_path(folder, part_id).is_file() for part_id in range(note.num_parts))
     return note if whole else None
+
+
+def write_part(output_dir: Path, part_id: int, records: Iterable[SourceRecord]) -> None:
+    """Write the sources of one shard; equal sources give equal bytes."""
+    rows = [asdict(record) | {"extra": json.dumps(dict(record.extra))} for record in records]
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), buffer, compression="zstd")
+    write_atomically(_part_path(output_dir / PARTS_DIR, part_id), buffer.getvalue().to_pybytes())
 
 
 def read_part(output_dir: Path, part_id: int) -> Part:

@@ -11,7 +11,7 @@ import os
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -256,6 +256,11 @@ def noted_report(shards_dir: Path, shard_id: int) -> ShardReport | None:
         return None
     except (ValueError, KeyError, TypeError) as err:
         raise DataError(f"{path} is damaged. Delete it and run ingest again: only this shard is made anew.") from err
+
+
+def extra_columns(names: Iterable[str]) -> tuple[str, ...]:
+    """Give the columns of a shard's table that came from the source and are passed through."""
+    return tuple(name for name in names if name not in _COLUMNS)
 
 
 def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str, Any]:

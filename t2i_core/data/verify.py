@@ -8,8 +8,8 @@ from t2i_core.config import Config
 from t2i_core.data.dataset import files_by_shard, finish_rewrite
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.shard import SHARDS_DIR, noted_report, shard_name
-from t2i_core.data.shard_reader import kept_checksums, read_checksums
-from t2i_core.errors import DataError
+from t2i_core.data.shard_reader import REPAIR_ADVICE, kept_checksums, read_checksums
+from t2i_core.errors import DataError, ShardError
 from t2i_core.manifest import OutputFile, read_manifest, sha256_of
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
@@ -116,6 +116,19 @@ def _changed_files(dataset_dir: Path, shard_id: int, files: Mapping[str, OutputF
         if problem:
             problems[ending] = f"{path.name} {problem}"
     return problems
+
+
+def require_whole(dataset_dir: Path, shard_id: int, files: Mapping[str, OutputFile]) -> None:
+    """Refuse to work on a shard that is not what was written.
+
+    Raises:
+        ShardError: one of its files has changed or is gone.
+    """
+    problems = _changed_files(dataset_dir, shard_id, files)
+    if problems:
+        path = dataset_dir / SHARDS_DIR / shard_name(shard_id)
+        message = f"shard {path} is damaged ({', '.join(problems.values())}): {REPAIR_ADVICE}"
+        raise ShardError(message, path=str(path), num_lost=0)
 
 
 def _difference(path: Path, noted: OutputFile | None) -> str:
