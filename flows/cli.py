@@ -25,6 +25,7 @@ from flows.server import try_server
 from flows.steps import CoreSteps
 from flows.summary import print_summary
 from flows.terminal import ProgressView
+from flows.upkeep import upkeep_app
 from t2i_core.config import describe
 from t2i_core.data.caption import CaptionConfig
 from t2i_core.data.ingest import IngestConfig
@@ -55,6 +56,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(upkeep_app)
 
 OutputDir = Annotated[Path, typer.Option("--output-dir", help="Folder to write; an unfinished one is resumed.")]
 NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Straight from the core, without a Prefect server.")]
