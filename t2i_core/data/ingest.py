@@ -31,6 +31,7 @@ from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
 from t2i_core.data.source import SourceKind, read_list, source_identity, source_kind
+from t2i_core.data.tombstone import read_tombstones, write_tombstones
 from t2i_core.errors import DataError, T2IError, TransientError
 from t2i_core.manifest import (
     MANIFEST_NAME,
@@ -168,7 +169,11 @@ def plan_ingest(
         num_shards, num_records = hit.counts["shards"], hit.counts["seen"]
     else:
         with disk_errors(output_dir):
+            purged = read_tombstones(output_dir)
             claim_folder(output_dir, key, on_conflict)
+            if purged:
+                # A folder that takes the place of another must not bring back what was purged from that one.
+                write_tombstones(output_dir, purged)
             note = _planned(source, kind, config, output_dir, on_progress)
         num_shards, num_records = note.num_parts, note.num_records
     return IngestPlan(

@@ -59,6 +59,11 @@ class RejectReason(StrEnum):
         """Whether the host could not be reached at all, so that trying later may help."""
         return self in _UNREACHABLE
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether asking for the picture again may end otherwise; who denied it once is not asked again."""
+        return self in _MAY_PASS
+
 
 # Where img2dataset has a fixed message for the same thing, it is used word for word: its readers count them.
 _MEANINGS = {
@@ -104,6 +109,16 @@ _ABOUT_PIXELS = frozenset(
     }
 )
 _UNREACHABLE = frozenset({RejectReason.DNS, RejectReason.CONNECT, RejectReason.TLS, RejectReason.TIMEOUT})
+_MAY_PASS = _UNREACHABLE | {
+    RejectReason.HTTP_4XX,
+    RejectReason.HTTP_429,
+    RejectReason.HTTP_5XX,
+    RejectReason.HTTP_OTHER,
+    RejectReason.BAD_RESPONSE,
+    RejectReason.TOO_MANY_REDIRECTS,
+    RejectReason.NOT_AN_IMAGE,
+    RejectReason.TRUNCATED,
+}
 
 
 @dataclass(frozen=True, slots=True)

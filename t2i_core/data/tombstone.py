@@ -52,7 +52,7 @@ def read_tombstones(dataset_dir: Path) -> list[Tombstone]:
     path = dataset_dir / TOMBSTONES_NAME
     try:
         return [Tombstone.model_validate_json(line) for line in path.read_bytes().splitlines()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except ValueError as err:
         raise DataError(f"{path} is damaged ({err}). Restore it: it keeps what was purged from coming back.") from err

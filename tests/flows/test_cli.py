@@ -53,6 +53,16 @@ CASES: dict[str, tuple[list[str], int, str]] = {
         2,
         "not both",
     ),
+    "reason to retry is unknown": (
+        ["ingest", "list.csv", "--output-dir", "out", "--retry", "timeout,weather"],
+        2,
+        "cannot ask again for weather; choose of dns, connect, tls, timeout",
+    ),
+    "nothing finished to retry": (
+        ["ingest", "list.csv", "--output-dir", "out", "--retry", "dns"],
+        2,
+        "without --retry",
+    ),
     "cannot verify it": (["verify", "taken"], 2, "manifest.json"),
     "nothing to verify": (["verify", "nowhere"], 2, "no such folder: nowhere"),
     "cannot purge it": (["purge", "taken", "--url", "http://a.example/x.png"], 2, "manifest.json"),

@@ -169,6 +169,16 @@ def test_a_refilled_shard_keeps_its_tombstones(site: Any, pictures: str, dataset
     assert "/0.png" in site.requests
 
 
+def test_a_data_set_that_takes_its_place_keeps_it_out(site: Any, pictures: str, dataset: Path) -> None:
+    purge(dataset, named(urls=[site.url("/1.png")]))
+    site.requests.clear()
+    other = CONFIG.with_changes(image_size=8, samples_per_shard=3)
+    ref = ingest(pictures, other, dataset, on_conflict="replace")
+    assert (ref.hit, ref.counts["rejected:purged"], rows(dataset)["000001"]["reason"]) == (False, 1, "purged")
+    assert "/1.png" not in site.requests
+    assert "/0.png" in site.requests
+
+
 KILLED = """
 import os, sys
 from pathlib import Path
