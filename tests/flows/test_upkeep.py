@@ -10,6 +10,7 @@ from flows.cli import run
 from t2i_core.data.caption import CaptionConfig, caption
 from t2i_core.data.ingest import IngestConfig, ingest
 from t2i_core.manifest import read_manifest
+from t2i_core.samples.site import SiteConfig, serve_site
 
 
 @pytest.fixture
@@ -93,3 +94,17 @@ def test_a_url_is_followed_onward(dataset: Path, capsys: pytest.CaptureFixture[s
     ]  # fmt: skip
     assert run(["lineage", str(dataset.parent), "--url", "nobody.png"]) == 0
     assert capsys.readouterr().out == f"0 at and below {dataset.parent}\n"
+
+
+def test_retry_asks_again_on_a_finished_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve_site(SiteConfig(source="scenes", num_pictures=3, image_size=16, slow_seconds=0.1)) as site:
+        command = ["ingest", site.url, "--output-dir", str(tmp_path / "ds"), "--image-size", "16", "--allow-private"]
+        assert run([*command, "--no-prefect", "--retries", "0"]) == 0
+        first = read_manifest(tmp_path / "ds")
+        assert first.counts["rejected:http_5xx"] >= 1
+        capsys.readouterr()
+        assert run([*command, "--retry", "http_5xx", "--retries", "0"]) == 0
+        assert capsys.readouterr().out.startswith(f"{tmp_path / 'ds'}: done (kept {first.counts['kept']}, ")
+        assert read_manifest(tmp_path / "ds").digest == first.digest
+        assert run([*command, "--retry", "dns"]) == 0
+        assert capsys.readouterr().out.startswith(f"{tmp_path / 'ds'}: already done (")
