@@ -137,7 +137,7 @@ class PartWriter:
         shutil.rmtree(self._identities, ignore_errors=True)
 
     def _mark(self, part_id: int, rows: npt.NDArray[np.intp]) -> None:
-        table = pq.read_table(_part_path(self._folder, part_id))
+        table = _read_table(_part_path(self._folder, part_id))
         reasons = np.array(table["reason"].to_pylist(), object)
         reasons[rows] = str(RejectReason.DUPLICATE_URL)
         place = _SCHEMA.get_field_index("reason")
@@ -181,12 +181,18 @@ def read_part(output_dir: Path, part_id: int) -> Part:
     """
     path = _part_path(output_dir / PARTS_DIR, part_id)
     try:
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        rows: list[dict[str, Any]] = _read_table(path).to_pylist()
         records = [SourceRecord(**(row | {"extra": json.loads(row["extra"])})) for row in rows]
         return Part(records, sha256_of(path))
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as err:
         folder = output_dir / PARTS_DIR
         raise DataError(f"{path} is damaged. Delete {folder} and run ingest again: it is planned anew.") from err
+
+
+def _read_table(path: Path) -> pa.Table:
+    # Unlike `pq.read_table`, this does not load all that pyarrow knows about data sets of many files.
+    with pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def _part_path(folder: Path, part_id: int) -> Path:
