@@ -34,9 +34,10 @@ def keys(dataset_dir: Path) -> list[str]:
 
 
 def all_bytes(dataset_dir: Path) -> dict[str, bytes]:
-    """Everything that content is made of; statistics hold times."""
+    """Everything that content is made of; statistics hold times, the account of hosts every request ever sent."""
     paths = [path for path in dataset_dir.rglob("*") if path.is_file() and not path.name.endswith("_stats.json")]
-    return {str(path.relative_to(dataset_dir)): path.read_bytes() for path in paths if path.name != "manifest.json"}
+    others = {"manifest.json", "hosts.json"}
+    return {str(path.relative_to(dataset_dir)): path.read_bytes() for path in paths if path.name not in others}
 
 
 def named(**names: Any) -> PurgeRequest:
@@ -86,6 +87,8 @@ def test_a_url_goes_and_leaves_a_tombstone(site: Any, dataset: Path) -> None:
     assert json.loads(after["purged.jsonl"]) == {
         "key": "000001", "uid": old["000001"]["uid"], "url_sha256": url_hash
     }  # fmt: skip
+    (host,) = [entry for entry in json.loads((dataset / "hosts.json").read_bytes())["hosts"] if entry["host"]]
+    assert (host["kept"], host["sources"], host["requests"] > host["sources"]) == (10, 12, True)
     manifest = read_manifest(dataset)
     assert manifest.digest == result.digest != digest
     assert (manifest.counts["kept"], manifest.counts["rejected"], manifest.counts["rejected:purged"]) == (10, 3, 1)

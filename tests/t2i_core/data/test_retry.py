@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from t2i_core.manifest import read_manifest
 from t2i_core.progress import Progress
 
 CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=4, allow_private=True, retries=0)
+RULES = {"/robots.txt", "/.well-known/tdmrep.json", "/ai.txt"}
 NAMES = [f"/{n}.png" for n in range(8)] + ["/busy.png", "/slow.png", "/refused.png", "/9.png", "/busy.png"]
 MakePng = Callable[..., bytes]
 
@@ -45,6 +47,10 @@ def recover(site: Any, make_png: MakePng, *names: str) -> None:
     site.content |= {name: make_png((NAMES.index(name) * 20, 0, 0)) for name in names}
 
 
+def requests_noted(dataset_dir: Path) -> int:
+    return sum(entry["requests"] for entry in json.loads((dataset_dir / "hosts.json").read_bytes())["hosts"])
+
+
 def test_only_the_named_reasons_are_asked_for_again(site: Any, make_png: MakePng, source: str, tmp_path: Path) -> None:
     dataset = tmp_path / "ds"
     first = ingest(source, CONFIG, dataset)
@@ -55,9 +61,11 @@ def test_only_the_named_reasons_are_asked_for_again(site: Any, make_png: MakePng
     before = shard_bytes(dataset)
     recover(site, make_png, "/0.png", "/busy.png", "/slow.png")
     site.requests.clear()
+    asked_before = requests_noted(dataset)
     told: list[Progress] = []
     second = retry_ingest(source, CONFIG, dataset, parse_reasons("http_429"), on_progress=told.append)
-    assert [name for name in site.requests if name != "/robots.txt"] == ["/busy.png"]
+    assert [name for name in site.requests if name not in RULES] == ["/busy.png"]
+    assert requests_noted(dataset) == asked_before + len(site.requests)
     assert reasons_of(dataset).keys() == {"000000", "000021", "000022", "000030"}
     after = shard_bytes(dataset)
     assert {name for name in after if after[name] != before[name]} == {"00002.tar", "00002.parquet"}
@@ -97,7 +105,7 @@ def test_what_was_purged_is_not_asked_for(site: Any, make_png: MakePng, source: 
     recover(site, make_png, "/0.png", "/slow.png")
     site.requests.clear()
     retry_ingest(source, CONFIG, tmp_path / "ds", parse_reasons("http_5xx"))
-    assert [name for name in site.requests if name != "/robots.txt"] == ["/0.png"]
+    assert [name for name in site.requests if name not in RULES] == ["/0.png"]
     assert reasons_of(tmp_path / "ds")["000021"] == "purged"
 
 
@@ -128,7 +136,7 @@ def test_only_a_data_set_finished_with_these_options_is_retried(source: str, tmp
 
 @pytest.mark.parametrize("text", ["weather", "robots", "dns,purged", "", " , "])
 def test_reasons_that_are_unknown_or_final_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="choose of dns, connect, tls, timeout, http_4xx, http_429"):
+    with pytest.raises(ConfigError, match="choose of dns, connect, tls, timeout, host_unreachable, http_4xx, http_429"):
         parse_reasons(text)
 
 
