@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from flows.server import embedded_server
 from t2i_core.errors import ConfigError
 from t2i_core.progress import OnProgress
 
@@ -41,6 +40,7 @@ def adhoc_run(on_progress: OnProgress) -> Iterator[None]:
     """
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+    from flows.server import embedded_server
     from tasks.runtime import LISTENER
 
     url = PREFECT_API_URL.value()

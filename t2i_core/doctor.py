@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import torch
-
 from t2i_core.errors import T2IError
 from t2i_core.samples.emoji import find_emoji_font
 
@@ -99,6 +97,8 @@ def disk_space(folder: Path) -> Finding:
 
 def device() -> Finding:
     """Look at what training will run on."""
+    import torch
+
     if torch.cuda.is_available():
         memory_gib = torch.cuda.get_device_properties(0).total_memory / 2**30
         bf16 = "with bf16" if torch.cuda.is_bf16_supported() else "without bf16"

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import typer
 
-from flows.cli import read_prompts, run
+from flows.cli import COMMANDS, app, run
+from flows.commands.generate import read_prompts
 from t2i_core.errors import ConfigError
 
 CASES: dict[str, tuple[list[str], int, str]] = {
@@ -130,9 +132,11 @@ def test_help_shows_units_bounds_and_defaults(capsys: pytest.CaptureFixture[str]
 
 
 def test_an_interrupt_is_resumable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    program = "import os, signal, sys; from flows import cli; "
-    program += "cli.serve_site = lambda config: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
-    done = subprocess.run([sys.executable, "-c", program, "site"], capture_output=True, text=True, check=False)
+    program = "import os, signal, sys; from flows import cli; from flows.commands import site; "
+    program += "site.serve_site = lambda config: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "site"], capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 75, done.stderr
     assert done.stderr.strip() == "t2i: stopped; the same command goes on from here."
 
@@ -147,3 +151,23 @@ def test_a_prompts_file_that_is_not_text_is_refused(folder: Path) -> None:
     (folder / "prompts.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot read prompts"):
         read_prompts([], folder / "prompts.txt")
+
+
+def test_every_command_is_told_in_the_words_of_its_own_help():
+    group = typer.main.get_command(app)
+    context = group.make_context("t2i", ["doctor"])
+
+    for name, (_, summary) in COMMANDS.items():
+        told = group.get_command(context, name).get_short_help_str(limit=1000)
+        assert told.startswith(summary.removesuffix(".")), name
+
+
+def test_an_ingest_does_not_wait_for_what_it_does_not_use():
+    code = (
+        "import sys; from flows.cli import run; "
+        "code = run(['ingest', 'missing.csv', '--output-dir', 'o', '--no-prefect']);"
+        "print(code, *sorted({'torch', 'prefect', 'open_clip', 'pandas', 'scipy'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["2"]

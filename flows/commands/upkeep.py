@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from flows.terminal import ProgressView
+from flows.commands.step import command_app, progress
 from t2i_core.data.purge import PurgeResult, purge
 from t2i_core.data.purge_request import PurgeRequest
 from t2i_core.data.verify import ShardDamage, verify
@@ -20,12 +19,12 @@ from t2i_core.evaluation.lineage import Ancestor, outdated, trace, trace_picture
 KEYS_SHOWN = 20
 DIGEST_SHOWN = 12
 
-upkeep_app = typer.Typer()
+app = command_app()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
-@upkeep_app.command("verify")
+@app.command("verify")
 def verify_command(
     dataset_dir: Annotated[Path, typer.Argument(help="A finished dataset folder.")],
     repair: Annotated[
@@ -35,7 +34,7 @@ def verify_command(
     as_json: AsJson = False,
 ) -> None:
     """Read every shard of a dataset and say which are damaged and which samples are lost; exit code 1 if any is."""
-    with ProgressView(Console(stderr=True)) as view:
+    with progress() as view:
         result = verify(dataset_dir, repair=repair, on_progress=view)
     if as_json:
         _write_json(result.model_dump(mode="json"))
@@ -57,7 +56,7 @@ def _describe_damage(damage: ShardDamage) -> str:
     return f"shard {damage.shard}: {'; '.join(damage.problems)}; {lost}"
 
 
-@upkeep_app.command("purge")
+@app.command("purge")
 def purge_command(
     dataset_dir: Annotated[Path, typer.Argument(help="A finished dataset folder.")],
     url: Annotated[list[str] | None, typer.Option(help="URL of a picture; may be given more than once.")] = None,
@@ -74,7 +73,7 @@ def purge_command(
     """Remove samples from a dataset for good, and name the captions, runs and evaluations made with them."""
     request = PurgeRequest.parse(url or (), domain or (), sha256 or (), from_file)
     root = _folder(workspace or dataset_dir.resolve().parent)
-    with ProgressView(Console(stderr=True)) as view:
+    with progress() as view:
         result = purge(dataset_dir, request, on_progress=view)
     if as_json:
         made_with = _dump(find_samples(root, result.uids))
@@ -91,7 +90,7 @@ def _write_purge(result: PurgeResult) -> None:
         _write(f"not purged: {name}, a copy that verify set aside; delete it")
 
 
-@upkeep_app.command("lineage")
+@app.command("lineage")
 def lineage_command(
     path: Annotated[Path, typer.Argument(help="An evaluation, run, captions or dataset folder, or a drawn PNG.")],
     urls: Annotated[

@@ -1,0 +1,1 @@
+"""The commands of `t2i`, each in a module of its own, so that one loads only what it needs."""

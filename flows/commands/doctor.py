@@ -1,0 +1,30 @@
+"""`t2i doctor`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.commands.step import command_app
+from flows.server import try_server
+from t2i_core.doctor import examine
+
+app = command_app()
+
+
+@app.command("doctor")
+def doctor_command(
+    quick: Annotated[bool, typer.Option("--quick", help="Skip starting a Prefect server.")] = False,
+) -> None:
+    """Say what works here, and what to do about what does not."""
+    console = Console()
+    findings = examine(Path()) + ([] if quick else [try_server()])
+    for finding in findings:
+        mark = "[green]ok  [/]" if finding.works else "[red]FAIL[/]" if finding.required else "[yellow]--  [/]"
+        console.print(f"{mark} [bold]{finding.name}[/]: ", end="")
+        console.print(finding.detail, markup=False, highlight=False)
+        if finding.advice:
+            console.print(f"       {finding.advice}", markup=False, highlight=False)
+    if any(finding.required and not finding.works for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,45 @@
+"""`t2i evaluate`."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
+from flows.options import config_options
+from t2i_core.evaluation.evaluate import EvaluateConfig
+from t2i_core.evaluation.evaluate import evaluate as evaluate_in_core
+from t2i_core.manifest import OnConflict
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+app = command_app()
+
+
+@app.command("evaluate")
+@config_options(EvaluateConfig)
+def evaluate_command(
+    run_dir: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    output_dir: OutputDir,
+    config: EvaluateConfig,
+    baseline_dir: Annotated[Path | None, typer.Option(help="A finished run to print beside it.")] = None,
+    clip_dir: Annotated[Path | None, typer.Option(help="A finished CLIP run that scores.")] = None,
+    no_prefect: NoPrefect = False,
+    replace: Replace = False,
+) -> None:
+    """Draw the evaluation's prompts with a run, score the pictures and write report.html."""
+
+    def as_flow(on_conflict: OnConflict) -> "State[Any]":
+        from flows.evaluate import evaluate
+
+        others = {"baseline_dir": str(baseline_dir or ""), "clip_dir": str(clip_dir or "")}
+        return evaluate(run_dir, output_dir, config, **others, on_conflict=on_conflict, return_state=True)
+
+    run_step(
+        partial(evaluate_in_core, run_dir, config, output_dir, baseline_dir=baseline_dir, clip_dir=clip_dir),
+        as_flow,
+        no_prefect=no_prefect,
+        replace=replace,
+    )

@@ -1,0 +1,54 @@
+"""`t2i generate`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.step import command_app, progress
+from flows.options import config_options
+from t2i_core.errors import ConfigError
+from t2i_core.evaluation.generate import GenerateConfig, generate
+
+MAX_PROMPTS_BYTES = 10_000_000
+
+app = command_app()
+
+
+@app.command("generate")
+@config_options(GenerateConfig)
+def generate_command(
+    run_dir: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for 00000.png ... and images.jsonl.")],
+    config: GenerateConfig,
+    prompt: Annotated[list[str] | None, typer.Option(help="What to draw; may be given more than once.")] = None,
+    prompts_file: Annotated[Path | None, typer.Option(help="Text file with one prompt a line.")] = None,
+) -> None:
+    """Draw prompts with a finished run; the same seed gives the same pictures."""
+    prompts = read_prompts(prompt or [], prompts_file)
+    with progress() as view:
+        images = generate(run_dir, prompts, output_dir, config, on_progress=view)
+    typer.echo(f"{len(images)} pictures in {output_dir}")
+
+
+def read_prompts(given: Sequence[str], path: Path | None) -> list[str]:
+    """Collect the prompts to draw.
+
+    Raises:
+        ConfigError: there are none, or the file is missing, unreadable or too long.
+    """
+    if bool(given) == (path is not None):
+        raise ConfigError("give --prompt TEXT or --prompts-file FILE.")
+    if path is None:
+        return list(given)
+    try:
+        if path.stat().st_size > MAX_PROMPTS_BYTES:
+            raise ConfigError(f"{path} is larger than {MAX_PROMPTS_BYTES:,} bytes; split it.")
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"cannot read prompts from {path}: {err}") from err
+    prompts = [line for line in lines if line]
+    if not prompts:
+        raise ConfigError(f"{path} holds no prompts; write one a line.")
+    return prompts

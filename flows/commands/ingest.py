@@ -1,0 +1,53 @@
+"""`t2i ingest`."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, progress, run_step, tell_result
+from flows.options import config_options
+from t2i_core.data.ingest import IngestConfig
+from t2i_core.data.ingest import ingest as ingest_in_core
+from t2i_core.data.retry import parse_reasons, retry_ingest
+from t2i_core.manifest import OnConflict
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+app = command_app()
+
+
+@app.command("ingest")
+@config_options(IngestConfig)
+def ingest_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Page; URL list (csv, tsv, txt, json, jsonl, parquet; .gz, .bz2, .zst), folder or 'glob/*' of lists, "
+            "here or remote (s3://...); folder of pictures."
+        ),
+    ],
+    output_dir: OutputDir,
+    config: IngestConfig,
+    retry: Annotated[
+        str, typer.Option(help="Only ask again for what a finished dataset rejected as these: timeout,dns,http_429.")
+    ] = "",
+    no_prefect: NoPrefect = False,
+    replace: Replace = False,
+) -> None:
+    """Fetch pictures and their texts into a dataset folder."""
+    if retry:
+        reasons = parse_reasons(retry)
+        with progress() as view:
+            ref = retry_ingest(source, config, output_dir, reasons, on_progress=view)
+        return tell_result(ref)
+
+    def as_flow(on_conflict: OnConflict) -> "State[Any]":
+        from flows.ingest import ingest
+
+        return ingest(source, output_dir, config, on_conflict, return_state=True)
+
+    return run_step(
+        partial(ingest_in_core, source, config, output_dir), as_flow, no_prefect=no_prefect, replace=replace
+    )

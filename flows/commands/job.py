@@ -1,0 +1,64 @@
+"""`t2i demo` and `t2i pipeline`: the whole job."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.adhoc import adhoc_run
+from flows.commands.step import NoPrefect, OutputDir, command_app, progress
+from flows.config import DemoSource, PipelineRequest
+from flows.recipe import run_pipeline
+from flows.steps import CoreSteps
+from flows.summary import print_summary
+from t2i_core.errors import ConfigError
+
+app = command_app()
+
+
+@app.command("demo")
+def demo_command(
+    output_dir: OutputDir = Path("workspace/demo"),
+    minutes: Annotated[float, typer.Option(min=0, help="Aim for the whole job, minutes. [default: the preset's]")] = 0,
+    source: Annotated[DemoSource, typer.Option(help="What the built-in site shows.")] = "scenes",
+    image_size: Annotated[int, typer.Option(min=0, help="Side of the pictures, pixels. [default: the preset's]")] = 0,
+    preset: Annotated[str, typer.Option(help="Complete settings to start from.")] = "demo",
+    no_prefect: NoPrefect = False,
+) -> None:
+    """Run the main job on the built-in site, and print the scores."""
+    request = PipelineRequest.parse(
+        {"preset": preset, "source": f"site:{source}", "minutes": minutes, "image_size": image_size}
+    )
+    _run_pipeline(request, output_dir, no_prefect=no_prefect)
+
+
+@app.command("pipeline")
+def pipeline_command(
+    output_dir: OutputDir,
+    config: Annotated[Path | None, typer.Option(help="Complete pipeline config, JSON.")] = None,
+    preset: Annotated[str, typer.Option(help="Complete settings to start from. [default: demo]")] = "",
+    source: Annotated[str, typer.Option(help="Page, URL list or folder in place of the config's own.")] = "",
+    minutes: Annotated[float, typer.Option(min=0, help="Aim for the whole job, minutes. [default: the config's]")] = 0,
+    no_prefect: NoPrefect = False,
+) -> None:
+    """Ingest, caption, train each model and evaluate, in one workspace that the pipeline owns."""
+    if config and preset:
+        raise ConfigError("give --config or --preset, not both.")
+    request = PipelineRequest.parse(
+        {"preset": preset or "demo", "config_file": str(config or ""), "source": source, "minutes": minutes}
+    )
+    _run_pipeline(request, output_dir, no_prefect=no_prefect)
+
+
+def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: bool) -> None:
+    config = request.resolve()
+    with progress() as view:
+        if no_prefect:
+            run_pipeline(CoreSteps(on_conflict="replace", on_progress=view), config, output_dir)
+        else:
+            from flows.pipeline import pipeline
+
+            with adhoc_run(view):
+                pipeline(output_dir, request)
+    print_summary(Console(), output_dir)

@@ -1,0 +1,24 @@
+"""`t2i site`."""
+
+import time
+
+import typer
+
+from flows.commands.step import command_app
+from flows.options import config_options
+from t2i_core.samples.site import SiteConfig, serve_site
+
+app = command_app()
+
+
+@app.command("site")
+@config_options(SiteConfig)
+def site_command(config: SiteConfig) -> None:
+    """Serve the built-in site on loopback until interrupted."""
+    with serve_site(config) as site:
+        typer.echo(f"{site.num_pictures:,} pictures at {site.url} (Ctrl-C ends it)")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            typer.echo("")

@@ -1,0 +1,60 @@
+"""What the commands of the four steps share: their options, and doing a step as a flow or straight from the core."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from flows.adhoc import adhoc_run
+from flows.terminal import ProgressView
+from t2i_core.manifest import OnConflict, StepRef
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+OutputDir = Annotated[Path, typer.Option("--output-dir", help="Folder to write; an unfinished one is resumed.")]
+NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Straight from the core, without a Prefect server.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace a folder made with other options; it is kept as NAME.previous.")
+]
+
+
+def command_app() -> typer.Typer:
+    """Give a module's commands their common looks: plain help, for the boxes cut long option names short."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def run_step(
+    in_core: Callable[..., StepRef],
+    as_flow: "Callable[[OnConflict], State[Any]]",
+    *,
+    no_prefect: bool,
+    replace: bool,
+) -> None:
+    """Do one step, straight from the core or as a flow run here, and tell what came of it."""
+    on_conflict: OnConflict = "replace" if replace else "refuse"
+    with progress() as view:
+        if no_prefect:
+            ref = in_core(on_conflict=on_conflict, on_progress=view)
+        else:
+            with adhoc_run(view):
+                from tasks.runtime import reference
+
+                ref = reference(as_flow(on_conflict))
+    tell_result(ref)
+
+
+def tell_result(ref: StepRef) -> None:
+    """Say where the result lies and what it holds."""
+    counts = ", ".join(f"{name} {count:,}" for name, count in sorted(ref.counts.items()))
+    typer.echo(f"{ref.path}: {'already done' if ref.hit else 'done'} ({counts})")
+
+
+@contextmanager
+def progress() -> Iterator[ProgressView]:
+    """Show progress on stderr while the block runs."""
+    with ProgressView(Console(stderr=True)) as view:
+        yield view

@@ -1,0 +1,40 @@
+"""`t2i train`."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
+from flows.options import config_options
+from t2i_core.manifest import OnConflict
+from t2i_core.training.preset import preset_names
+from t2i_core.training.supervisor import supervise_training
+from t2i_core.training.train import TrainConfig
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+app = command_app()
+
+
+@app.command("train", epilog=f"Presets: {', '.join(preset_names())}.")
+@config_options(TrainConfig)
+def train_command(
+    captions_dir: Annotated[Path, typer.Argument(help="A finished captions folder.")],
+    output_dir: OutputDir,
+    config: TrainConfig,
+    no_prefect: NoPrefect = False,
+    replace: Replace = False,
+) -> None:
+    """Train one model; the same command resumes an unfinished run."""
+
+    def as_flow(on_conflict: OnConflict) -> "State[Any]":
+        from flows.train import train
+
+        return train(captions_dir, output_dir, config, on_conflict, return_state=True)
+
+    run_step(
+        partial(supervise_training, captions_dir, config, output_dir), as_flow, no_prefect=no_prefect, replace=replace
+    )
