@@ -44,7 +44,7 @@ from t2i_core.manifest import (
 )
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
-INGEST_VERSION = 1
+INGEST_VERSION = 2
 PAGES_AHEAD = 32
 # How fast and how patiently to ask does not decide what a data set holds.
 _VOLATILE = frozenset(

@@ -24,7 +24,7 @@ _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("url", "caption", "page_url", "caption_source", "attributes", "location")),
         *((name, pa.int64()) for name in ("offset", "size")),
-        *((name, pa.string()) for name in ("extra", "reason", "detail")),
+        *((name, pa.string()) for name in ("extra", "reason", "detail", "license")),
     ]
 )
 

@@ -47,6 +47,8 @@ _JSON_COLUMNS = (
 )
 _COLUMNS = (*_JSON_COLUMNS, "sample_crc32")
 OWN_COLUMNS = frozenset({*_COLUMNS, "exif", "md5", "sha512"})
+# Lists often bring a column of this name, which then stays where it is, and is the only one.
+LICENSE_COLUMN = "license"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class ShardWriter:
         self._rows.append(row)
 
     def _add_members(self, key: str, row: dict[str, Any], picture: bytes) -> int:
-        described = {name: row[name] for name in (*self._layout.extra_columns, *_JSON_COLUMNS)}
+        described = {name: row[name] for name in (*self._layout.extra_columns, *_JSON_COLUMNS, LICENSE_COLUMN)}
         members = {
             self._layout.encode_format: picture,
             "json": json.dumps(described, indent=4).encode(),
@@ -252,6 +254,7 @@ def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str
         "caption_source": record.caption_source,
         "attributes": record.attributes,
         "sample_crc32": 0,
+        LICENSE_COLUMN: record.extra.get(LICENSE_COLUMN) or record.license,
     }
     if isinstance(outcome, Picture):
         names = ("width", "height", "original_width", "original_height", "sha256")
@@ -261,7 +264,7 @@ def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str
 
 
 def _parquet_bytes(rows: list[dict[str, Any]], extra_columns: tuple[str, ...]) -> bytes:
-    names = (*extra_columns, *_COLUMNS)
+    names = dict.fromkeys((*extra_columns, *_COLUMNS, LICENSE_COLUMN))
     schema = pa.schema([(name, _INTEGERS.get(name, pa.string())) for name in names])
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)

@@ -222,6 +222,19 @@ def test_extra_columns_pass_through(gallery: Any, tmp_path: Path) -> None:
     assert [(row["license"], row["reason"]) for row in rows(tmp_path / "ds")] == [("CC0", ""), ("", "bad_scheme")]
 
 
+def test_the_license_of_a_page_reaches_rows_and_members(gallery: Any, tmp_path: Path) -> None:
+    license_url = "https://creativecommons.org/licenses/by/4.0/"
+    gallery.content["/free"] = f"<a rel=license href={license_url}>CC</a><img src=/good1.png alt=x><img src=/no alt=y>"
+    ingest(gallery.url("/free"), CONFIG.with_changes(max_depth=0), tmp_path / "ds")
+    table = rows(tmp_path / "ds")
+    assert [row["license"] for row in table] == [license_url, license_url]
+    assert list(table[0])[-2:] == ["sample_crc32", "license"]
+    [sample] = iter_samples(tmp_path / "ds/shards/00000.tar")
+    assert sample.metadata["license"] == license_url
+    ingest(str(tmp_path / "ds"), CONFIG, tmp_path / "again")
+    assert list(rows(tmp_path / "again")[0].items())[-1] == ("license", license_url)
+
+
 CHILD = """
 import sys
 from pathlib import Path
