@@ -42,6 +42,7 @@ class Want(Enum):
 
     PICTURE = "picture"
     PAGE = "page"
+    SITEMAP = "sitemap"
     ROBOTS = "robots"
 
 
@@ -128,7 +129,7 @@ class Fetcher:
 
         Args:
             text: the URL as found.
-            want: a picture (opt-out headers refuse it) or a page (its type must be HTML).
+            want: a picture (opt-out headers refuse it), a page (its type must be HTML), or a sitemap.
         """
         answer = await self._ask(text, want)
         try:
@@ -136,6 +137,10 @@ class Fetcher:
         finally:
             if isinstance(answer, Fetched):
                 self._slots.release()
+
+    async def sitemaps(self, url: URL) -> list[str]:
+        """Give the sitemaps that the robots.txt of a URL's site names, as they stand there."""
+        return (await self._robots.rules(url)).sitemaps
 
     async def _ask(self, text: str, want: Want) -> Fetched | Rejection:
         attempt = 0

@@ -222,6 +222,17 @@ def test_extra_columns_pass_through(gallery: Any, tmp_path: Path) -> None:
     assert [(row["license"], row["reason"]) for row in rows(tmp_path / "ds")] == [("CC0", ""), ("", "bad_scheme")]
 
 
+def test_sitemaps_and_the_clock_are_options_of_the_crawl(gallery: Any, tmp_path: Path) -> None:
+    gallery.content["/sitemap.xml"] = f"<urlset><url><loc>{gallery.url('/lonely')}</loc></url></urlset>"
+    gallery.content["/lonely"] = "<img src=/good3.png alt='on no other page'>"
+    config = CONFIG.with_changes(max_depth=0, sitemaps=True, max_crawl_minutes=5)
+    ref = ingest(gallery.url("/"), config, tmp_path / "ds")
+    assert (ref.counts["pages"], ref.counts["sitemaps"], ref.counts["kept"]) == (2, 1, 7)
+    assert "pages_given_up" not in ref.counts
+    with pytest.raises(ConfigError, match=r"max_crawl_minutes was 5\.0, now 0\.0"):
+        ingest(gallery.url("/"), config.with_changes(max_crawl_minutes=0), tmp_path / "ds")
+
+
 def test_the_license_of_a_page_reaches_rows_and_members(gallery: Any, tmp_path: Path) -> None:
     license_url = "https://creativecommons.org/licenses/by/4.0/"
     gallery.content["/free"] = f"<a rel=license href={license_url}>CC</a><img src=/good1.png alt=x><img src=/no alt=y>"
