@@ -100,7 +100,13 @@ def pipeline_command(
 @app.command("ingest")
 @config_options(IngestConfig)
 def ingest_command(
-    source: Annotated[str, typer.Argument(help="Page, URL list (csv, tsv, txt, json, jsonl, parquet) or folder.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Page; URL list (csv, tsv, txt, json, jsonl, parquet; .gz, .bz2, .zst), folder or 'glob/*' of lists, "
+            "here or remote (s3://...); folder of pictures."
+        ),
+    ],
     output_dir: OutputDir,
     config: IngestConfig,
     no_prefect: NoPrefect = False,

@@ -1,7 +1,7 @@
 """The one place that opens network connections: guarded, polite, bounded, and never raising for a bad URL.
 
-Every hop of a redirect is checked again: scheme, address, robots.txt. Bytes are capped as announced and as they
-arrive, time is capped per URL, and what a server encodes is decoded only up to the same cap.
+Every hop of a redirect is checked again: scheme, address, deny-list, the rules of its site. Bytes are capped as
+announced and as they arrive, time is capped per URL, and what a server encodes is decoded only up to the same cap.
 """
 
 import asyncio
@@ -10,18 +10,31 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from http import HTTPStatus
 from typing import Self
 
 import aiohttp
+from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from t2i_core.data.address import GuardedResolver, PrivateAddressError, is_private_literal, normalise_url, origin_of
+from t2i_core.data import tdmrep
+from t2i_core.data.address import (
+    GuardedResolver,
+    PrivateAddressError,
+    RememberingResolver,
+    is_private_literal,
+    normalise_url,
+    origin_of,
+)
+from t2i_core.data.circuit import DEFAULT_FAILURES, DEFAULT_PAUSES_SECONDS, Circuit
+from t2i_core.data.denylist import NOTHING_DENIED, DenyList
+from t2i_core.data.hosts import Traffic, TrafficCounter
+from t2i_core.data.permission import Permission
 from t2i_core.data.politeness import (
     MAX_ROBOTS_BYTES,
     HostPace,
     RobotsAnswer,
-    RobotsCache,
     directives_for_us,
     is_worth_asking_again,
     opts_out,
@@ -43,7 +56,7 @@ class Want(Enum):
     PICTURE = "picture"
     PAGE = "page"
     SITEMAP = "sitemap"
-    ROBOTS = "robots"
+    RULES = "rules"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +72,10 @@ class FetchOptions:
         max_bytes: of one body, as sent and as decoded.
         allow_private: ask hosts that are not on the public internet too.
         contact: put into the user agent.
+        opt_out_files: ask each origin once for tdmrep.json and ai.txt, beside its robots.txt.
+        deny_list: what is never asked for, and never kept.
+        failures_in_row: of one host, after which it is left alone.
+        pauses_seconds: how long to leave it alone before each probe; after the last it is given up.
     """
 
     connections: int = 64
@@ -69,6 +86,10 @@ class FetchOptions:
     max_bytes: int = 20_000_000
     allow_private: bool = False
     contact: str = ""
+    opt_out_files: bool = True
+    deny_list: DenyList = NOTHING_DENIED
+    failures_in_row: int = DEFAULT_FAILURES
+    pauses_seconds: tuple[float, ...] = DEFAULT_PAUSES_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +101,7 @@ class Fetched:
         final_url: where redirects led.
         http_status: 200, or 0 for a local file.
         content_type: as the server named it, "" when it did not.
-        directives: of X-Robots-Tag, as far as they concern this agent.
+        directives: of X-Robots-Tag, as far as they concern this agent, and of the TDMRep header.
     """
 
     body: bytes
@@ -97,14 +118,15 @@ class Fetcher:
         self._options = options
         self._slots = asyncio.Semaphore(options.connections)
         self._paces: dict[str, HostPace] = {}
-        self._robots = RobotsCache(self._read_robots)
+        self._permission = Permission(self._read_rules, options.deny_list, opt_out_files=options.opt_out_files)
+        self._traffic = TrafficCounter()
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
             limit=0,
             ttl_dns_cache=300,
             keepalive_timeout=30,
-            resolver=None if self._options.allow_private else GuardedResolver(),
+            resolver=RememberingResolver(ThreadedResolver() if self._options.allow_private else GuardedResolver()),
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -120,6 +142,10 @@ class Fetcher:
 
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
+
+    def take_traffic(self) -> dict[str, Traffic]:
+        """Give what each host was asked since this was last taken."""
+        return self._traffic.take()
 
     @asynccontextmanager
     async def fetch(self, text: str, want: Want = Want.PICTURE) -> AsyncIterator[Fetched | Rejection]:
@@ -140,7 +166,7 @@ class Fetcher:
 
     async def sitemaps(self, url: URL) -> list[str]:
         """Give the sitemaps that the robots.txt of a URL's site names, as they stand there."""
-        return (await self._robots.rules(url)).sitemaps
+        return (await self._permission.robots(url)).sitemaps
 
     async def _ask(self, text: str, want: Want) -> Fetched | Rejection:
         attempt = 0
@@ -171,26 +197,46 @@ class Fetcher:
         """Say why not to ask, as far as that is known without asking."""
         if not self._options.allow_private and is_private_literal(url):
             return Rejection(RejectReason.PRIVATE_ADDRESS)
-        if want is Want.ROBOTS:
-            return None
-        rules = await self._robots.rules(url)
-        self._pace(url).slow_down(rules.crawl_delay_seconds)
-        return rules.refusal(url)
+        known = self._permission.known_refusal(url)
+        if known is not None or want is Want.RULES:
+            return known
+        self._pace(url).slow_down((await self._permission.robots(url)).crawl_delay_seconds)
+        return await self._permission.refusal(url, is_picture=want is Want.PICTURE)
 
     def _pace(self, url: URL) -> HostPace:
         origin = origin_of(url)
         pace = self._paces.get(origin)
         if pace is None:
-            pace = HostPace(self._options.connections_per_host, self._options.delay_seconds)
+            options = self._options
+            circuit = Circuit(options.failures_in_row, options.pauses_seconds, partial(self._is_up, url.origin()))
+            pace = HostPace(options.connections_per_host, options.delay_seconds, circuit)
             self._paces[origin] = pace
         return pace
+
+    async def _is_up(self, origin: URL) -> bool:
+        """Ask an origin for its robots.txt again, within the turn of who waits for it; any answer but 5xx will do."""
+        await self._pace(origin).start()
+        answer = await self._take_slot(origin / "robots.txt", Want.RULES, _Clock(self._options.timeout_seconds))
+        if isinstance(answer, Fetched):
+            self._slots.release()
+        return not _is_failure(answer)
 
     async def _take_turn(
         self, url: URL, want: Want, clock: "_Clock", attempt: int
     ) -> "Fetched | Rejection | _Redirect":
         pace = self._pace(url)
-        async with pace.turn():
+        async with pace.turn() as admitted:
+            if not admitted:
+                return Rejection(RejectReason.HOST_UNREACHABLE)
+            # While this one waited, the same URL may have been refused to another.
+            refused = self._permission.refusals.of(url)
+            if refused is not None:
+                return refused
             answer = await self._take_slot(url, want, clock)
+            if pace.circuit is not None:
+                pace.circuit.note(failed=_is_failure(answer))
+            if isinstance(answer, Rejection) and want is not Want.RULES:
+                self._permission.refusals.note(url, answer)
             if isinstance(answer, _Busy):
                 pace.pause(wait_seconds(attempt, answer.retry_after))
                 return answer.rejection
@@ -209,7 +255,7 @@ class Fetcher:
 
     async def _request(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
         try:
-            async with clock.running(), self._session.get(url, allow_redirects=False) as response:
+            async with clock.running(), self._counted(url) as response:
                 return await self._read(response, want)
         except TimeoutError:
             return Rejection(RejectReason.TIMEOUT)
@@ -226,6 +272,22 @@ class Fetcher:
         except (aiohttp.ClientError, OSError):
             return Rejection(RejectReason.CONNECT)
 
+    @asynccontextmanager
+    async def _counted(self, url: URL) -> AsyncIterator[aiohttp.ClientResponse]:
+        num_bytes, sent = 0, True
+        try:
+            async with self._session.get(url, allow_redirects=False) as response:
+                try:
+                    yield response
+                finally:
+                    num_bytes = response.content.total_bytes
+        except (aiohttp.ClientConnectorDNSError, PrivateAddressError):
+            sent = False
+            raise
+        finally:
+            if sent:
+                self._traffic.add(url, num_bytes)
+
     async def _read(self, response: aiohttp.ClientResponse, want: Want) -> "Fetched | Rejection | _Redirect | _Busy":
         status, location = response.status, response.headers.get("Location")
         final_url = str(response.url)
@@ -238,20 +300,23 @@ class Fetcher:
         directives = directives_for_us(response.headers.getall("X-Robots-Tag", ()))
         if want is Want.PICTURE and opts_out(directives):
             return Rejection(RejectReason.OPT_OUT_HEADER, http_status=status, final_url=final_url)
+        tdm = tdmrep.reservation(response.headers.getall(tdmrep.FIELD, ()))
+        if want is Want.PICTURE and tdmrep.RESERVED in tdm:
+            return Rejection(RejectReason.TDM_RESERVED, http_status=status, final_url=final_url)
         if want is Want.PAGE and response.content_type not in _PAGE_TYPES:
             return Rejection(RejectReason.NOT_A_PAGE, http_status=status, final_url=final_url)
         body = await _read_body(response, want, self._options.max_bytes)
         if isinstance(body, RejectReason):
             return Rejection(body, http_status=status, final_url=final_url)
-        return Fetched(body, final_url, status, response.headers.get("Content-Type", ""), frozenset(directives))
+        return Fetched(body, final_url, status, response.headers.get("Content-Type", ""), frozenset(directives | tdm))
 
-    async def _read_robots(self, url: URL) -> RobotsAnswer:
-        async with self.fetch(str(url), Want.ROBOTS) as answer:
+    async def _read_rules(self, url: URL) -> RobotsAnswer:
+        async with self.fetch(str(url), Want.RULES) as answer:
             if isinstance(answer, Fetched):
-                return RobotsAnswer(200, answer.body.decode("utf-8", "replace"))
+                return RobotsAnswer(200, answer.body.decode("utf-8", "replace"), content_type=answer.content_type)
             if answer.http_status and answer.http_status != 200:
                 return RobotsAnswer(answer.http_status)
-            return RobotsAnswer(0, failure=Rejection(answer.reason, f"robots.txt: {answer.message}"))
+            return RobotsAnswer(0, failure=Rejection(answer.reason, f"{url.name}: {answer.message}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +330,14 @@ class _Busy:
 
     rejection: Rejection
     retry_after: str | None
+
+
+def _is_failure(answer: "Fetched | Rejection | _Redirect | _Busy") -> bool:
+    """Tell whether a host seems to be down or overloaded; 429 is a wish that its answer spells out."""
+    rejection = answer.rejection if isinstance(answer, _Busy) else answer
+    return isinstance(rejection, Rejection) and (
+        rejection.reason.is_unreachable or rejection.reason is RejectReason.HTTP_5XX
+    )
 
 
 class _Clock:
@@ -312,10 +385,10 @@ def _status_reason(status: int) -> tuple[RejectReason, str]:
 
 
 async def _read_body(response: aiohttp.ClientResponse, want: Want, max_bytes: int) -> bytes | RejectReason:
-    # A robots.txt that is too long counts up to the limit, any other body does not count at all.
-    cap = MAX_ROBOTS_BYTES if want is Want.ROBOTS else max_bytes
+    # A file of rules that is too long counts up to the limit, any other body does not count at all.
+    cap = MAX_ROBOTS_BYTES if want is Want.RULES else max_bytes
     length = response.content_length
-    if length is not None and length > cap and want is not Want.ROBOTS:
+    if length is not None and length > cap and want is not Want.RULES:
         return RejectReason.TOO_MANY_BYTES
     if length is not None and length <= cap:
         body = await response.read()
@@ -330,7 +403,7 @@ async def _read_body(response: aiohttp.ClientResponse, want: Want, max_bytes: in
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     decoded = body if encoding in ("", "identity") else _decompress(body, encoding, cap)
     if isinstance(decoded, bytes) and len(decoded) > cap:
-        return decoded[:cap] if want is Want.ROBOTS else RejectReason.TOO_MANY_BYTES
+        return decoded[:cap] if want is Want.RULES else RejectReason.TOO_MANY_BYTES
     return decoded
 
 

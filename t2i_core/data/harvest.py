@@ -9,6 +9,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from yarl import URL
+
+from t2i_core.data.address import normalise_url
+from t2i_core.data.checksum import has_checksum
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions
 from t2i_core.data.folder import read_local
@@ -138,7 +142,8 @@ class _Harvester:
         part = read_part(self._job.output_dir, shard_id)
         with disk_errors(self._job.output_dir), ShardWriter(self._job.layout, shard_id, part.sha256) as writer:
             await self._fill(writer, part)
-            return await asyncio.to_thread(writer.finish)
+            # What was asked since the last shard was finished is told with this one, so that the sum is right.
+            return await asyncio.to_thread(writer.finish, self._fetcher.take_traffic())
 
     async def _fill(self, writer: ShardWriter, part: Part) -> None:
         """Work on all sources at once, and hand them to the writer in their own order."""
@@ -175,19 +180,32 @@ class _Harvester:
             final_url = move.to_planned(answer.final_url) if move else answer.final_url
             if isinstance(answer, Rejection):
                 return Attempt(record, answer, answer.http_status, final_url)
-            outcome = await self._process(answer)
+            outcome = await self._process(answer, record)
             return Attempt(record, outcome, answer.http_status, final_url)
 
-    async def _process(self, answer: Fetched) -> Picture | Rejection:
+    async def _process(self, answer: Fetched, record: SourceRecord) -> Picture | Rejection:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, process_picture, answer.body, self._job.pictures)
+        return await loop.run_in_executor(self._decoders, _process_body, self._job, record, answer.body)
 
 
 def _process_local(job: HarvestJob, record: SourceRecord) -> Picture | Rejection:
     if job.source_dir is None:
         return Rejection(RejectReason.UNREADABLE)
+    # Pictures of other shards still know where they came from.
+    url = normalise_url(record.url)
+    denied = job.fetching.deny_list.refusal(url) if isinstance(url, URL) else None
+    if denied is not None:
+        return denied
     answer = read_local(job.source_dir, record, job.fetching.max_bytes)
-    return answer if isinstance(answer, Rejection) else process_picture(answer.body, job.pictures)
+    return answer if isinstance(answer, Rejection) else _process_body(job, record, answer.body)
+
+
+def _process_body(job: HarvestJob, record: SourceRecord, body: bytes) -> Picture | Rejection:
+    if denied := job.fetching.deny_list.refusal_of_bytes(body):
+        return denied
+    if record.checksum and not has_checksum(body, record.checksum):
+        return Rejection(RejectReason.HASH_MISMATCH)
+    return process_picture(body, job.pictures)
 
 
 class _Tally:

@@ -7,10 +7,11 @@ comes last. So whatever ends a run, the next one goes on where it stopped, and d
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -19,18 +20,20 @@ from yarl import URL
 from t2i_core.config import Config
 from t2i_core.data.address import origin_of
 from t2i_core.data.crawl import CrawlCounts, Crawler, CrawlLimits
+from t2i_core.data.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.existing import read_shards
 from t2i_core.data.fetch import Fetcher, FetchOptions
 from t2i_core.data.folder import read_folder
-from t2i_core.data.harvest import HarvestJob, Move, harvest
+from t2i_core.data.harvest import SECONDS_BETWEEN_REPORTS, HarvestJob, Move, harvest
+from t2i_core.data.hosts import HOSTS_NAME, HostLedger, Traffic
 from t2i_core.data.image import EncodeFormat, ImageOptions, ResizeMode
 from t2i_core.data.parts import PARTS_DIR, PartWriter, PlanNote, read_note
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
-from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
+from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, read_traffic, shard_name
 from t2i_core.data.source import SourceKind, read_list, source_identity, source_kind
-from t2i_core.errors import DataError, T2IError, TransientError
+from t2i_core.errors import ConfigError, DataError, T2IError, TransientError
 from t2i_core.manifest import (
     MANIFEST_NAME,
     OnConflict,
@@ -40,6 +43,7 @@ from t2i_core.manifest import (
     claim_folder,
     describe_file,
     find_hit,
+    write_atomically,
     write_manifest,
 )
 from t2i_core.progress import OnProgress, Progress, ignore_progress
@@ -77,6 +81,11 @@ class IngestConfig(Config):
     pages: bool = Field(False, description="the source is a list of page URLs, not of picture URLs")
     url_column: str = Field("url", min_length=1, description="column of a list that holds the URLs")
     caption_column: str = Field("caption", description="column of a list that holds the captions; empty for none")
+    hash_column: str = Field(
+        "",
+        description="column of a list that holds md5, sha1, sha256 or sha512 of each picture's bytes, in hexadecimal; "
+        "pictures with another are rejected, rows without one too; empty for none",
+    )
     min_image_size: int = Field(16, ge=0, description="shortest side of a picture to keep, in pixels")
     max_aspect_ratio: float = Field(4.0, ge=1, allow_inf_nan=False, description="longest side over shortest, at most")
     max_pixels: int = Field(89_000_000, ge=1, le=89_000_000, description="width times height of a picture, at most")
@@ -95,6 +104,16 @@ class IngestConfig(Config):
     delay_seconds: float = Field(0.0, ge=0, le=3600, description="pause between two requests to one host, in seconds")
     timeout_seconds: float = Field(20.0, gt=0, le=3600, description="time for one picture or page, in seconds")
     retries: int = Field(2, ge=0, le=10, description="further tries when a host is busy or slow")
+    deny_list: str = Field(
+        "",
+        description="text file, or folder of them, of what must not be taken: a domain, a URL prefix, or a sha256 or "
+        "md5 of source bytes a line; empty for none",
+    )
+    opt_out_files: bool = Field(
+        True,
+        description="read each site's tdmrep.json and ai.txt too, two requests more to each host; only for lists whose "
+        "owners' reservations were looked up before can it be left",
+    )
     contact: str = Field("", pattern=r"^[!-~]*$", description="address or page for complaints, put into the user agent")
     min_success_rate: float = Field(
         0.0, ge=0, le=1, description="share of sources that must be kept, 0 to 1, or it fails"
@@ -102,8 +121,17 @@ class IngestConfig(Config):
 
     def fetching(self) -> FetchOptions:
         """Give the part about asking."""
-        names = (*FetchOptions.__dataclass_fields__,)
-        return FetchOptions(**{name: getattr(self, name) for name in names})
+        names = set(FetchOptions.__dataclass_fields__) & set(type(self).model_fields)
+        options = {name: getattr(self, name) for name in names}
+        return FetchOptions(**options | {"deny_list": self.denied()})
+
+    def denied(self) -> DenyList:
+        """Read the deny-list.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        return DenyList.read(Path(self.deny_list)) if self.deny_list else NOTHING_DENIED
 
     def pictures(self) -> ImageOptions:
         """Give the part about pixels."""
@@ -134,19 +162,21 @@ class IngestPlan(Config):
 
 
 def ingest_key(source: str, config: IngestConfig, source_digest: str | None = None) -> StepKey:
-    """Say what decides the data set, without asking the network.
+    """Say what decides the data set; nothing but remote lists is asked over the network, for their versions.
 
     Args:
-        source: a list, a folder of pictures or shards, or an http(s) page.
+        source: lists, a folder of pictures or shards, or an http(s) page.
         config: the options; those of speed and patience do not count.
         source_digest: stands for the content of a source that is known to be the same under another address.
 
     Raises:
-        ConfigError: there is no such source.
+        ConfigError: there is no such source, or the deny-list cannot be read.
     """
-    options = config.model_dump(mode="json", exclude=set(_VOLATILE))
-    digest = source_digest or source_identity(source)
-    return StepKey(step="ingest", version=INGEST_VERSION, config=options, inputs={"source": digest})
+    options = config.model_dump(mode="json", exclude={*_VOLATILE, "deny_list"})
+    inputs = {"source": source_digest or source_identity(source)}
+    if config.deny_list:
+        inputs["deny_list"] = config.denied().digest
+    return StepKey(step="ingest", version=INGEST_VERSION, config=options, inputs=inputs)
 
 
 def plan_ingest(
@@ -165,6 +195,8 @@ def plan_ingest(
         TransientError: no page could be reached, or the disk is full.
     """
     kind = source_kind(source, pages=config.pages)
+    if config.hash_column and kind is not SourceKind.LIST:
+        raise ConfigError(f"only a list of picture URLs has a hash_column; {source} is a {kind.value}. Leave it empty.")
     key = ingest_key(source, config, source_digest)
     hit = find_hit(output_dir, key)
     if hit is not None:
@@ -213,12 +245,16 @@ def _write_parts(
 ) -> PlanNote:
     writer = PartWriter(output_dir, config.samples_per_shard)
     if kind in (SourceKind.PAGE, SourceKind.PAGE_LIST):
-        counts = _run(_crawl(source, kind, config, writer, on_progress))
+        counts, traffic = _run(_crawl(source, kind, config, writer, on_progress))
         if not writer.num_records:
             raise DataError(f"no pictures on the {counts['pages']} pages read from {source}.")
-        return writer.finish(source, counts)
+        return writer.finish(source, counts, traffic)
+    told = monotonic()
     for record in _local_records(source, kind, config):
         writer.add(record)
+        if monotonic() - told >= SECONDS_BETWEEN_REPORTS:
+            told = monotonic()
+            on_progress(Progress(step="ingest plan", done=writer.num_records, total=None, unit="sources"))
     return writer.finish(source, {})
 
 
@@ -227,13 +263,13 @@ def _local_records(source: str, kind: SourceKind, config: IngestConfig) -> Itera
         return read_shards(Path(source))
     if kind is SourceKind.FOLDER:
         return read_folder(Path(source), config.caption_column)
-    return read_list(Path(source), config.url_column, config.caption_column)
+    return read_list(source, config.url_column, config.caption_column, config.hash_column)
 
 
 async def _crawl(
     source: str, kind: SourceKind, config: IngestConfig, writer: PartWriter, on_progress: OnProgress
-) -> dict[str, int]:
-    """Write the pictures of all pages into parts, and count the pages."""
+) -> tuple[dict[str, int], dict[str, Traffic]]:
+    """Write the pictures of all pages into parts, and count the pages and the traffic by host."""
 
     def on_page(counts: CrawlCounts) -> None:
         fields = {"pictures": writer.num_records}
@@ -241,7 +277,7 @@ async def _crawl(
 
     starts = [source]
     if kind is SourceKind.PAGE_LIST:
-        starts = [record.url for record in read_list(Path(source), config.url_column, "")]
+        starts = [record.url for record in read_list(source, config.url_column, "")]
     limits = CrawlLimits(
         max_pages=config.max_pages,
         max_depth=config.max_depth,
@@ -253,7 +289,8 @@ async def _crawl(
         async with aclosing(crawler.pictures(starts)) as pictures:
             async for record in pictures:
                 writer.add(record)
-    return _page_counts(crawler.counts)
+        traffic = fetcher.take_traffic()
+    return _page_counts(crawler.counts), traffic
 
 
 def _page_counts(counts: CrawlCounts) -> dict[str, int]:
@@ -279,6 +316,9 @@ def _job(plan: IngestPlan) -> HarvestJob:
     note = read_note(plan.output_dir)
     if note is None:
         raise DataError(f"the plan in {plan.output_dir / PARTS_DIR} is gone or damaged. Run ingest again.")
+    fetching = plan.config.fetching()
+    if plan.config.deny_list and fetching.deny_list.digest != plan.key.inputs["deny_list"]:
+        raise ConfigError(f"the deny-list {plan.config.deny_list} has changed since the plan was made. Run again.")
     is_folder = source_kind(plan.source) in (SourceKind.FOLDER, SourceKind.SHARDS)
     return HarvestJob(
         output_dir=plan.output_dir,
@@ -288,7 +328,7 @@ def _job(plan: IngestPlan) -> HarvestJob:
             encode_format=plan.config.encode_format,
             extra_columns=note.extra_columns,
         ),
-        fetching=plan.config.fetching(),
+        fetching=fetching,
         pictures=plan.config.pictures(),
         source_dir=Path(plan.source) if is_folder else None,
         move=_move(note.source, plan.source),
@@ -335,9 +375,25 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
     }
     with disk_errors(plan.output_dir):
         files = [file for report in reports for file in _outputs(plan.output_dir, report)]
+        files.append(_write_hosts(plan, note.traffic if note else {}))
+        sources = {"source": plan.source} | ({"deny_list": plan.config.deny_list} if plan.config.deny_list else {})
         return write_manifest(
-            plan.output_dir, kind="dataset", key=plan.key, sources={"source": plan.source}, counts=counts, files=files
+            plan.output_dir, kind="dataset", key=plan.key, sources=sources, counts=counts, files=files
         )
+
+
+def _write_hosts(plan: IngestPlan, planning: Mapping[str, Traffic]) -> OutputFile:
+    """Write the account of each host: its sources from the shards' rows, its requests as they were counted."""
+    ledger = HostLedger()
+    ledger.add_traffic(planning)
+    shards_dir = plan.output_dir / SHARDS_DIR
+    for shard_id in range(plan.num_shards):
+        ledger.add_rows(shards_dir / f"{shard_name(shard_id)}.parquet")
+        ledger.add_traffic(read_traffic(shards_dir, shard_id))
+    path = plan.output_dir / HOSTS_NAME
+    write_atomically(path, ledger.as_json())
+    # Retries and redirects differ from run to run, so this is not part of what the data set is.
+    return describe_file(plan.output_dir, path, content=False)
 
 
 def _finished(shards_dir: Path, shard_id: int) -> ShardReport:

@@ -15,6 +15,8 @@ from t2i_core.data.mention import Mention, settle
 from t2i_core.data.politeness import NO_FOLLOW_DIRECTIVES, PRODUCT_TOKEN, opts_out
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
+from t2i_core.data.tdmrep import FIELD as TDM_FIELD
+from t2i_core.data.tdmrep import is_page_reserved, reservation
 
 _NOT_PAGES = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?|svg|avif|pdf|zip|gz|tar|mp[34]|webm|css|js|json|xml)$", re.I)
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([a-z0-9_-]+)", re.IGNORECASE)
@@ -60,8 +62,9 @@ def read_page(body: bytes, url: str, content_type: str = "", directives: Iterabl
     """
     tree = LexborHTMLParser(_decode(body, content_type))
     base = _base(tree, url)
-    told = set(directives) | _meta_directives(tree)
-    reason = RejectReason.OPT_OUT_PAGE if opts_out(told) else ""
+    header, meta = set(directives), _meta_directives(tree)
+    told = header | meta
+    reason = _page_reason(header, meta)
     linked_data = read_linked_data(tree, base)
     mentions = (*ImgElements(tree, base).mentions(), *linked_data.pictures, *declared_pictures(tree, base))
     links = [] if told & NO_FOLLOW_DIRECTIVES else list(_links(tree, base))
@@ -89,12 +92,22 @@ def _base(tree: LexborHTMLParser, url: str) -> URL:
 
 
 def _meta_directives(tree: LexborHTMLParser) -> set[str]:
-    """Collect what `<meta name="robots">`, or one with this agent's name, asks for."""
+    """Collect what `<meta name="robots">`, or one with this agent's name, asks for, and what TDMRep's one says."""
     found: set[str] = set()
     for node in tree.css("meta[name][content]"):
-        if attribute(node, "name").lower() in ("robots", PRODUCT_TOKEN):
+        name = attribute(node, "name").lower()
+        if name in ("robots", PRODUCT_TOKEN):
             found.update(item.strip().lower() for item in attribute(node, "content").split(","))
+        elif name == TDM_FIELD:
+            found |= reservation([attribute(node, "content")])
     return found
+
+
+def _page_reason(header: set[str], meta: set[str]) -> str:
+    """Say why the pictures of a page must be left out, "" when they need not."""
+    if opts_out(header | meta):
+        return RejectReason.OPT_OUT_PAGE
+    return RejectReason.TDM_RESERVED if is_page_reserved(header, meta) else ""
 
 
 def _links(tree: LexborHTMLParser, base: URL) -> Iterator[str]:

@@ -4,27 +4,33 @@ or read its list again."""
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from t2i_core.config import Config
+from t2i_core.data.hosts import Traffic
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
+from t2i_core.data.repeats import RepeatFinder
 from t2i_core.data.shard import sample_uid, shard_name
-from t2i_core.errors import DataError
+from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import sha256_of, write_atomically
 
 PARTS_DIR = "_parts"
+MAX_EXTRA_COLUMNS = 1000
 _NOTE_NAME = "plan.json"
 _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("url", "caption", "page_url", "caption_source", "attributes", "location")),
         *((name, pa.int64()) for name in ("offset", "size")),
-        *((name, pa.string()) for name in ("extra", "reason", "detail", "license")),
+        *((name, pa.string()) for name in ("checksum", "extra", "reason", "detail", "license")),
     ]
 )
 
@@ -38,6 +44,7 @@ class PlanNote(Config):
         num_records: sources over all parts.
         extra_columns: the columns of a list that are passed through, in order of appearance.
         counts: figures of the planning itself, such as pages read.
+        traffic: what each host was asked for pages.
     """
 
     source: str
@@ -45,6 +52,7 @@ class PlanNote(Config):
     num_records: int
     extra_columns: tuple[str, ...]
     counts: dict[str, int]
+    traffic: dict[str, Traffic] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +64,17 @@ class Part:
 
 
 class PartWriter:
-    """Cuts a stream of sources into parts, marking later ones with the same URL and caption as duplicates."""
+    """Cuts a stream of sources into parts, marking later ones with the same URL and caption as duplicates.
+
+    Of each source no more than a bit stays in memory: duplicates are found, and marked in their parts, at the end.
+    """
 
     def __init__(self, output_dir: Path, samples_per_part: int) -> None:
         self._folder = output_dir / PARTS_DIR
         self._samples_per_part = samples_per_part
         self._waiting: list[SourceRecord] = []
-        self._known: set[int] = set()
+        self._identities = self._folder / "_identities"
+        self._repeats = RepeatFinder(self._identities)
         self._extra_columns: dict[str, None] = {}
         self._num_parts = 0
         self.num_records = 0
@@ -70,44 +82,72 @@ class PartWriter:
         self._folder.mkdir(parents=True)
 
     def add(self, record: SourceRecord) -> None:
-        """Add the next source."""
+        """Add the next source.
+
+        Raises:
+            ConfigError: the sources have more different columns than a data set can have.
+        """
         self._extra_columns |= dict.fromkeys(record.extra)
-        if not record.reason and self._is_known(record):
-            record = replace(record, reason=RejectReason.DUPLICATE_URL)
+        if len(self._extra_columns) > MAX_EXTRA_COLUMNS:
+            raise ConfigError(
+                f"the source has more than {MAX_EXTRA_COLUMNS:,} different columns. Keep what differs from row to row "
+                "inside one column."
+            )
+        if not record.reason:
+            self._repeats.add(self.num_records, _identity(record))
         self._waiting.append(record)
         self.num_records += 1
         if len(self._waiting) == self._samples_per_part:
             self._flush()
 
-    def _is_known(self, record: SourceRecord) -> bool:
-        # Half of the uid is enough to tell billions apart, and small enough to keep for all of them.
-        identity = int(sample_uid(record.url, record.caption)[:16], 16)
-        if identity in self._known:
-            return True
-        self._known.add(identity)
-        return False
-
     def _flush(self) -> None:
-        rows = [asdict(record) | {"extra": json.dumps(dict(record.extra))} for record in self._waiting]
-        buffer = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), buffer, compression="zstd")
-        write_atomically(_part_path(self._folder, self._num_parts), buffer.getvalue().to_pybytes())
+        columns = {name: [getattr(record, name) for record in self._waiting] for name in _SCHEMA.names}
+        columns["extra"] = [json.dumps(dict(record.extra)) for record in self._waiting]
+        self._write(self._num_parts, pa.table(columns, schema=_SCHEMA))
         self._waiting = []
         self._num_parts += 1
 
-    def finish(self, source: str, counts: Mapping[str, int]) -> PlanNote:
-        """Write what is left, then the note that says the plan is whole."""
+    def _write(self, part_id: int, table: pa.Table) -> None:
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer, compression="zstd")
+        write_atomically(_part_path(self._folder, part_id), buffer.getvalue().to_pybytes())
+
+    def finish(self, source: str, counts: Mapping[str, int], traffic: Mapping[str, Traffic] | None = None) -> PlanNote:
+        """Write what is left, mark duplicates, then write the note that says the plan is whole."""
         if self._waiting:
             self._flush()
+        self._mark_repeats()
         note = PlanNote(
             source=source,
             num_parts=self._num_parts,
             num_records=self.num_records,
             extra_columns=tuple(self._extra_columns),
             counts=dict(counts),
+            traffic=dict(traffic or {}),
         )
         write_atomically(self._folder / _NOTE_NAME, note.model_dump_json(indent=2).encode())
         return note
+
+    def _mark_repeats(self) -> None:
+        marks = self._repeats.find(self.num_records)
+        for part_id in range(self._num_parts):
+            start = part_id * self._samples_per_part
+            rows = marks.between(start, min(start + self._samples_per_part, self.num_records))
+            if len(rows):
+                self._mark(part_id, rows)
+        shutil.rmtree(self._identities, ignore_errors=True)
+
+    def _mark(self, part_id: int, rows: npt.NDArray[np.intp]) -> None:
+        table = pq.read_table(_part_path(self._folder, part_id))
+        reasons = np.array(table["reason"].to_pylist(), object)
+        reasons[rows] = str(RejectReason.DUPLICATE_URL)
+        place = _SCHEMA.get_field_index("reason")
+        self._write(part_id, table.set_column(place, _SCHEMA.field(place), [reasons]))
+
+
+def _identity(record: SourceRecord) -> int:
+    # Half of the uid is enough to tell billions apart.
+    return int(sample_uid(record.url, record.caption)[:16], 16)
 
 
 def read_note(output_dir: Path) -> PlanNote | None:

@@ -1,6 +1,7 @@
 """Manners: robots.txt, opt-out signals, one host's pace, and when to ask again.
 
 A refusal (robots.txt, an opt-out header or page, any status but 429 and 503) is final: it is never asked again.
+The other rules that a site can set are read in `tdmrep.py` and `aitxt.py`, and `permission.py` weighs them all.
 """
 
 import asyncio
@@ -11,12 +12,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
+from typing import Generic, TypeVar
 
 from protego import Protego
 from yarl import URL
 
 from t2i_core import __version__
 from t2i_core.data.address import origin_of
+from t2i_core.data.circuit import Circuit
 from t2i_core.data.reject import Rejection, RejectReason
 
 PRODUCT_TOKEN = "t2i"
@@ -26,8 +29,9 @@ MAX_WAIT_SECONDS = 120.0
 OPT_OUT_DIRECTIVES = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none", "noml"})
 NO_FOLLOW_DIRECTIVES = frozenset({"nofollow", "none"})
 # Directives with a value of their own: their colon does not name an agent.
-_VALUED_DIRECTIVES = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
-_AGENT_PREFIX = re.compile(r"\s*([A-Za-z0-9_.*-]+)\s*:\s*(.*)", re.DOTALL)
+_VALUED_DIRECTIVE = re.compile(r"unavailable_after|max-[a-z-]+", re.IGNORECASE)
+_AGENT_PREFIX = re.compile(r"\s*([A-Za-z0-9_.*-]+)(?:/[A-Za-z0-9_.-]*)?\s*:\s*(.*)", re.DOTALL)
+T = TypeVar("T")
 
 
 def user_agent(contact: str) -> str:
@@ -52,7 +56,7 @@ def directives_for_us(values: Iterable[str]) -> set[str]:
         for raw in value.split(","):
             item = raw
             match = _AGENT_PREFIX.match(raw)
-            if match and match[1].lower() not in _VALUED_DIRECTIVES:
+            if match and not _VALUED_DIRECTIVE.fullmatch(match[1]):
                 applies = match[1].lower() in ("*", PRODUCT_TOKEN)
                 item = match[2]
             if applies:
@@ -67,11 +71,19 @@ def opts_out(directives: Iterable[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RobotsAnswer:
-    """What came back for a robots.txt: its text with status 200, another status, or why there was no answer."""
+    """What came back for a robots.txt, or for another file of rules.
+
+    Attributes:
+        status: 200, another status, or 0 for no answer.
+        text: the file, with status 200.
+        failure: why there was no answer.
+        content_type: as the server named it, "" when it did not.
+    """
 
     status: int
     text: str = ""
     failure: Rejection | None = None
+    content_type: str = ""
 
 
 class RobotsRules:
@@ -104,7 +116,46 @@ class RobotsRules:
         return min(float(delay or 0.0), MAX_CRAWL_DELAY_SECONDS)
 
 
-class RobotsCache:
+class RulesCache(Generic[T]):
+    """Asks each origin for one of its files of rules once.
+
+    Args:
+        path: of the file, from the root.
+        read: fetches one such file; called once per origin.
+        parse: makes rules of what came back.
+    """
+
+    def __init__(
+        self, path: str, read: Callable[[URL], Awaitable[RobotsAnswer]], parse: Callable[[RobotsAnswer], T]
+    ) -> None:
+        self._path = path
+        self._read = read
+        self._parse = parse
+        self._known: dict[str, T] = {}
+        self._pending: dict[str, asyncio.Event] = {}
+
+    async def rules(self, url: URL) -> T:
+        """Give the rules of the URL's origin, asking for them when they are not known."""
+        origin = origin_of(url)
+        while origin not in self._known:
+            pending = self._pending.get(origin)
+            if pending is None:
+                await self._ask(origin, url)
+            else:
+                # All who wait go on at once and in their order; if the one who asked was stopped, another asks.
+                await pending.wait()
+        return self._known[origin]
+
+    async def _ask(self, origin: str, url: URL) -> None:
+        answered = self._pending[origin] = asyncio.Event()
+        try:
+            self._known[origin] = self._parse(await self._read(url.origin().with_path(self._path)))
+        finally:
+            del self._pending[origin]
+            answered.set()
+
+
+class RobotsCache(RulesCache[RobotsRules]):
     """Asks each origin for its robots.txt once.
 
     Args:
@@ -112,26 +163,20 @@ class RobotsCache:
     """
 
     def __init__(self, read: Callable[[URL], Awaitable[RobotsAnswer]]) -> None:
-        self._read = read
-        self._known: dict[str, RobotsRules] = {}
-        self._pending: dict[str, asyncio.Lock] = {}
-
-    async def rules(self, url: URL) -> RobotsRules:
-        """Give the rules of the URL's origin, asking for them when they are not known."""
-        origin = origin_of(url)
-        known = self._known.get(origin)
-        if known is not None:
-            return known
-        async with self._pending.setdefault(origin, asyncio.Lock()):
-            if origin not in self._known:
-                self._known[origin] = RobotsRules(await self._read(url.origin() / "robots.txt"))
-        return self._known[origin]
+        super().__init__("/robots.txt", read, RobotsRules)
 
 
 class HostPace:
-    """One host's turn-taking: so many at once, so long between starts, and a pause when the host asks for one."""
+    """One host's turn-taking: so many at once, so long between starts, and a pause when the host asks for one.
 
-    def __init__(self, limit: int, delay_seconds: float) -> None:
+    Args:
+        limit: requests at once.
+        delay_seconds: between two starts.
+        circuit: stops the host's turns while it fails.
+    """
+
+    def __init__(self, limit: int, delay_seconds: float, circuit: Circuit | None = None) -> None:
+        self.circuit = circuit
         self._turns = asyncio.Semaphore(limit)
         self._delay_seconds = delay_seconds
         self._next_start = 0.0
@@ -145,14 +190,21 @@ class HostPace:
         self._next_start = max(self._next_start, asyncio.get_running_loop().time() + seconds)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a free turn and hold it while the block runs."""
+    async def turn(self) -> AsyncIterator[bool]:
+        """Wait for a free turn and hold it while the block runs; False when the host has been given up."""
         async with self._turns:
-            while (wait := self._next_start - asyncio.get_running_loop().time()) > 0:
-                await asyncio.sleep(wait)
-            if self._delay_seconds:
-                self.pause(self._delay_seconds)
-            yield
+            if self.circuit is not None and not await self.circuit.admits():
+                yield False
+                return
+            await self.start()
+            yield True
+
+    async def start(self) -> None:
+        """Wait until the next request may start."""
+        while (wait := self._next_start - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(wait)
+        if self._delay_seconds:
+            self.pause(self._delay_seconds)
 
 
 def is_worth_asking_again(rejection: Rejection) -> bool:

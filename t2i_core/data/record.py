@@ -26,6 +26,7 @@ class SourceRecord:
         location: a file below the source folder that holds the bytes, "" when the URL is to be fetched.
         offset: where in that file the picture starts.
         size: bytes of the picture in that file, 0 for the whole file.
+        checksum: ALGORITHM:HEX that the picture's bytes must have, "" for none.
         extra: further columns of a list, by name.
         reason: a `RejectReason` when the source itself rules the picture out, else "".
         detail: what to say about that.
@@ -40,6 +41,7 @@ class SourceRecord:
     location: str = ""
     offset: int = 0
     size: int = 0
+    checksum: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     detail: str = ""
@@ -63,8 +65,16 @@ def as_text(value: Any) -> str:
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list | dict):
-        return clean_text(json.dumps(value, ensure_ascii=False, default=str))
+        return clean_text(_nested_text(value))
     return str(value)
+
+
+def _nested_text(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:
+        # What is nested just not too deeply to be read can be nested too deeply to be written again.
+        return ""
 
 
 def attributes_json(attributes: Mapping[str, Any]) -> str:
@@ -87,10 +97,15 @@ def parse_json(text: str) -> Any:
         ValueError: it is not JSON, or nested too deeply to read.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=refuse_constant)
     except RecursionError as err:
         raise ValueError("nested too deeply") from err
 
 
-def _refuse_constant(name: str) -> Any:
+def refuse_constant(name: str) -> Any:
+    """Refuse what Python's parser takes beyond JSON.
+
+    Raises:
+        ValueError: always.
+    """
     raise ValueError(f"{name} is not JSON")

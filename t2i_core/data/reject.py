@@ -12,13 +12,17 @@ class RejectReason(StrEnum):
     BAD_SCHEME = "bad_scheme"
     DUPLICATE_URL = "duplicate_url"
     PRIVATE_ADDRESS = "private_address"
+    DENIED = "denied"
     ROBOTS = "robots"
+    AI_TXT = "ai_txt"
+    TDM_RESERVED = "tdm_reserved"
     OPT_OUT_HEADER = "opt_out_header"
     OPT_OUT_PAGE = "opt_out_page"
     DNS = "dns"
     CONNECT = "connect"
     TLS = "tls"
     TIMEOUT = "timeout"
+    HOST_UNREACHABLE = "host_unreachable"
     HTTP_4XX = "http_4xx"
     HTTP_429 = "http_429"
     HTTP_5XX = "http_5xx"
@@ -28,6 +32,7 @@ class RejectReason(StrEnum):
     TOO_MANY_BYTES = "too_many_bytes"
     NOT_A_PAGE = "not_a_page"
     UNREADABLE = "unreadable"
+    HASH_MISMATCH = "hash_mismatch"
     NOT_AN_IMAGE = "not_an_image"
     UNSUPPORTED_FORMAT = "unsupported_format"
     TRUNCATED = "truncated"
@@ -59,13 +64,17 @@ _MEANINGS = {
     RejectReason.BAD_SCHEME: "only http and https are fetched",
     RejectReason.DUPLICATE_URL: "same URL and caption as an earlier row",
     RejectReason.PRIVATE_ADDRESS: "the host is not on the public internet",
+    RejectReason.DENIED: "it is on the deny-list",
     RejectReason.ROBOTS: "robots.txt does not allow it",
+    RejectReason.AI_TXT: "ai.txt does not allow it",
+    RejectReason.TDM_RESERVED: "its text and data mining rights are reserved (TDMRep)",
     RejectReason.OPT_OUT_HEADER: "Use of image disallowed by X-Robots-Tag directive",
     RejectReason.OPT_OUT_PAGE: "the page asks not to use its pictures",
     RejectReason.DNS: "the host name cannot be resolved",
     RejectReason.CONNECT: "no connection, or it broke",
     RejectReason.TLS: "the TLS certificate or handshake is not valid",
     RejectReason.TIMEOUT: "no complete answer in time",
+    RejectReason.HOST_UNREACHABLE: "the host failed too many times in a row and was left alone",
     RejectReason.HTTP_4XX: "the server refused the request",
     RejectReason.HTTP_429: "the server kept asking to slow down",
     RejectReason.HTTP_5XX: "the server failed",
@@ -75,6 +84,7 @@ _MEANINGS = {
     RejectReason.TOO_MANY_BYTES: "more bytes than allowed",
     RejectReason.NOT_A_PAGE: "not an HTML page",
     RejectReason.UNREADABLE: "the local file cannot be read",
+    RejectReason.HASH_MISMATCH: "hash mismatch",
     RejectReason.NOT_AN_IMAGE: "the bytes are not a picture",
     RejectReason.UNSUPPORTED_FORMAT: "a picture format that is not read",
     RejectReason.TRUNCATED: "the picture breaks off",
@@ -94,7 +104,15 @@ _ABOUT_PIXELS = frozenset(
         RejectReason.BAD_ASPECT,
     }
 )
-_UNREACHABLE = frozenset({RejectReason.DNS, RejectReason.CONNECT, RejectReason.TLS, RejectReason.TIMEOUT})
+_UNREACHABLE = frozenset(
+    {
+        RejectReason.DNS,
+        RejectReason.CONNECT,
+        RejectReason.TLS,
+        RejectReason.TIMEOUT,
+        RejectReason.HOST_UNREACHABLE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import os
 import tarfile
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 
 from t2i_core.config import Config
 from t2i_core.data.address import url_identity
+from t2i_core.data.hosts import Traffic
 from t2i_core.data.image import EncodeFormat, Picture
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection
@@ -174,8 +176,12 @@ class ShardWriter:
             self._tar.addfile(_member(f"{key}.{suffix}", len(members[suffix])), io.BytesIO(members[suffix]))
         return crc
 
-    def finish(self) -> ShardReport:
-        """Publish the shard: pictures, then rows, then the statistics that say it is done."""
+    def finish(self, traffic: Mapping[str, Traffic] | None = None) -> ShardReport:
+        """Publish the shard: pictures, then rows, then the statistics that say it is done.
+
+        Args:
+            traffic: by host, to be noted with the statistics.
+        """
         self._tar.close()
         self._file.sync()
         self._partial.replace(self._path(".tar"))
@@ -192,7 +198,8 @@ class ShardWriter:
             },
             part_sha256=self._part_sha256,
         )
-        stats = json.dumps(self._stats(report), indent=4).encode()
+        sent = {host: entry.model_dump() for host, entry in (traffic or {}).items()}
+        stats = json.dumps(self._stats(report) | {"traffic": sent}, indent=4).encode()
         write_atomically(self._path("_stats.json"), stats)
         return report
 
@@ -235,6 +242,20 @@ def read_report(shards_dir: Path, shard_id: int) -> ShardReport | None:
         if not file.is_file() or file.stat().st_size != written.size:
             return None
     return report.with_changes(hit=True)
+
+
+def read_traffic(shards_dir: Path, shard_id: int) -> dict[str, Traffic]:
+    """Read what each host was asked for a finished shard; nothing for one made before that was noted.
+
+    Raises:
+        DataError: its statistics are damaged.
+    """
+    path = shards_dir / f"{shard_name(shard_id)}_stats.json"
+    try:
+        noted = json.loads(path.read_bytes()).get("traffic", {})
+        return {host: Traffic.model_validate(entry) for host, entry in noted.items()}
+    except (OSError, ValueError, AttributeError) as err:
+        raise DataError(f"{path} is damaged. Delete it and run ingest again: only this shard is made anew.") from err
 
 
 def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str, Any]:

@@ -1,33 +1,31 @@
-"""What can be ingested: lists, pages, folders and shards; here the lists, read a few thousand rows at a time."""
+"""What can be ingested: pages, lists, folders and shards; here what a source is, and the lists as records."""
 
-import codecs
-import csv
 import hashlib
-import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from urllib.parse import urlsplit
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from t2i_core.data.checksum import KNOWN_CHECKSUMS, read_checksum
 from t2i_core.data.existing import find_shards
 from t2i_core.data.folder import folder_listing
-from t2i_core.data.record import SourceRecord, as_text, clean_text, parse_json
+from t2i_core.data.list_files import (
+    LIST_NAMES,
+    ListFile,
+    find_lists,
+    is_glob,
+    is_list_folder,
+    is_remote,
+    list_format,
+    source_errors,
+)
+from t2i_core.data.list_rows import Row, iter_rows, table_columns
+from t2i_core.data.record import SourceRecord, as_text, clean_text
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import OWN_COLUMNS
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import sha256_of
-
-LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
-MAX_LINE_CHARS = 4_000_000
-MAX_JSON_BYTES = 512 * 1024 * 1024
-PARQUET_BATCH_ROWS = 4096
-
-Row = dict[str, Any] | str
-"""One row of a list: its cells by column, or what is wrong with it."""
 
 
 class SourceKind(Enum):
@@ -43,8 +41,13 @@ class SourceKind(Enum):
 def source_kind(source: str, *, pages: bool = False) -> SourceKind:
     """Tell what a source is.
 
+    An http(s) URL is a page. Any other URL (s3://, gs://, ...) is a list, a folder of lists, or a pattern of them. A
+    local folder with tars in it holds shards; one whose every entry is a list by its name is a folder of lists (entries
+    that start with "." or "_" do not count); any other is a folder of pictures. A file is a list, and so is a name with
+    *, ? or [ in it that no file has: a pattern of lists.
+
     Args:
-        source: a path or an http(s) URL.
+        source: a path, a pattern or a URL.
         pages: a list holds the URLs of pages, not of pictures.
 
     Raises:
@@ -52,167 +55,146 @@ def source_kind(source: str, *, pages: bool = False) -> SourceKind:
     """
     if urlsplit(source).scheme in ("http", "https"):
         return SourceKind.PAGE
+    lists = SourceKind.PAGE_LIST if pages else SourceKind.LIST
+    if is_remote(source) or is_glob(source):
+        return lists
     path = Path(source)
     if path.is_dir():
-        return SourceKind.SHARDS if find_shards(path) else SourceKind.FOLDER
+        with source_errors(source):
+            folder = lists if is_list_folder(path) else SourceKind.FOLDER
+            return SourceKind.SHARDS if find_shards(path) else folder
     if not path.exists():
         raise ConfigError(f"no such source: {source}. Give a URL list, a folder of pictures, or an http(s) page.")
-    if path.suffix.lower() not in LIST_SUFFIXES:
-        raise ConfigError(f"{source} is not a URL list: its name must end in one of {', '.join(LIST_SUFFIXES)}.")
-    return SourceKind.PAGE_LIST if pages else SourceKind.LIST
+    if not list_format(path.name):
+        raise ConfigError(f"{source} is not a URL list: its name must end in one of {LIST_NAMES}.")
+    return lists
 
 
 def source_identity(source: str) -> str:
-    """Give the digest that stands for a source's content: bytes of a list, names, sizes and times of a folder.
+    """Give the digest that stands for a source's content: bytes of lists, names, sizes and times of a folder.
 
     A page's content is not known before it is read, so its URL stands for it.
 
     Raises:
         ConfigError: there is no such source, or it cannot be read.
+        TransientError: a remote store does not answer.
     """
     kind = source_kind(source)
-    try:
+    with source_errors(source):
         if kind is SourceKind.FOLDER:
-            return hashlib.sha256(
-                "\n".join(folder_listing(Path(source))).encode("utf-8", "surrogateescape")
-            ).hexdigest()
+            return _digest(folder_listing(Path(source)))
         if kind is SourceKind.LIST:
-            return sha256_of(Path(source))
-    except OSError as err:
-        raise ConfigError(f"cannot read {source}: {err.strerror}.") from err
-    return hashlib.sha256(source.encode()).hexdigest()
+            files = find_lists(source)
+            if files == [ListFile(source)]:
+                return files[0].fingerprint()
+            return _digest(f"{file.name}\t{file.fingerprint()}" for file in files)
+    return _digest([source])
 
 
-def read_list(path: Path, url_column: str, caption_column: str) -> Iterator[SourceRecord]:
-    """Read a URL list in its own order, one record a row; rows that cannot be read are rejected, not skipped.
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Which columns of a list mean what; "" for none."""
+
+    url: str
+    caption: str
+    checksum: str
+
+    def needed(self, file: ListFile) -> list[str]:
+        """Give those that a row must have; a .txt has but one."""
+        caption = "" if file.format == ".txt" else self.caption
+        return [name for name in (self.url, caption, self.checksum) if name]
+
+
+def read_list(
+    source: str | Path, url_column: str, caption_column: str, hash_column: str = ""
+) -> Iterator[SourceRecord]:
+    """Read URL lists in their own order, one record a row; rows that cannot be read are rejected, not skipped.
 
     Args:
-        path: a .csv, .tsv, .txt, .json, .jsonl or .parquet file. A .txt holds one URL a line and nothing else.
+        source: a list, a folder or a pattern of lists, here or remote. A .txt holds one URL a line and nothing else.
         url_column: the column of the URLs.
         caption_column: the column of the captions, "" for none.
+        hash_column: the column of the checksums of the pictures' bytes, "" for none.
 
     Raises:
-        ConfigError: the list is empty or unreadable, or has no such column; the message names those it has.
+        ConfigError: there are no rows, a list is unreadable or has no such column, or tables differ in their columns;
+            the message names those they have.
+        TransientError: a remote store does not answer.
     """
-    rows = _guarded(path, _rows(path, url_column))
-    first = next(rows, None)
-    if first is None:
-        raise ConfigError(f"{path} is empty: it has no rows to ingest.")
-    wanted = [url_column] if path.suffix.lower() == ".txt" or not caption_column else [url_column, caption_column]
-    if isinstance(first, dict):
-        _require_columns(path, first, wanted)
-    for number, row in enumerate(itertools.chain([first], rows), start=1):
-        yield _record(row, number, url_column, caption_column)
+    files = find_lists(str(source))
+    columns = _Columns(url_column, caption_column, hash_column)
+    if len(files) > 1:
+        _require_same_columns(files)
+    empty = True
+    for file in files:
+        place = f"{clean_text(file.name)} row" if len(files) > 1 else "row"
+        with source_errors(str(file)):
+            for number, row in enumerate(iter_rows(file, url_column), start=1):
+                if number == 1 and isinstance(row, dict):
+                    _require_columns(file, row, columns.needed(file))
+                empty = False
+                yield _record(row, f"{place} {number}", columns)
+    if empty:
+        raise ConfigError(f"{source} is empty: it has no rows to ingest.")
 
 
-def _rows(path: Path, url_column: str) -> Iterator[Row]:
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return _parquet_rows(path)
-    if suffix == ".json":
-        return _json_rows(path)
-    if suffix == ".jsonl":
-        return _jsonl_rows(path)
-    if suffix == ".txt":
-        return ({url_column: line.strip()} for line in _lines(path) if line.strip())
-    return _csv_rows(path, "\t" if suffix == ".tsv" else ",")
+def _require_same_columns(files: Iterable[ListFile]) -> None:
+    """Refuse tables that differ before the first row is read; rows of JSON may differ as they like."""
+    first: tuple[ListFile, set[str]] | None = None
+    for file in files:
+        with source_errors(str(file)):
+            names = table_columns(file)
+        if names is None:
+            continue
+        first = first or (file, set(names))
+        if set(names) != first[1]:
+            lacks, has = _quoted(first[1] - set(names)), _quoted(set(names) - first[1])
+            told = [f"lacks {lacks}"] * bool(lacks) + [f"has {has} besides"] * bool(has)
+            raise ConfigError(f"{file} {' and '.join(told)}, unlike {first[0]}. Lists of one source share columns.")
 
 
-def _guarded(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
-    """Say which file it was when reading fails.
-
-    Raises:
-        ConfigError: the file cannot be read as what its name says.
-    """
-    try:
-        yield from rows
-    except UnicodeDecodeError as err:
-        raise ConfigError(f"{path} is not UTF-8 or UTF-16 text (byte {err.start}). Save it as UTF-8.") from err
-    except (OSError, ValueError, csv.Error, pa.ArrowException) as err:
-        raise ConfigError(f"cannot read {path}: {err}") from err
-
-
-def _require_columns(path: Path, row: dict[str, Any], wanted: Iterable[str]) -> None:
-    for column in wanted:
+def _require_columns(file: ListFile, row: dict[str, Any], needed: Iterable[str]) -> None:
+    for column in needed:
         if column not in row:
-            found = ", ".join(f"'{name}'" for name in row)
             raise ConfigError(
-                f"{path} has no column '{column}'; its columns are {found}. Choose with --url-column and "
-                "--caption-column (an empty one: no captions)."
+                f"{file} has no column '{column}'; its columns are {_quoted(row)}. Choose with --url-column, "
+                "--caption-column and --hash-column (an empty one: none)."
             )
 
 
-def _record(row: Row, number: int, url_column: str, caption_column: str) -> SourceRecord:
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in (sorted(names) if isinstance(names, set) else names))
+
+
+def _record(row: Row, place: str, columns: _Columns) -> SourceRecord:
     if isinstance(row, str):
-        return SourceRecord(url="", reason=RejectReason.BAD_ROW, detail=f"row {number}: {row}")
-    url, caption = as_text(row.get(url_column)), as_text(row.get(caption_column))
-    extra = {
+        return SourceRecord(url="", reason=RejectReason.BAD_ROW, detail=f"{place}: {row}")
+    url, caption = as_text(row.get(columns.url)).strip(), as_text(row.get(columns.caption))
+    checksum = read_checksum(row.get(columns.checksum)) if columns.checksum else ""
+    is_bad = bool(columns.checksum) and not checksum
+    return SourceRecord(
+        url=url,
+        caption=caption,
+        caption_source="column" if caption else "",
+        checksum=checksum,
+        extra=_extra(row, columns),
+        reason=RejectReason.BAD_ROW if is_bad else "",
+        detail=f"{place}: its hash is none of {KNOWN_CHECKSUMS} in hexadecimal" if is_bad else "",
+    )
+
+
+def _extra(row: dict[str, Any], columns: _Columns) -> dict[str, str]:
+    return {
         _free_name(name): as_text(value)
         for name, value in row.items()
-        if name not in (url_column, caption_column) and not isinstance(value, bytes)
+        if name not in (columns.url, columns.caption) and not isinstance(value, bytes)
     }
-    source = "column" if caption else ""
-    return SourceRecord(url=url.strip(), caption=caption, caption_source=source, extra=extra)
 
 
 def _free_name(column: str) -> str:
     """Keep a list's column apart from one that the shards use themselves."""
     return f"source_{column}" if column in OWN_COLUMNS else clean_text(column)
-
-
-def _open_text(path: Path) -> TextIO:
-    with path.open("rb") as file:
-        start = file.read(2)
-    encoding = "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-    return path.open(encoding=encoding, newline="")
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Read lines of bounded length: a longer one comes in pieces, which then fail as rows."""
-    with _open_text(path) as file:
-        while line := file.readline(MAX_LINE_CHARS):
-            yield line
-
-
-def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
-    reader = csv.reader(_lines(path), delimiter=delimiter)
-    header = next(reader, [])
-    for cells in reader:
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            yield f"it has {len(cells)} fields, the header {len(header)}"
-        else:
-            yield dict(zip(header, cells, strict=True))
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise ValueError(f"it is larger than {MAX_JSON_BYTES:,} bytes. Write it as .jsonl, which is read line by line")
-    with _open_text(path) as file:
-        rows = parse_json(file.read())
-    if not isinstance(rows, list):
-        raise ValueError("it is not a JSON list of objects")
-    for row in rows:
-        yield _checked_row(row)
-
-
-def _jsonl_rows(path: Path) -> Iterator[Row]:
-    for line in _lines(path):
-        if line.strip():
-            try:
-                row = parse_json(line)
-            except ValueError as err:
-                yield f"not JSON: {err}"
-            else:
-                yield _checked_row(row)
-
-
-def _checked_row(row: Any) -> Row:
-    return row if isinstance(row, dict) else "not a JSON object"
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    with pq.ParquetFile(path) as table:
-        for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
-            yield from batch.to_pylist()

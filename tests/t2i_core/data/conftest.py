@@ -2,10 +2,14 @@ import asyncio
 import io
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 from aiohttp import web
 from PIL import Image
+
+from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions, Want
+from t2i_core.data.reject import Rejection
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Content = bytes | str | int | Handler
@@ -79,3 +83,23 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 def make_png() -> Callable[..., bytes]:
     return png
+
+
+def ask(*urls: str, want: Want = Want.PICTURE, **changes: Any) -> list[Fetched | Rejection]:
+    options = FetchOptions(**({"allow_private": True, "timeout_seconds": 5.0, "retries": 0} | changes))
+
+    async def one(fetcher: Fetcher, url: str) -> Fetched | Rejection:
+        async with fetcher.fetch(url, want) as answer:
+            return answer
+
+    async def run() -> list[Fetched | Rejection]:
+        async with Fetcher(options) as fetcher:
+            return [await one(fetcher, url) for url in urls]
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def fetch() -> Callable[..., list[Fetched | Rejection]]:
+    """Ask for URLs one after the other with one fetcher."""
+    return ask

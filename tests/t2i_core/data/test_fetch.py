@@ -1,15 +1,19 @@
 import asyncio
 import gzip
+import socket
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from t2i_core.data import address
 from t2i_core.data.address import normalise_url
+from t2i_core.data.denylist import DenyList
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions, Want
+from t2i_core.data.hosts import Traffic
 from t2i_core.data.reject import Rejection, RejectReason
 
 
@@ -148,11 +152,134 @@ def test_a_busy_host_is_asked_again_and_a_refusal_never(site: Any) -> None:
     assert [site.requests.count(path) for path in ("/busy", "/denied", "/opted-out")] == [3, 1, 1]
 
 
+def test_a_refused_picture_is_never_asked_for_again(site: Any) -> None:
+    refused = {"/noai": b"x", "/reserved": b"x", "/forbidden": 403, "/gone": 410}
+    site.content |= refused | {f"/to{path}": 302 for path in refused}
+    site.headers |= {f"/to{path}": {"Location": path} for path in refused}
+    site.headers |= {"/noai": {"X-Robots-Tag": "noai"}, "/reserved": {"TDM-Reservation": "1"}}
+    # Straight, again, under another spelling, and through a redirect.
+    spellings = [site.url, site.url, lambda path: site.url(f"{path}#x"), lambda path: site.url(f"/to{path}")]
+    answers = fetch(*(spelled(path) for path in refused for spelled in spellings), retries=3)
+    expected = ["opt_out_header", "tdm_reserved", "http_4xx", "http_4xx"]
+    assert [reason(answer) for answer in answers] == [name for name in expected for _ in spellings]
+    assert [site.requests.count(path) for path in refused] == [1, 1, 1, 1]
+    last = answers[-1]
+    assert isinstance(last, Rejection)
+    assert (last.http_status, last.final_url) == (410, site.url("/gone"))
+
+
+def test_one_that_waits_for_its_turn_sees_the_refusal_of_another(site: Any) -> None:
+    site.content["/noai"] = b"x"
+    site.headers["/noai"] = {"X-Robots-Tag": "noai"}
+
+    async def one(fetcher: Fetcher) -> str:
+        async with fetcher.fetch(site.url("/noai")) as answer:
+            return reason(answer)
+
+    async def run() -> list[str]:
+        async with Fetcher(FetchOptions(allow_private=True, connections_per_host=1)) as fetcher:
+            return await asyncio.gather(*(one(fetcher) for _ in range(5)))
+
+    assert asyncio.run(run()) == ["opt_out_header"] * 5
+    assert site.requests.count("/noai") == 1
+
+
+def test_what_is_denied_is_not_asked_for_at_any_hop(site: Any) -> None:
+    site.content |= {"/go": 302, "/away": 302, "/art/x.png": b"x", "/x.png": b"x"}
+    site.headers |= {
+        "/go": {"Location": "/art/x.png"},
+        "/away": {"Location": f"http://localhost:{site.port}/x.png"},
+    }
+    deny_list = DenyList(frozenset({"localhost"}), (f"127.0.0.1:{site.port}/art/",))
+    paths = ["/art/x.png", "/go", "/away", "/x.png"]
+    answers = fetch(*(site.url(path) for path in paths), f"http://localhost:{site.port}/x.png", deny_list=deny_list)
+    assert [reason(answer) for answer in answers] == ["denied", "denied", "denied", "ok", "denied"]
+    asked = [path for path in site.requests if path not in ("/robots.txt", "/ai.txt", "/.well-known/tdmrep.json")]
+    assert asked == ["/go", "/away", "/x.png"]
+    assert site.requests.count("/robots.txt") == 1
+
+
+class Names(AbstractResolver):
+    """Knows no name, and counts how often it was asked."""
+
+    def __init__(self, failure: OSError) -> None:
+        self.failure = failure
+        self.asked: list[str] = []
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> Any:
+        self.asked.append(host)
+        raise self.failure
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("failure", "seconds"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "unknown"), address.UNKNOWN_NAME_SECONDS),
+        (socket.gaierror(socket.EAI_AGAIN, "try later"), address.SILENT_RESOLVER_SECONDS),
+    ],
+)
+def test_a_name_that_does_not_resolve_is_remembered_for_a_while(failure: OSError, seconds: float) -> None:
+    names, now = Names(failure), 1000.0
+    resolver = address.RememberingResolver(names, lambda: now)
+
+    async def look_up(host: str) -> None:
+        with pytest.raises(OSError, match=str(failure.args[1])):
+            await resolver.resolve(host, 80)
+
+    for host in ("a.example", "a.example", "b.example", "a.example"):
+        asyncio.run(look_up(host))
+    assert names.asked == ["a.example", "b.example"]
+    now += seconds
+    asyncio.run(look_up("a.example"))
+    assert names.asked == ["a.example", "b.example", "a.example"]
+
+
+def test_a_name_that_does_not_resolve_keeps_its_reason_when_remembered(site: Any) -> None:
+    answers = fetch("http://name.invalid/", "http://name.invalid:81/", "https://name.invalid/")
+    assert [reason(answer) for answer in answers] == ["dns", "dns", "dns"]
+
+
+def test_only_so_many_unknown_names_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "MAX_UNKNOWN_NAMES", 2)
+    names = Names(socket.gaierror(socket.EAI_NONAME, "unknown"))
+    resolver = address.RememberingResolver(names)
+
+    async def look_up(*hosts: str) -> None:
+        for host in hosts:
+            with pytest.raises(OSError, match="unknown"):
+                await resolver.resolve(host)
+
+    asyncio.run(look_up("a", "b", "c", "c", "b", "a"))
+    assert names.asked == ["a", "b", "c", "a"]
+
+
+def test_traffic_is_counted_by_host(site: Any) -> None:
+    site.content |= {"/x.png": b"x" * 100, "/go": 302}
+    site.headers["/go"] = {"Location": f"http://localhost:{site.port}/x.png"}
+
+    async def run() -> list[dict[str, Traffic]]:
+        async with Fetcher(FetchOptions(allow_private=True, opt_out_files=False)) as fetcher:
+            for path in ("/x.png", "/go"):
+                async with fetcher.fetch(site.url(path)) as answer:
+                    assert isinstance(answer, Fetched)
+            async with fetcher.fetch("http://name.invalid/") as answer:
+                assert reason(answer) == "dns"
+            return [fetcher.take_traffic(), fetcher.take_traffic()]
+
+    first, second = asyncio.run(run())
+    assert {host: sent.requests for host, sent in first.items()} == {"127.0.0.1": 3, "localhost": 2}
+    assert first["localhost"].bytes >= 100
+    assert second == {}
+
+
 def test_robots_txt_is_asked_once_and_obeyed(site: Any) -> None:
     site.content |= {"/robots.txt": "User-agent: *\nDisallow: /private/\n", "/private/x": b"x", "/y": b"y"}
     answers = fetch(site.url("/private/x"), site.url("/y"), site.url("/private/z"))
     assert [reason(answer) for answer in answers] == ["robots", "ok", "robots"]
-    assert site.requests == ["/robots.txt", "/y"]
+    assert site.requests == ["/robots.txt", "/.well-known/tdmrep.json", "/ai.txt", "/y"]
 
 
 def test_a_redirect_into_a_disallowed_place_stops(site: Any) -> None:
@@ -257,8 +384,6 @@ def test_one_host_never_sees_more_requests_than_allowed(site: Any) -> None:
 
 @pytest.fixture
 def unused_port() -> int:
-    import socket
-
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -1,4 +1,6 @@
 import asyncio
+import gzip
+import hashlib
 import json
 import os
 import signal
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 
+from t2i_core.data import ingest as ingest_module
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.ingest import IngestConfig, finish_ingest, ingest, ingest_key, ingest_shard, plan_ingest
 from t2i_core.data.reject import RejectReason
@@ -155,8 +158,8 @@ def test_deleting_an_output_makes_only_that_shard_again(gallery: Any, tmp_path: 
     )
     assert (again.hit, again.digest) == (False, first.digest)
     assert outputs(tmp_path / "ds") == before
-    asked = {name for name in gallery.requests if name != "/robots.txt"}
-    assert asked == {"/good11.png", "/good1.png", "/noai.png", "/cut.png"}
+    rules = {"/robots.txt", "/.well-known/tdmrep.json", "/ai.txt"}
+    assert set(gallery.requests) == rules | {"/good11.png", "/good1.png", "/noai.png", "/cut.png"}
 
 
 def test_shards_can_be_made_one_by_one_in_any_order(gallery: Any, tmp_path: Path) -> None:
@@ -220,6 +223,34 @@ def test_extra_columns_pass_through(gallery: Any, tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps(line) for line in lines))
     ingest(str(path), CONFIG.with_changes(url_column="link", caption_column="text"), tmp_path / "ds")
     assert [(row["license"], row["reason"]) for row in rows(tmp_path / "ds")] == [("CC0", ""), ("", "bad_scheme")]
+
+
+def test_planning_a_list_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest_module, "SECONDS_BETWEEN_REPORTS", 0)
+    path = tmp_path / "list.txt"
+    path.write_text("http://a.example/\nhttp://b.example/\n")
+    told: list[Progress] = []
+    plan_ingest(str(path), CONFIG, tmp_path / "ds", on_progress=told.append)
+    assert [(progress.step, progress.done, progress.unit) for progress in told] == [
+        ("ingest plan", 1, "sources"),
+        ("ingest plan", 2, "sources"),
+    ]
+
+
+def test_a_folder_of_compressed_lists_becomes_one_data_set(gallery: Any, tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for part, names in (("b", ["good3.png", "good1.png"]), ("a", ["good1.png", "good2.png"])):
+        plain = Path(url_list(gallery, tmp_path / "plain.csv", names)).read_bytes()
+        (lists / f"{part}.csv.gz").write_bytes(gzip.compress(plain))
+    ref = ingest(str(lists), CONFIG, tmp_path / "ds")
+    assert [(row["caption"], row["reason"]) for row in rows(tmp_path / "ds")] == [
+        ("caption of good1.png", ""),
+        ("caption of good2.png", ""),
+        ("caption of good3.png", ""),
+        ("caption of good1.png", "duplicate_url"),
+    ]
+    assert ingest(f"{lists}/*.gz", CONFIG, tmp_path / "ds").digest == ref.digest
 
 
 def test_sitemaps_and_the_clock_are_options_of_the_crawl(gallery: Any, tmp_path: Path) -> None:
@@ -321,6 +352,135 @@ def test_other_options_do_not_touch_what_is_there(gallery: Any, tmp_path: Path) 
     replaced = ingest(source, CONFIG.with_changes(image_size=16), tmp_path / "ds", on_conflict="replace")
     assert not replaced.hit
     assert rows(tmp_path / "ds")[0]["width"] == 16
+
+
+def test_what_is_denied_is_left_out_by_host_address_and_bytes(site: Any, tmp_path: Path, make_png: MakePng) -> None:
+    pictures = {f"/{n}.png": make_png((n, 0, 0)) for n in range(4)}
+    site.content |= pictures
+    deny = tmp_path / "deny.txt"
+    sha256, md5 = hashlib.sha256(pictures["/1.png"]).hexdigest(), hashlib.md5(pictures["/2.png"]).hexdigest()
+    deny.write_text(f"# asked for by their owners\nlocalhost\n{site.url('/0')}\n{sha256}\n{md5}\n")
+    source = url_list(site, tmp_path / "list.csv", [path[1:] for path in pictures])
+    with Path(source).open("a") as file:
+        file.write(f"http://localhost:{site.port}/3.png,elsewhere\n")
+    ref = ingest(source, CONFIG.with_changes(deny_list=str(deny)), tmp_path / "ds")
+    assert [row["reason"] for row in rows(tmp_path / "ds")] == ["denied", "denied", "denied", "", "denied"]
+    assert counted(ref) == {"denied": 4}
+    assert (site.requests.count("/0.png"), site.requests.count("/3.png")) == (0, 1)
+    again = ingest(str(tmp_path / "ds"), CONFIG.with_changes(deny_list=str(deny)), tmp_path / "kept")
+    assert counted(again) == {}
+    deny.write_text("127.0.0.1\n")
+    purged = ingest(str(tmp_path / "ds"), CONFIG.with_changes(deny_list=str(deny)), tmp_path / "purged")
+    assert (purged.counts["kept"], counted(purged)) == (0, {"denied": 1})
+
+
+def test_a_denied_page_is_not_asked_for(gallery: Any, tmp_path: Path) -> None:
+    (tmp_path / "deny.txt").write_text(f"{gallery.url('/more')}\n{gallery.url('/good0')}\n")
+    config = CONFIG.with_changes(deny_list=str(tmp_path / "deny.txt"))
+    ref = ingest(gallery.url("/"), config, tmp_path / "ds")
+    assert counted(ref) == {"denied": 1, "opt_out_page": 1}
+    assert ref.counts["pages_rejected:denied"] == 1
+    assert {"/more", "/good0.png"}.isdisjoint(gallery.requests)
+    with pytest.raises(ConfigError, match=r"cannot read page .*: it is on the deny-list \(denied\)"):
+        ingest(gallery.url("/more"), config, tmp_path / "other")
+
+
+def test_denied_bytes_are_left_out_of_a_folder(tmp_path: Path, make_png: MakePng) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for n in range(3):
+        (folder / f"{n}.png").write_bytes(make_png((n, 0, 0)))
+    (tmp_path / "deny.txt").write_text(hashlib.sha256(make_png((1, 0, 0))).hexdigest())
+    ingest(str(folder), CONFIG.with_changes(deny_list=str(tmp_path / "deny.txt")), tmp_path / "ds")
+    assert [row["reason"] for row in rows(tmp_path / "ds")] == ["", "denied", ""]
+
+
+def test_the_key_holds_what_is_denied_not_where_that_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("url\n")
+    first, second = tmp_path / "a.txt", tmp_path / "b.txt"
+    first.write_text("a.example\n")
+    second.write_text("# moved\na.example\n")
+    key = ingest_key(str(path), CONFIG.with_changes(deny_list=str(first)))
+    assert ingest_key(str(path), CONFIG.with_changes(deny_list=str(second))) == key
+    assert ingest_key(str(path), CONFIG) != key
+    second.write_text("b.example\n")
+    assert ingest_key(str(path), CONFIG.with_changes(deny_list=str(second))) != key
+    assert ingest_key(str(path), CONFIG.with_changes(opt_out_files=False)) != ingest_key(str(path), CONFIG)
+
+
+def test_another_deny_list_is_refused_on_an_old_folder_and_during_a_run(gallery: Any, tmp_path: Path) -> None:
+    source = url_list(gallery, tmp_path / "list.csv", ["good1.png"])
+    deny = tmp_path / "deny.txt"
+    deny.write_text("a.example\n")
+    config = CONFIG.with_changes(deny_list=str(deny))
+    plan = plan_ingest(source, config, tmp_path / "ds")
+    deny.write_text("127.0.0.1\n")
+    with pytest.raises(ConfigError, match="has changed since the plan was made"):
+        ingest_shard(plan, 0)
+    with pytest.raises(ConfigError, match="input deny_list was"):
+        ingest(source, config, tmp_path / "ds")
+    with pytest.raises(ConfigError, match="no such deny-list"):
+        ingest(source, CONFIG.with_changes(deny_list=str(tmp_path / "none")), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_one_picture_under_many_captions_is_refused_once(site: Any, tmp_path: Path, make_png: MakePng) -> None:
+    site.content |= {"/x.png": make_png((1, 1, 1)), "/go.png": 302}
+    site.headers |= {"/x.png": {"X-Robots-Tag": "noai"}, "/go.png": {"Location": "/x.png"}}
+    source = tmp_path / "list.csv"
+    lines = [f"{site.url(path)},caption {n}\n" for n, path in enumerate(["/x.png", "/x.png", "/go.png", "/x.png#y"])]
+    source.write_text("url,caption\n" + "".join(lines))
+    ref = ingest(str(source), CONFIG.with_changes(connections_per_host=1, retries=3), tmp_path / "ds")
+    assert counted(ref) == {"opt_out_header": 4}
+    assert site.requests.count("/x.png") == 1
+
+
+def test_what_a_site_reserves_is_left_out(gallery: Any, tmp_path: Path) -> None:
+    gallery.content |= {
+        "/.well-known/tdmrep.json": '[{"location": "/good1.png", "tdm-reservation": 1}]',
+        "/ai.txt": b"User-Agent: *\nDisallow: /good2\n",
+        "/page": "<meta name=tdm-reservation content=1><img src=good3.png alt=reserved>",
+        "/start": "<img src=good1.png alt=a><img src=good2.png alt=b><img src=good4.png alt=c><a href=/page>more</a>",
+    }
+    ingest(gallery.url("/start"), CONFIG, tmp_path / "ds")
+    assert [row["reason"] for row in rows(tmp_path / "ds")] == ["tdm_reserved", "ai_txt", "", "tdm_reserved"]
+    assert {"/good1.png", "/good2.png", "/good3.png"}.isdisjoint(gallery.requests)
+
+
+def hosts_of(dataset_dir: Path) -> dict[str, dict[str, Any]]:
+    return {entry["host"]: entry for entry in json.loads((dataset_dir / "hosts.json").read_text())["hosts"]}
+
+
+def test_each_host_has_its_account_which_a_resumed_run_gets_right(gallery: Any, tmp_path: Path) -> None:
+    names = [*(f"good{n}.png" for n in range(1, 8)), "missing.png", "noai.png", "private/x.png"]
+    source = url_list(gallery, tmp_path / "list.csv", names)
+    with Path(source).open("a") as file:
+        file.write(f"http://localhost:{gallery.port}/good8.png,elsewhere\n")
+    ref = ingest(source, CONFIG, tmp_path / "ds")
+    account = hosts_of(tmp_path / "ds")
+    rejected = {"http_4xx": 1, "opt_out_header": 1, "robots": 1}
+    # robots.txt, tdmrep.json and ai.txt, then every picture but the one that robots.txt closes.
+    expected = {"host": "127.0.0.1", "sources": 10, "kept": 7, "rejected": rejected, "requests": 3 + 9}
+    assert {name: account["127.0.0.1"][name] for name in expected} == expected
+    assert (account["localhost"]["kept"], account["localhost"]["requests"]) == (1, 4)
+    assert sum(entry["requests"] for entry in account.values()) == len(gallery.requests)
+    sizes = sum(len(gallery.content[f"/good{n}.png"]) for n in range(1, 8))
+    assert account["127.0.0.1"]["bytes"] >= sizes
+    (tmp_path / "ds/shards/00001_stats.json").unlink()
+    gallery.requests.clear()
+    assert ingest(source, CONFIG, tmp_path / "ds").digest == ref.digest
+    resumed = hosts_of(tmp_path / "ds")
+    for host, entry in account.items():
+        assert all(resumed[host][name] == entry[name] for name in ("sources", "kept", "rejected"))
+
+
+def test_pages_count_as_requests_of_their_host(gallery: Any, tmp_path: Path) -> None:
+    ingest(gallery.url("/"), CONFIG.with_changes(max_depth=0), tmp_path / "ds")
+    [entry] = hosts_of(tmp_path / "ds").values()
+    assert (entry["kept"], entry["requests"]) == (6, len(gallery.requests))
+    manifest = read_manifest(tmp_path / "ds", "dataset")
+    assert [file.content for file in manifest.files if file.path == "hosts.json"] == [False]
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_a_crawl_is_breadth_first_whoever_answers_first(site: Any, delayed: Call
     delayed("/a", 0.1)
     captions, crawler = crawl([site.url("/")])
     assert captions == ["/", "/a", "/b", "/c", "/d"]
-    assert sorted(site.requests) == ["/", "/a", "/b", "/c", "/d", "/robots.txt"]
+    assert sorted(site.requests) == ["/", "/.well-known/tdmrep.json", "/a", "/b", "/c", "/d", "/robots.txt"]
     assert (crawler.counts.read, dict(crawler.counts.rejected)) == (5, {})
 
 

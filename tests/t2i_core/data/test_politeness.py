@@ -37,6 +37,11 @@ from t2i_core.data.reject import Rejection, RejectReason
         (["*: noimageai"], True),
         (["unavailable_after: 25 Jun 2010 15:00:00 PST, noai"], True),
         (["otherbot: noai", "noindex"], True),
+        (["t2i/0.1: noai"], True),
+        (["T2I : NoAI"], True),
+        (["otherbot/2.1 : nofollow, noai"], False),
+        (["max-anything-preview: 3, noai"], True),
+        (["otherbot: nofollow, *: noml"], True),
         ([], False),
     ],
 )

@@ -175,7 +175,8 @@ def test_sitemaps_keep_to_the_limits_of_the_crawl(mapped: Any, monkeypatch: pyte
     monkeypatch.setattr(sitemap, "MAX_SITEMAPS_PER_SITE", 1)
     mapped.requests.clear()
     assert captions(start, sitemaps=True) == ["on /"]
-    assert sorted(mapped.requests) == ["/", "/first.xml", "/robots.txt"]
+    assert "/first.xml" in mapped.requests
+    assert not {"/packed.xml.gz", "/sitemap.xml", "/a", "/b"} & set(mapped.requests)
 
 
 def test_a_site_without_sitemaps_is_crawled_as_ever(site: Any) -> None:

@@ -111,6 +111,7 @@ def test_kinds_of_sources(tmp_path: Path) -> None:
     assert source_kind("https://example.com/") is SourceKind.PAGE
     assert source_kind(str(path)) is SourceKind.LIST
     assert source_kind(str(path), pages=True) is SourceKind.PAGE_LIST
+    (tmp_path / "a.png").touch()
     assert source_kind(str(tmp_path)) is SourceKind.FOLDER
     (tmp_path / "00000.tar").touch()
     assert source_kind(str(tmp_path)) is SourceKind.SHARDS

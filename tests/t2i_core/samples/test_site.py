@@ -212,6 +212,8 @@ def _is_gone(url: str) -> bool:
             urllib.request.urlopen(url, timeout=5).close()
         except urllib.error.URLError:
             return True
+        except ConnectionError:
+            pass  # it died while it answered; the next try is refused
         time.sleep(0.1)
     return False
 

@@ -1,0 +1,175 @@
+"""Where the lists of a source lie: one file, a folder or a glob of them, here or behind any URL that fsspec opens."""
+
+import csv
+import glob
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+
+from t2i_core.config import digest_of
+from t2i_core.errors import ConfigError, T2IError, TransientError
+from t2i_core.manifest import sha256_of
+
+LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+LIST_NAMES = f"{', '.join(LIST_SUFFIXES)} (all but .parquet also with {', '.join(COMPRESSIONS)} after it)"
+_MAGIC = frozenset("*?[")
+# What object stores and file servers call the version of a file; the first that one knows stands for the content.
+_VERSIONS = ("ETag", "etag", "md5Hash", "generation", "blob_id", "LastModified", "last_modified", "mtime", "created")
+
+
+@dataclass(frozen=True, slots=True)
+class ListFile:
+    """One list.
+
+    Attributes:
+        path: as its file system spells it.
+        remote: the fsspec file system it lies on, None for this machine's own.
+    """
+
+    path: str
+    remote: Any = None
+
+    def __str__(self) -> str:
+        return self.path if self.remote is None else str(self.remote.unstrip_protocol(self.path))
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return PurePosixPath(self.path).name
+
+    @property
+    def format(self) -> str:
+        """What it is, by its name: one of `LIST_SUFFIXES`, or "" for no list."""
+        return list_format(self.path)
+
+    def open(self) -> BinaryIO:
+        """Open its bytes, decompressed as they are read.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        # Who reads it closes it.
+        file = open(self.path, "rb") if self.remote is None else self.remote.open(self.path, "rb")  # noqa: PTH123, SIM115
+        codec = COMPRESSIONS.get(PurePosixPath(self.path).suffix.lower())
+        return cast(BinaryIO, pa.input_stream(file, compression=codec) if codec else file)
+
+    def fingerprint(self) -> str:
+        """Give what changes with its content: the digest of its bytes, or what a remote store says of its version."""
+        if self.remote is None:
+            return sha256_of(Path(self.path))
+        info = self.remote.info(self.path)
+        version = next((str(info[key]) for key in _VERSIONS if info.get(key)), "")
+        return digest_of([str(self), info.get("size"), version])
+
+
+def list_format(name: str) -> str:
+    """Tell what kind of list a file name promises, looking below a compression's suffix; "" for none."""
+    path = PurePosixPath(name.lower())
+    inner = PurePosixPath(path.stem) if path.suffix in COMPRESSIONS else path
+    is_list = inner.suffix in LIST_SUFFIXES and (inner is path or inner.suffix != ".parquet")
+    return inner.suffix if is_list else ""
+
+
+def is_remote(source: str) -> bool:
+    """Tell whether a source is a URL of a store; http(s) is none, it names pages."""
+    scheme, separator, _ = source.partition("://")
+    return bool(separator) and scheme.lower() not in ("http", "https")
+
+
+def is_glob(source: str) -> bool:
+    """Tell whether a source is a pattern, and not the name of a file that happens to look like one."""
+    return not _MAGIC.isdisjoint(source) and not Path(source).exists()
+
+
+def is_list_folder(folder: Path) -> bool:
+    """Tell whether a folder holds lists and nothing else; names that start with "." or "_" do not count."""
+    has_lists = False
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_aside(entry.name):
+                continue
+            if not (entry.is_file() and list_format(entry.name)):
+                return False
+            has_lists = True
+    return has_lists
+
+
+def find_lists(source: str) -> list[ListFile]:
+    """Find the lists of a source, in the order of their names, which is that of reading.
+
+    Raises:
+        ConfigError: there is none, one of the files is no list, or a package to reach them is missing.
+        TransientError: a remote store does not answer.
+    """
+    with source_errors(source):
+        files = _remote_files(source) if is_remote(source) else _local_files(source)
+    if not files:
+        raise ConfigError(f"no such source: there is no list at {source}.")
+    for file in files:
+        if not file.format:
+            raise ConfigError(f"{file} is not a URL list: its name must end in one of {LIST_NAMES}.")
+    return files
+
+
+def _local_files(source: str) -> list[ListFile]:
+    if Path(source).is_dir():
+        return [ListFile(str(path)) for path in sorted(Path(source).iterdir()) if not _is_aside(path.name)]
+    if is_glob(source):
+        # Unlike Path.glob, this takes a whole path as the pattern.
+        found = sorted(glob.glob(source, recursive=True))  # noqa: PTH207
+        return [ListFile(path) for path in found if Path(path).is_file()]
+    return [ListFile(source)]
+
+
+def _remote_files(source: str) -> list[ListFile]:
+    # Importing it takes a tenth of a second that most runs need not spend.
+    from fsspec.core import url_to_fs
+
+    store, path = url_to_fs(source)
+    if store.isdir(path):
+        entries = [entry["name"] for entry in store.ls(path, detail=True)]
+        paths = [name for name in entries if not _is_aside(PurePosixPath(name).name)]
+    elif not _MAGIC.isdisjoint(path):
+        paths = [name for name in store.glob(path) if store.isfile(name)]
+    else:
+        paths = [path] if store.exists(path) else []
+    return [ListFile(name, store) for name in sorted(paths)]
+
+
+def _is_aside(name: str) -> bool:
+    """Tell whether a file lies beside the lists: hidden, or a writer's note such as Spark's `_SUCCESS`."""
+    return name.startswith((".", "_"))
+
+
+@contextmanager
+def source_errors(source: str) -> Iterator[None]:
+    """Turn failures to read a source into errors that name it.
+
+    Raises:
+        ConfigError: it cannot be read as what its name says.
+        TransientError: a remote store failed; it may be back later.
+    """
+    try:
+        yield
+    except T2IError:
+        raise
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{source} is not UTF-8 or UTF-16 text (byte {err.start}). Save it as UTF-8.") from err
+    except ImportError as err:
+        raise ConfigError(f"cannot open {source}: {err}. It is a Python package; install it beside t2i.") from err
+    except (FileNotFoundError, PermissionError, ValueError, csv.Error, pa.ArrowException) as err:
+        raise ConfigError(f"cannot read {source}: {err}") from err
+    except Exception as err:
+        # Each store has exceptions of its own, with no class in common.
+        if is_remote(source):
+            advice = "Check address, credentials and network, then run again."
+            raise TransientError(f"cannot read {source}: {err}. {advice}") from err
+        if isinstance(err, OSError):
+            raise ConfigError(f"cannot read {source}: {err}") from err
+        raise

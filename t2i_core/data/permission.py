@@ -1,0 +1,84 @@
+"""May this be asked for? The deny-list, earlier refusals, robots.txt, tdmrep.json and ai.txt, in this order.
+
+What needs no request comes first. A reservation in a site's file is final even though a header might lift it:
+to see the header, the picture would have to be asked for.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from yarl import URL
+
+from t2i_core.data import aitxt, tdmrep
+from t2i_core.data.aitxt import AiTxtRules
+from t2i_core.data.denylist import DenyList
+from t2i_core.data.politeness import RobotsAnswer, RobotsCache, RobotsRules, RulesCache
+from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.data.tdmrep import TdmRules
+
+MAX_REFUSALS = 100_000
+_FINAL = frozenset({RejectReason.OPT_OUT_HEADER, RejectReason.TDM_RESERVED, RejectReason.HTTP_4XX})
+
+
+class Permission:
+    """Knows what each origin allows, asking for each of its files of rules at most once.
+
+    Args:
+        read: fetches one file of rules.
+        deny_list: what is never asked for.
+        opt_out_files: read tdmrep.json and ai.txt too.
+    """
+
+    def __init__(
+        self, read: Callable[[URL], Awaitable[RobotsAnswer]], deny_list: DenyList, *, opt_out_files: bool
+    ) -> None:
+        self._deny_list = deny_list
+        self._opt_out_files = opt_out_files
+        self._robots = RobotsCache(read)
+        self._tdm = RulesCache(tdmrep.PATH, read, TdmRules)
+        self._ai = RulesCache(aitxt.PATH, read, AiTxtRules)
+        self.refusals = Refusals()
+
+    def known_refusal(self, url: URL) -> Rejection | None:
+        """Say why the URL may not be asked for, as far as that is known without any request."""
+        return self._deny_list.refusal(url) or self.refusals.of(url)
+
+    async def robots(self, url: URL) -> RobotsRules:
+        """Give the robots.txt of the URL's origin."""
+        return await self._robots.rules(url)
+
+    async def refusal(self, url: URL, *, is_picture: bool) -> Rejection | None:
+        """Say why the URL may not be asked for by the rules of its site, or None when it may."""
+        refused = (await self._robots.rules(url)).refusal(url)
+        if refused is not None or not self._opt_out_files:
+            return refused
+        refused = (await self._tdm.rules(url)).refusal(url)
+        if refused is not None or not is_picture:
+            return refused
+        return (await self._ai.rules(url)).refusal(url)
+
+
+class Refusals:
+    """Remembers which URLs a server refused for good, the latest hundred thousand of them."""
+
+    def __init__(self) -> None:
+        # Eight bytes of a digest in place of a URL keep this to some ten megabytes.
+        self._known: OrderedDict[int, tuple[RejectReason, str, int]] = OrderedDict()
+
+    def of(self, url: URL) -> Rejection | None:
+        """Give the refusal that the URL met before."""
+        known = self._known.get(_short(url)) if self._known else None
+        return Rejection(*known, final_url=str(url)) if known else None
+
+    def note(self, url: URL, rejection: Rejection) -> None:
+        """Remember a refusal, if it is one for good."""
+        if rejection.reason not in _FINAL:
+            return
+        self._known[_short(url)] = (rejection.reason, rejection.detail, rejection.http_status)
+        if len(self._known) > MAX_REFUSALS:
+            self._known.popitem(last=False)
+
+
+def _short(url: URL) -> int:
+    return int.from_bytes(hashlib.blake2b(str(url).encode(), digest_size=8).digest())
