@@ -11,7 +11,8 @@ from yarl import URL
 from t2i_core.data.address import origin_of, url_identity
 from t2i_core.data.fetch import Fetcher, Want
 from t2i_core.data.mention import Mention
-from t2i_core.data.pages import Page, read_page
+from t2i_core.data.page_reader import PageReader
+from t2i_core.data.pages import Page
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.sitemap import SitemapReader
@@ -61,6 +62,7 @@ class Crawler:
     def __init__(self, fetcher: Fetcher, limits: CrawlLimits, *, pages_ahead: int, on_page: OnPage) -> None:
         self.counts = CrawlCounts()
         self._fetcher = fetcher
+        self._reader = PageReader()
         self._limits = limits
         self._pages_ahead = pages_ahead
         self._on_page = on_page
@@ -79,7 +81,11 @@ class Crawler:
         """
         if self._limits.max_seconds:
             self._deadline = asyncio.get_running_loop().time() + self._limits.max_seconds
-        level = self._new_pages(start_urls)
+        async with self._reader, aclosing(self._all_levels(self._new_pages(start_urls))) as pictures:
+            async for picture in pictures:
+                yield picture
+
+    async def _all_levels(self, level: list[str]) -> AsyncGenerator[SourceRecord]:
         for depth in range(self._limits.max_depth + 1):
             # A dict keeps the order of first appearance.
             links: dict[str, None] = {}
@@ -159,7 +165,7 @@ class Crawler:
         async with self._fetcher.fetch(url, Want.PAGE) as answer:
             if isinstance(answer, Rejection):
                 return answer
-            return read_page(answer.body, answer.final_url, answer.content_type, answer.directives)
+            return await self._reader.read(answer)
 
     def _admit(self, page: Page | Rejection, *, is_start: bool) -> Page | None:
         """Count a page, and keep it when it belongs to one of the sites; start pages decide which those are."""
