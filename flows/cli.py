@@ -25,9 +25,11 @@ from flows.server import try_server
 from flows.steps import CoreSteps
 from flows.summary import print_summary
 from flows.terminal import ProgressView
+from flows.upkeep import upkeep_app
 from t2i_core.config import describe
 from t2i_core.data.caption import CaptionConfig
 from t2i_core.data.ingest import IngestConfig
+from t2i_core.data.retry import parse_reasons, retry_ingest
 from t2i_core.doctor import examine
 from t2i_core.errors import ConfigError, StoppedError, T2IError
 from t2i_core.evaluation.evaluate import EvaluateConfig
@@ -55,6 +57,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(upkeep_app)
 
 OutputDir = Annotated[Path, typer.Option("--output-dir", help="Folder to write; an unfinished one is resumed.")]
 NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Straight from the core, without a Prefect server.")]
@@ -109,17 +113,27 @@ def ingest_command(
     ],
     output_dir: OutputDir,
     config: IngestConfig,
+    retry: Annotated[
+        str, typer.Option(help="Only ask again for what a finished dataset rejected as these: timeout,dns,http_429.")
+    ] = "",
     no_prefect: NoPrefect = False,
     replace: Replace = False,
 ) -> None:
     """Fetch pictures and their texts into a dataset folder."""
+    if retry:
+        reasons = parse_reasons(retry)
+        with _progress() as view:
+            ref = retry_ingest(source, config, output_dir, reasons, on_progress=view)
+        return _tell_result(ref)
 
     def as_flow(on_conflict: OnConflict) -> "State[Any]":
         from flows.ingest import ingest
 
         return ingest(source, output_dir, config, on_conflict, return_state=True)
 
-    _run_step(lambda steps: steps.ingest(source, config, output_dir), as_flow, no_prefect=no_prefect, replace=replace)
+    return _run_step(
+        lambda steps: steps.ingest(source, config, output_dir), as_flow, no_prefect=no_prefect, replace=replace
+    )
 
 
 @app.command("caption")
@@ -280,6 +294,10 @@ def _run_step(
 
             with adhoc_run(view):
                 ref = reference(as_flow(on_conflict))
+    _tell_result(ref)
+
+
+def _tell_result(ref: StepRef) -> None:
     counts = ", ".join(f"{name} {count:,}" for name, count in sorted(ref.counts.items()))
     typer.echo(f"{ref.path}: {'already done' if ref.hit else 'done'} ({counts})")
 

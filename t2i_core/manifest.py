@@ -177,6 +177,24 @@ def read_manifest(folder: Path, kind: Kind | None = None) -> Manifest:
     return manifest
 
 
+def finished_folders(root: Path) -> Iterator[tuple[Path, Manifest]]:
+    """Find the finished folders at and below a folder, by path; hidden ones and links are left out.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise ConfigError(f"no such folder: {root}")
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if MANIFEST_NAME in names:
+            try:
+                yield Path(place), read_manifest(Path(place))
+            except DataError:
+                # Other programs write files of this name too.
+                continue
+
+
 def missing_outputs(folder: Path, manifest: Manifest) -> list[str]:
     """List the outputs that are gone or have another size than the manifest says."""
     return [f.path for f in manifest.files if not _has_size(folder / f.path, f.size)]

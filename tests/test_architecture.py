@@ -78,7 +78,7 @@ def test_no_room_is_a_drawer_for_leftovers() -> None:
 
 def test_prefect_waits_until_its_environment_is_prepared() -> None:
     """Nothing that the command imports before `prepare_environment` may import Prefect at its top level."""
-    for name in ("cli", "adhoc", "config", "options", "recipe", "server", "steps", "summary", "terminal"):
+    for name in ("cli", "adhoc", "config", "options", "recipe", "server", "steps", "summary", "terminal", "upkeep"):
         tree = ast.parse((ROOT / "flows" / f"{name}.py").read_text(encoding="utf-8"))
         top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
         names = [getattr(node, "module", None) or node.names[0].name for node in top]

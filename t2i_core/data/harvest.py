@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from t2i_core.data.checksum import has_checksum
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions
 from t2i_core.data.folder import read_local
+from t2i_core.data.hosts import Traffic
 from t2i_core.data.image import ImageOptions, Picture, process_picture
 from t2i_core.data.parts import Part, read_part
 from t2i_core.data.record import SourceRecord
@@ -112,6 +113,30 @@ async def harvest(
     return sorted(reports, key=lambda report: report.shard_id)
 
 
+async def attempt_again(
+    job: HarvestJob, shards: Iterable[Sequence[SourceRecord]], num_records: int, on_progress: OnProgress
+) -> AsyncIterator[tuple[list[Attempt], dict[str, Traffic]]]:
+    """Try sources of the web, and give what became of them, shard by shard and in their own order, and the traffic.
+
+    Args:
+        job: how to ask; its layout is not read.
+        shards: the sources, those of one shard together.
+        num_records: sources in all of them, for the progress.
+        on_progress: told a few times a second.
+    """
+    tally = _Tally(num_records, on_progress)
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as decoders:
+        async with Fetcher(job.fetching) as fetcher:
+            harvester = _Harvester(job, fetcher, decoders, tally)
+            for records in shards:
+                tasks = [asyncio.create_task(harvester.attempt(record)) for record in records]
+                try:
+                    yield [await task for task in tasks], fetcher.take_traffic()
+                finally:
+                    await _cancel(tasks)
+    tally.report()
+
+
 async def _make_all(harvester: "_Harvester", waiting: Iterator[int], reports: list[ShardReport]) -> None:
     for shard_id in waiting:
         reports.append(await harvester.make_shard(shard_id))
@@ -147,7 +172,7 @@ class _Harvester:
 
     async def _fill(self, writer: ShardWriter, part: Part) -> None:
         """Work on all sources at once, and hand them to the writer in their own order."""
-        tasks = [asyncio.create_task(self._attempt(record)) for record in part.records]
+        tasks = [asyncio.create_task(self.attempt(record)) for record in part.records]
         try:
             while tasks:
                 attempts = [await task for task in tasks[:BATCH_SIZE]]
@@ -157,7 +182,8 @@ class _Harvester:
         finally:
             await _cancel(tasks)
 
-    async def _attempt(self, record: SourceRecord) -> Attempt:
+    async def attempt(self, record: SourceRecord) -> Attempt:
+        """Get one picture, or learn why there is none."""
         if record.reason:
             attempt = Attempt(record, Rejection(RejectReason(record.reason), record.detail))
         elif record.location:

@@ -24,6 +24,13 @@ class Traffic(Config):
     bytes: int = 0
 
 
+def joined(first: Mapping[str, Traffic], second: Mapping[str, Traffic]) -> dict[str, Traffic]:
+    """Add up the traffic of two times of asking, by host."""
+    none = Traffic()
+    pairs = ((host, first.get(host, none), second.get(host, none)) for host in sorted({*first, *second}))
+    return {host: Traffic(requests=a.requests + b.requests, bytes=a.bytes + b.bytes) for host, a, b in pairs}
+
+
 class TrafficCounter:
     """Counts traffic by host until it is taken."""
 

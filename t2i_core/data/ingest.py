@@ -7,7 +7,7 @@ comes last. So whatever ends a run, the next one goes on where it stopped, and d
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
@@ -20,30 +20,29 @@ from yarl import URL
 from t2i_core.config import Config
 from t2i_core.data.address import origin_of
 from t2i_core.data.crawl import CrawlCounts, Crawler, CrawlLimits
+from t2i_core.data.dataset import finish_rewrite, shard_outputs, write_hosts
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.existing import read_shards
 from t2i_core.data.fetch import Fetcher, FetchOptions
 from t2i_core.data.folder import read_folder
 from t2i_core.data.harvest import SECONDS_BETWEEN_REPORTS, HarvestJob, Move, harvest
-from t2i_core.data.hosts import HOSTS_NAME, HostLedger, Traffic
+from t2i_core.data.hosts import Traffic
 from t2i_core.data.image import EncodeFormat, ImageOptions, ResizeMode
 from t2i_core.data.parts import PARTS_DIR, PartWriter, PlanNote, read_note
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
-from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, read_traffic, shard_name
+from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
 from t2i_core.data.source import SourceKind, read_list, source_identity, source_kind
+from t2i_core.data.tombstone import read_tombstones, write_tombstones
 from t2i_core.errors import ConfigError, DataError, T2IError, TransientError
 from t2i_core.manifest import (
     MANIFEST_NAME,
     OnConflict,
-    OutputFile,
     StepKey,
     StepRef,
     claim_folder,
-    describe_file,
     find_hit,
-    write_atomically,
     write_manifest,
 )
 from t2i_core.progress import OnProgress, Progress, ignore_progress
@@ -198,12 +197,18 @@ def plan_ingest(
     if config.hash_column and kind is not SourceKind.LIST:
         raise ConfigError(f"only a list of picture URLs has a hash_column; {source} is a {kind.value}. Leave it empty.")
     key = ingest_key(source, config, source_digest)
+    with disk_errors(output_dir):
+        finish_rewrite(output_dir)
     hit = find_hit(output_dir, key)
     if hit is not None:
         num_shards, num_records = hit.counts["shards"], hit.counts["seen"]
     else:
         with disk_errors(output_dir):
+            purged = read_tombstones(output_dir)
             claim_folder(output_dir, key, on_conflict)
+            if purged:
+                # A folder that takes the place of another must not bring back what was purged from that one.
+                write_tombstones(output_dir, purged)
             note = _planned(source, kind, config, output_dir, on_progress)
         num_shards, num_records = note.num_parts, note.num_records
     return IngestPlan(
@@ -374,26 +379,13 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
         **(note.counts if note else {}),
     }
     with disk_errors(plan.output_dir):
-        files = [file for report in reports for file in _outputs(plan.output_dir, report)]
-        files.append(_write_hosts(plan, note.traffic if note else {}))
+        files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
+        places = dict.fromkeys(range(plan.num_shards), shards_dir)
+        files.append(write_hosts(plan.output_dir, places, note.traffic if note else {}))
         sources = {"source": plan.source} | ({"deny_list": plan.config.deny_list} if plan.config.deny_list else {})
         return write_manifest(
             plan.output_dir, kind="dataset", key=plan.key, sources=sources, counts=counts, files=files
         )
-
-
-def _write_hosts(plan: IngestPlan, planning: Mapping[str, Traffic]) -> OutputFile:
-    """Write the account of each host: its sources from the shards' rows, its requests as they were counted."""
-    ledger = HostLedger()
-    ledger.add_traffic(planning)
-    shards_dir = plan.output_dir / SHARDS_DIR
-    for shard_id in range(plan.num_shards):
-        ledger.add_rows(shards_dir / f"{shard_name(shard_id)}.parquet")
-        ledger.add_traffic(read_traffic(shards_dir, shard_id))
-    path = plan.output_dir / HOSTS_NAME
-    write_atomically(path, ledger.as_json())
-    # Retries and redirects differ from run to run, so this is not part of what the data set is.
-    return describe_file(plan.output_dir, path, content=False)
 
 
 def _finished(shards_dir: Path, shard_id: int) -> ShardReport:
@@ -430,16 +422,6 @@ def _remove_strays(shards_dir: Path, num_shards: int) -> None:
         if number.isdecimal() and int(number) >= num_shards:
             for ending in (".tar", ".parquet", "_stats.json"):
                 path.with_name(number + ending).unlink(missing_ok=True)
-
-
-def _outputs(output_dir: Path, report: ShardReport) -> list[OutputFile]:
-    """List a shard's files; digests were taken while they were written, so nothing is read again."""
-    stem = f"{SHARDS_DIR}/{shard_name(report.shard_id)}"
-    files = [
-        OutputFile(path=f"{stem}.{ending}", size=written.size, sha256=written.sha256)
-        for ending, written in report.files.items()
-    ]
-    return [*files, describe_file(output_dir, output_dir / f"{stem}_stats.json", content=False)]
 
 
 def ingest(

@@ -3,7 +3,7 @@ or read its list again."""
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.repeats import RepeatFinder
 from t2i_core.data.shard import sample_uid, shard_name
+from t2i_core.data.tombstone import bury, read_tombstones, url_sha256
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import sha256_of, write_atomically
 
@@ -30,7 +31,7 @@ _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("url", "caption", "page_url", "caption_source", "attributes", "location")),
         *((name, pa.int64()) for name in ("offset", "size")),
-        *((name, pa.string()) for name in ("checksum", "extra", "reason", "detail", "license")),
+        *((name, pa.string()) for name in ("checksum", "extra", "reason", "detail", "uid", "license")),
     ]
 )
 
@@ -66,16 +67,19 @@ class Part:
 class PartWriter:
     """Cuts a stream of sources into parts, marking later ones with the same URL and caption as duplicates.
 
-    Of each source no more than a bit stays in memory: duplicates are found, and marked in their parts, at the end.
+    Of each source no more than a bit stays in memory: duplicates are found, and marked in their parts, at the end. What
+    was purged from the data set in this folder stays out.
     """
 
     def __init__(self, output_dir: Path, samples_per_part: int) -> None:
+        self._output_dir = output_dir
         self._folder = output_dir / PARTS_DIR
         self._samples_per_part = samples_per_part
         self._waiting: list[SourceRecord] = []
         self._identities = self._folder / "_identities"
         self._repeats = RepeatFinder(self._identities)
         self._extra_columns: dict[str, None] = {}
+        self._purged = {stone.url_sha256 for stone in read_tombstones(output_dir)}
         self._num_parts = 0
         self.num_records = 0
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -93,7 +97,9 @@ class PartWriter:
                 f"the source has more than {MAX_EXTRA_COLUMNS:,} different columns. Keep what differs from row to row "
                 "inside one column."
             )
-        if not record.reason:
+        if self._purged and url_sha256(record.url) in self._purged:
+            record = bury(record)
+        elif not record.reason:
             self._repeats.add(self.num_records, _identity(record))
         self._waiting.append(record)
         self.num_records += 1
@@ -101,16 +107,9 @@ class PartWriter:
             self._flush()
 
     def _flush(self) -> None:
-        columns = {name: [getattr(record, name) for record in self._waiting] for name in _SCHEMA.names}
-        columns["extra"] = [json.dumps(dict(record.extra)) for record in self._waiting]
-        self._write(self._num_parts, pa.table(columns, schema=_SCHEMA))
+        write_part(self._output_dir, self._num_parts, self._waiting)
         self._waiting = []
         self._num_parts += 1
-
-    def _write(self, part_id: int, table: pa.Table) -> None:
-        buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer, compression="zstd")
-        write_atomically(_part_path(self._folder, part_id), buffer.getvalue().to_pybytes())
 
     def finish(self, source: str, counts: Mapping[str, int], traffic: Mapping[str, Traffic] | None = None) -> PlanNote:
         """Write what is left, mark duplicates, then write the note that says the plan is whole."""
@@ -138,11 +137,11 @@ class PartWriter:
         shutil.rmtree(self._identities, ignore_errors=True)
 
     def _mark(self, part_id: int, rows: npt.NDArray[np.intp]) -> None:
-        table = pq.read_table(_part_path(self._folder, part_id))
+        table = _read_table(_part_path(self._folder, part_id))
         reasons = np.array(table["reason"].to_pylist(), object)
         reasons[rows] = str(RejectReason.DUPLICATE_URL)
         place = _SCHEMA.get_field_index("reason")
-        self._write(part_id, table.set_column(place, _SCHEMA.field(place), [reasons]))
+        _write_table(self._output_dir, part_id, table.set_column(place, _SCHEMA.field(place), [reasons]))
 
 
 def _identity(record: SourceRecord) -> int:
@@ -161,6 +160,19 @@ def read_note(output_dir: Path) -> PlanNote | None:
     return note if whole else None
 
 
+def write_part(output_dir: Path, part_id: int, records: Sequence[SourceRecord]) -> None:
+    """Write the sources of one shard; equal sources give equal bytes."""
+    columns = {name: [getattr(record, name) for record in records] for name in _SCHEMA.names}
+    columns["extra"] = [json.dumps(dict(record.extra)) for record in records]
+    _write_table(output_dir, part_id, pa.table(columns, schema=_SCHEMA))
+
+
+def _write_table(output_dir: Path, part_id: int, table: pa.Table) -> None:
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    write_atomically(_part_path(output_dir / PARTS_DIR, part_id), buffer.getvalue().to_pybytes())
+
+
 def read_part(output_dir: Path, part_id: int) -> Part:
     """Read the sources of one shard.
 
@@ -169,12 +181,18 @@ def read_part(output_dir: Path, part_id: int) -> Part:
     """
     path = _part_path(output_dir / PARTS_DIR, part_id)
     try:
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        rows: list[dict[str, Any]] = _read_table(path).to_pylist()
         records = [SourceRecord(**(row | {"extra": json.loads(row["extra"])})) for row in rows]
         return Part(records, sha256_of(path))
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as err:
         folder = output_dir / PARTS_DIR
         raise DataError(f"{path} is damaged. Delete {folder} and run ingest again: it is planned anew.") from err
+
+
+def _read_table(path: Path) -> pa.Table:
+    # Unlike `pq.read_table`, this does not load all that pyarrow knows about data sets of many files.
+    with pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def _part_path(folder: Path, part_id: int) -> Path:

@@ -30,6 +30,7 @@ class SourceRecord:
         extra: further columns of a list, by name.
         reason: a `RejectReason` when the source itself rules the picture out, else "".
         detail: what to say about that.
+        uid: the identity of a sample whose URL and caption are no longer kept, else "".
     """
 
     url: str
@@ -45,6 +46,7 @@ class SourceRecord:
     extra: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     detail: str = ""
+    uid: str = ""
 
 
 def clean_text(text: str) -> str:

@@ -41,6 +41,7 @@ class RejectReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_MANY_PIXELS = "too_many_pixels"
     BAD_ASPECT = "bad_aspect"
+    PURGED = "purged"
 
     @property
     def meaning(self) -> str:
@@ -53,9 +54,21 @@ class RejectReason(StrEnum):
         return self in _ABOUT_PIXELS
 
     @property
+    def status(self) -> str:
+        """The stage at which it was left out, in img2dataset's words; what was purged has a word of its own."""
+        if self is RejectReason.PURGED:
+            return "purged"
+        return "failed_to_resize" if self.is_about_pixels else "failed_to_download"
+
+    @property
     def is_unreachable(self) -> bool:
         """Whether the host could not be reached at all, so that trying later may help."""
         return self in _UNREACHABLE
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether asking for the picture again may end otherwise; who denied it once is not asked again."""
+        return self in _MAY_PASS
 
 
 # Where img2dataset has a fixed message for the same thing, it is used word for word: its readers count them.
@@ -94,6 +107,7 @@ _MEANINGS = {
     RejectReason.TOO_SMALL: "image too small",
     RejectReason.TOO_MANY_PIXELS: "image area too large",
     RejectReason.BAD_ASPECT: "aspect ratio too large",
+    RejectReason.PURGED: "removed on request",
 }
 _ABOUT_PIXELS = frozenset(
     {
@@ -115,6 +129,17 @@ _UNREACHABLE = frozenset(
         RejectReason.HOST_UNREACHABLE,
     }
 )
+_MAY_PASS = _UNREACHABLE | {
+    RejectReason.HTTP_4XX,
+    RejectReason.HTTP_429,
+    RejectReason.HTTP_5XX,
+    RejectReason.HTTP_OTHER,
+    RejectReason.BAD_RESPONSE,
+    RejectReason.TOO_MANY_REDIRECTS,
+    RejectReason.NOT_AN_IMAGE,
+    RejectReason.TRUNCATED,
+    RejectReason.HASH_MISMATCH,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ and `NNNNN_stats.json`, written last, says that the shard is done.
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -163,6 +164,13 @@ class ShardWriter:
             self._rejected[attempt.outcome.reason] += 1
         self._rows.append(row)
 
+    def add_stored(self, row: dict[str, Any], members: Mapping[str, bytes]) -> None:
+        """Add the next source as an earlier form of this shard holds it: its row, and the members of its sample."""
+        if row["reason"]:
+            self._rejected[row["reason"]] += 1
+        self._write_members(row["key"], members)
+        self._rows.append(row)
+
     def _add_members(self, key: str, row: dict[str, Any], picture: bytes) -> int:
         described = {name: row[name] for name in (*self._layout.extra_columns, *_JSON_COLUMNS, LICENSE_COLUMN)}
         members = {
@@ -170,6 +178,10 @@ class ShardWriter:
             "json": json.dumps(described, indent=4).encode(),
             "txt": row["caption"].encode(),
         }
+        return self._write_members(key, members)
+
+    def _write_members(self, key: str, members: Mapping[str, bytes]) -> int:
+        """Write the members of one sample, and give the checksum over them."""
         crc = 0
         for suffix in sorted(members):
             crc = zlib.crc32(members[suffix], crc)
@@ -230,18 +242,34 @@ def read_report(shards_dir: Path, shard_id: int) -> ShardReport | None:
     Raises:
         DataError: its statistics are damaged.
     """
+    report = noted_report(shards_dir, shard_id)
+    if report is None:
+        return None
+    for ending, written in report.files.items():
+        file = shards_dir / f"{shard_name(shard_id)}.{ending}"
+        if not file.is_file() or file.stat().st_size != written.size:
+            return None
+    return report.with_changes(hit=True)
+
+
+def noted_report(shards_dir: Path, shard_id: int) -> ShardReport | None:
+    """Read what a shard's statistics say it holds, whatever is there; None without statistics.
+
+    Raises:
+        DataError: its statistics are damaged.
+    """
     path = shards_dir / f"{shard_name(shard_id)}_stats.json"
     try:
-        report = ShardReport.model_validate(json.loads(path.read_bytes())["report"])
+        return ShardReport.model_validate(json.loads(path.read_bytes())["report"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as err:
         raise DataError(f"{path} is damaged. Delete it and run ingest again: only this shard is made anew.") from err
-    for ending, written in report.files.items():
-        file = path.with_name(f"{shard_name(shard_id)}.{ending}")
-        if not file.is_file() or file.stat().st_size != written.size:
-            return None
-    return report.with_changes(hit=True)
+
+
+def extra_columns(names: Iterable[str]) -> tuple[str, ...]:
+    """Give the columns of a shard's table that came from the source and are passed through: those before its own."""
+    return tuple(itertools.takewhile(lambda name: name not in _COLUMNS, names))
 
 
 def read_traffic(shards_dir: Path, shard_id: int) -> dict[str, Traffic]:
@@ -267,7 +295,7 @@ def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str
         "url": record.url,
         "key": key,
         "status": "success",
-        "uid": sample_uid(record.url, record.caption),
+        "uid": record.uid or sample_uid(record.url, record.caption),
         "reason": "",
         "http_status": attempt.http_status,
         "final_url": attempt.final_url,
@@ -280,8 +308,7 @@ def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str
     if isinstance(outcome, Picture):
         names = ("width", "height", "original_width", "original_height", "sha256")
         return row | {name: getattr(outcome, name) for name in names}
-    stage = "failed_to_resize" if outcome.reason.is_about_pixels else "failed_to_download"
-    return row | {"status": stage, "error_message": outcome.message, "reason": str(outcome.reason)}
+    return row | {"status": outcome.reason.status, "error_message": outcome.message, "reason": str(outcome.reason)}
 
 
 def _parquet_bytes(rows: list[dict[str, Any]], extra_columns: tuple[str, ...]) -> bytes:

@@ -4,7 +4,7 @@ import json
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from t2i_core.errors import DataError, ShardError
 from t2i_core.manifest import Manifest, read_manifest, sha256_of
 
 PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
+REPAIR_ADVICE = "run `t2i verify --repair` and the ingest again, then this command."
 MAX_MEMBER_BYTES = 256 * 1024 * 1024
 _MEMBER_NAME = re.compile(r"(?:\./)?([0-9]+)\.([a-z0-9]+)")
 
@@ -48,13 +49,19 @@ def iter_samples(tar_path: Path) -> Iterator[Sample]:
     Raises:
         DataError: the tar breaks off, or holds something that is not a sample.
     """
+    for key, members in _grouped(tar_path):
+        yield _sample(tar_path, key, members)
+
+
+def _grouped(tar_path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Give the members of each sample by suffix."""
     members: dict[str, bytes] = {}
     current = ""
     seen: set[str] = set()
     for key, suffix, body in _members(tar_path):
         if key != current:
             if members:
-                yield _sample(tar_path, current, members)
+                yield current, members
             if key in seen:
                 raise DataError(f"{tar_path}: sample {key} appears twice, or its members are not together.")
             seen.add(key)
@@ -63,7 +70,51 @@ def iter_samples(tar_path: Path) -> Iterator[Sample]:
             raise DataError(f"{tar_path}: sample {key} has two members .{suffix}.")
         members[suffix] = body
     if members:
-        yield _sample(tar_path, current, members)
+        yield current, members
+
+
+def stored_rows(shards_dir: Path, shard_id: int) -> Iterator[tuple[dict[str, Any], dict[str, bytes]]]:
+    """Read a shard as it was written: the row of each source, with the members of its sample if it was kept.
+
+    Raises:
+        ShardError: the shard is damaged.
+    """
+    stem = shards_dir / shard_name(shard_id)
+    tar_path = stem.with_suffix(".tar")
+    samples = _grouped(tar_path)
+    for row in read_rows(stem.with_suffix(".parquet")):
+        if row["status"] != "success":
+            yield row, {}
+            continue
+        key, members = next(samples, ("", {}))
+        if key != row["key"] or _crc32(members) != row["sample_crc32"]:
+            raise ShardError(f"shard {tar_path} is damaged: {REPAIR_ADVICE}", path=str(tar_path), num_lost=1)
+        yield row, members
+
+
+def read_rows(table_path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Read the rows of a shard.
+
+    Args:
+        table_path: its parquet file.
+        columns: which to read; None for all.
+
+    Raises:
+        ShardError: the table is gone or damaged.
+    """
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(table_path, columns=columns).to_pylist()
+    except (OSError, pa.ArrowException, ValueError) as err:
+        message = f"shard {table_path} is damaged ({err}): {REPAIR_ADVICE}"
+        raise ShardError(message, path=str(table_path), num_lost=0) from err
+    return rows
+
+
+def _crc32(members: dict[str, bytes]) -> int:
+    crc = 0
+    for name in sorted(members):
+        crc = zlib.crc32(members[name], crc)
+    return crc
 
 
 def _members(tar_path: Path) -> Iterator[tuple[str, str, bytes]]:
@@ -80,7 +131,7 @@ def _members(tar_path: Path) -> Iterator[tuple[str, str, bytes]]:
                 yield match[1], match[2], body
     except FileNotFoundError as err:
         raise DataError(f"no such shard: {tar_path}") from err
-    except (tarfile.TarError, OSError, EOFError) as err:
+    except (tarfile.TarError, OSError, EOFError, ValueError) as err:
         raise DataError(f"{tar_path} is damaged: {err}") from err
 
 
@@ -88,9 +139,6 @@ def _sample(tar_path: Path, key: str, members: dict[str, bytes]) -> Sample:
     suffix = next((suffix for suffix in members if suffix in PICTURE_SUFFIXES), None)
     if suffix is None:
         raise DataError(f"{tar_path}: sample {key} has no picture.")
-    crc = 0
-    for name in sorted(members):
-        crc = zlib.crc32(members[name], crc)
     try:
         metadata = json.loads(members.get("json", b"{}"))
         caption = members.get("txt", b"").decode()
@@ -98,7 +146,7 @@ def _sample(tar_path: Path, key: str, members: dict[str, bytes]) -> Sample:
         raise DataError(f"{tar_path}: sample {key} is damaged: {err}") from err
     if not isinstance(metadata, dict):
         raise DataError(f"{tar_path}: the JSON of sample {key} is not an object.")
-    return Sample(key, members[suffix], suffix, caption, metadata, crc)
+    return Sample(key, members[suffix], suffix, caption, metadata, _crc32(members))
 
 
 def check_shard(dataset_dir: Path, shard_id: int) -> None:
@@ -114,7 +162,7 @@ def check_shard(dataset_dir: Path, shard_id: int) -> None:
     if not _is_intact(dataset_dir, manifest, f"{name}.parquet"):
         raise _shard_error(table_path, _num_kept(dataset_dir, shard_id), "its rows are gone or damaged")
     if not _is_intact(dataset_dir, manifest, f"{name}.tar"):
-        kept = _kept_samples(table_path)
+        kept = kept_checksums(table_path)
         lost = len(kept) - _num_readable(tar_path, kept)
         raise _shard_error(tar_path, lost, f"{lost} of its {len(kept)} samples are lost")
 
@@ -141,21 +189,36 @@ def _num_kept(dataset_dir: Path, shard_id: int) -> int:
         return 0
 
 
-def _kept_samples(table_path: Path) -> dict[str, int]:
-    try:
-        table = pq.read_table(table_path, columns=["key", "status", "sample_crc32"])
-    except (OSError, pa.ArrowException) as err:
-        raise ShardError(f"shard {table_path} is damaged: {err}", path=str(table_path), num_lost=0) from err
-    return {row["key"]: row["sample_crc32"] for row in table.to_pylist() if row["status"] == "success"}
+def kept_checksums(table_path: Path) -> dict[str, int]:
+    """Give the checksum of each kept sample as a shard's table has it.
+
+    Raises:
+        ShardError: the table is gone or damaged.
+    """
+    rows = read_rows(table_path, ["key", "status", "sample_crc32"])
+    return {row["key"]: row["sample_crc32"] for row in rows if row["status"] == "success"}
 
 
 def _num_readable(tar_path: Path, kept: dict[str, int]) -> int:
     """Count the samples that are still exactly what was written."""
-    found: dict[str, int] = {}
-    try:
-        for key, _, body in _members(tar_path):
-            found[key] = zlib.crc32(body, found.get(key, 0))
-    except DataError:
-        # What came before the damage counts.
-        pass
+    found, _ = read_checksums(tar_path)
     return sum(found.get(key) == crc for key, crc in kept.items())
+
+
+def read_checksums(tar_path: Path) -> tuple[dict[str, int], str]:
+    """Read a tar as far as it can be read.
+
+    Returns:
+        The checksum of each sample that has picture, text and JSON, and what stopped the reading, "" for nothing.
+    """
+    found: dict[str, int] = {}
+    suffixes: dict[str, set[str]] = {}
+    problem = ""
+    try:
+        for key, suffix, body in _members(tar_path):
+            found[key] = zlib.crc32(body, found.get(key, 0))
+            suffixes.setdefault(key, set()).add("picture" if suffix in PICTURE_SUFFIXES else suffix)
+    except DataError as err:
+        # What came before the damage counts.
+        problem = str(err)
+    return {key: crc for key, crc in found.items() if suffixes[key] >= {"picture", "json", "txt"}}, problem

@@ -1,12 +1,23 @@
-"""Where a score comes from: from the run back to its captions, its data set and the source list or pages."""
+"""Where a score or a picture comes from: back to its run, its captions, its data set and the source list or pages."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from t2i_core.errors import ConfigError
-from t2i_core.manifest import MANIFEST_NAME, Manifest, read_manifest
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from t2i_core.config import Config
+from t2i_core.data.caption import CAPTIONS_NAME
+from t2i_core.data.dataset import files_by_shard
+from t2i_core.data.shard import SHARDS_DIR, shard_name
+from t2i_core.data.shard_reader import read_rows
+from t2i_core.errors import ConfigError, DataError
+from t2i_core.manifest import MANIFEST_NAME, Manifest, finished_folders, read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +74,115 @@ def captions_of(run_dir: Path) -> Path:
     if folder is None or not (folder / MANIFEST_NAME).is_file():
         raise ConfigError(f"the captions that {run_dir} was trained on are gone (looked in {folder}); put them back.")
     return folder
+
+
+def origin_of_picture(path: Path) -> dict[str, Any]:
+    """Read what a generated picture says of itself: prompt, seed and the digest of its run.
+
+    Raises:
+        ConfigError: the file is not a picture that t2i drew.
+    """
+    try:
+        # Only the chunks before the pixels are read.
+        with Image.open(path, formats=("PNG",)) as picture:
+            origin = json.loads(picture.info.get("t2i", ""))
+    except (OSError, ValueError, SyntaxError, RecursionError, Image.DecompressionBombError) as err:
+        raise ConfigError(f"{path} is no PNG that t2i drew: it does not say where it comes from.") from err
+    if not isinstance(origin, dict) or not isinstance(origin.get("run"), str):
+        raise ConfigError(f"{path} does not name the run that drew it.")
+    return origin
+
+
+def trace_picture(path: Path, workspace: Path | None = None) -> list[Ancestor]:
+    """List the run that drew a picture and all folders it was made from, the nearest first.
+
+    Args:
+        path: the picture.
+        workspace: where to look for the run; None for the evaluation that holds the picture, and then for the folder
+            above the picture's own.
+
+    Raises:
+        ConfigError: the file is not a picture that t2i drew, or its run is not found.
+        DataError: a manifest is damaged.
+    """
+    run = origin_of_picture(path)["run"]
+    place = path.resolve().parent
+    if workspace is None and (place.parent / MANIFEST_NAME).is_file():
+        chain = trace(place.parent)
+        drawn_by = next((ancestor for ancestor in chain if ancestor.manifest.digest == run), None)
+        if drawn_by:
+            return [chain[0], *trace(drawn_by.folder)]
+    root = workspace or place.parent
+    found = next((folder for folder, manifest in finished_folders(root) if manifest.digest == run), None)
+    if found is None:
+        raise ConfigError(
+            f"the run that drew {path} ({run:.12}) is not below {root}; name its folder with --workspace."
+        )
+    return trace(found)
+
+
+def outdated(ancestors: Sequence[Ancestor]) -> list[str]:
+    """Say which folders of a chain were made from an earlier state of the folder that is there now."""
+    digests = {ancestor.folder.resolve(): ancestor.manifest.digest for ancestor in ancestors}
+    # What a data set names as its source is not the digest of a folder.
+    made = [ancestor for ancestor in ancestors if ancestor.manifest.kind != "dataset"]
+    links = ((a, name, (a.folder / source).resolve()) for a in made for name, source in a.manifest.sources.items())
+    return [
+        f"{ancestor.folder} was made from an earlier state of {parent}."
+        for ancestor, name, parent in links
+        if parent in digests and digests[parent] != ancestor.manifest.key.inputs.get(name)
+    ]
+
+
+class TrainingSample(Config):
+    """A sample that a chain rests on, and where it came from; a purged one has the hash of its URL."""
+
+    key: str
+    uid: str
+    url: str
+
+
+def training_samples(ancestors: Sequence[Ancestor]) -> Iterator[TrainingSample]:
+    """Give the training samples of all captions in a chain, or of a chain without captions all kept samples.
+
+    Raises:
+        ConfigError: the data set of the captions is gone.
+        DataError: a table is damaged.
+    """
+    captions = [ancestor for ancestor in ancestors if ancestor.manifest.kind == "captions"]
+    for ancestor in captions:
+        yield from _of_captions(ancestor)
+    for ancestor in ancestors if not captions else ():
+        yield from _of_dataset(ancestor)
+
+
+def _of_captions(captions: Ancestor) -> Iterator[TrainingSample]:
+    dataset_dir = (captions.folder / captions.manifest.sources.get("dataset", "")).resolve()
+    read_manifest(dataset_dir, "dataset")
+    for shard_id, rows in groupby(_train_rows(captions.folder / CAPTIONS_NAME), key=lambda row: row["shard"]):
+        table = read_rows(_table_path(dataset_dir, shard_id), ["uid", "url"])
+        urls = {row["uid"]: row["url"] for row in table}
+        for row in rows:
+            yield TrainingSample(key=row["key"], uid=row["uid"], url=urls.get(row["uid"], ""))
+
+
+def _train_rows(path: Path) -> Iterator[dict[str, Any]]:
+    columns = ["key", "shard", "uid", "split", "status"]
+    try:
+        with pq.ParquetFile(path) as table:
+            for batch in table.iter_batches(columns=columns):
+                rows = batch.to_pylist()
+                yield from (row for row in rows if row["split"] == "train" and row["status"] == "kept")
+    except (OSError, pa.ArrowException, ValueError) as err:
+        raise DataError(f"{path} is damaged: {err}. Run the caption step again.") from err
+
+
+def _of_dataset(dataset: Ancestor) -> Iterator[TrainingSample]:
+    for shard_id in files_by_shard(dataset.manifest):
+        for row in read_rows(_table_path(dataset.folder, shard_id), ["key", "uid", "url", "status"]):
+            if row["status"] == "success":
+                yield TrainingSample(key=row["key"], uid=row["uid"], url=row["url"])
+
+
+def _table_path(dataset_dir: Path, shard_id: int) -> Path:
+    return dataset_dir / SHARDS_DIR / f"{shard_name(shard_id)}.parquet"

@@ -53,10 +53,37 @@ CASES: dict[str, tuple[list[str], int, str]] = {
         2,
         "not both",
     ),
+    "reason to retry is unknown": (
+        ["ingest", "list.csv", "--output-dir", "out", "--retry", "timeout,weather"],
+        2,
+        "cannot ask again for weather; choose of dns, connect, tls, timeout",
+    ),
+    "nothing finished to retry": (
+        ["ingest", "list.csv", "--output-dir", "out", "--retry", "dns"],
+        2,
+        "without --retry",
+    ),
+    "cannot verify it": (["verify", "taken"], 2, "manifest.json"),
+    "nothing to verify": (["verify", "nowhere"], 2, "no such folder: nowhere"),
+    "cannot purge it": (["purge", "taken", "--url", "http://a.example/x.png"], 2, "manifest.json"),
+    "nothing named to purge": (["purge", "taken"], 2, "nothing is named to purge"),
+    "not a hash": (["purge", "taken", "--sha256", "abc"], 2, "64 hexadecimal digits"),
+    "no such workspace": (
+        ["purge", "taken", "--domain", "a.example", "--workspace", "nowhere"],
+        2,
+        "no such folder: nowhere",
+    ),
+    "no lineage": (["lineage", "taken"], 2, "manifest.json"),
+    "lineage of nothing": (["lineage", "nowhere"], 2, "no such folder: nowhere"),
+    "lineage of a text": (["lineage", "list.csv"], 2, "no PNG that t2i drew"),
+    "lineage both ways": (["lineage", "taken", "--urls", "--url", "x"], 2, "not both"),
     "unknown command": (["paint"], 2, "paint"),
     "unknown option": (["demo", "--colour", "red"], 2, "--colour"),
     "missing argument": (["train", "--output-dir", "out"], 2, "captions_dir"),
 }
+
+
+UPKEEP = ["verify", "purge", "lineage"]
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +112,9 @@ def test_bad_input_ends_in_one_sentence(case: str, folder: Path, capsys: pytest.
     assert files_below(folder) == before
 
 
-@pytest.mark.parametrize("command", ["demo", "ingest", "caption", "train", "evaluate", "pipeline", "generate", "site"])
+@pytest.mark.parametrize(
+    "command", ["demo", "ingest", "caption", "train", "evaluate", "pipeline", "generate", "site", *UPKEEP]
+)
 def test_help_names_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     assert "--" in capsys.readouterr().out

@@ -112,6 +112,15 @@ def test_a_bomb_does_not_fill_the_memory(tmp_path: Path, name: str, head: bytes,
     assert int(grown_mb) < 150
 
 
+def test_cells_nested_as_deeply_as_can_be_read_do_not_end_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    cells = ["[" * depth + "]" * depth for depth in range(1, 1200)]
+    path.write_text("".join(f'{{"url": "http://a", "caption": "", "more": {cell}}}\n' for cell in cells))
+    found = records(path)
+    assert (found[0].extra, found[0].reason) == ({"more": "[]"}, "")
+    assert (found[-1].reason, found[-1].detail) == ("bad_row", "row 1199: not JSON: nested too deeply")
+
+
 def folder_of_lists(root: Path) -> Path:
     root.mkdir()
     pq.write_table(pa.table({"url": ["http://b/1", "http://b/2"], "caption": ["x", "y"]}), root / "b.parquet")

@@ -1,0 +1,175 @@
+"""The commands for what happens to a data set after it was made: verify, purge, lineage."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from flows.terminal import ProgressView
+from t2i_core.data.purge import PurgeResult, purge
+from t2i_core.data.purge_request import PurgeRequest
+from t2i_core.data.verify import ShardDamage, verify
+from t2i_core.errors import ConfigError
+from t2i_core.evaluation.holders import Holder, find_samples, find_url
+from t2i_core.evaluation.lineage import Ancestor, outdated, trace, trace_picture, training_samples
+
+KEYS_SHOWN = 20
+DIGEST_SHOWN = 12
+
+upkeep_app = typer.Typer()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+
+@upkeep_app.command("verify")
+def verify_command(
+    dataset_dir: Annotated[Path, typer.Argument(help="A finished dataset folder.")],
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Move damaged shards aside as NAME.damaged; the same ingest refills only them."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read every shard of a dataset and say which are damaged and which samples are lost; exit code 1 if any is."""
+    with ProgressView(Console(stderr=True)) as view:
+        result = verify(dataset_dir, repair=repair, on_progress=view)
+    if as_json:
+        _write_json(result.model_dump(mode="json"))
+    else:
+        for damage in result.damaged:
+            _write(_describe_damage(damage))
+        lost = f"{len(result.damaged):,} damaged, {result.num_lost:,} samples lost"
+        _write(f"{dataset_dir}: {result.num_shards:,} shards, {result.num_samples:,} samples; {lost}")
+        if result.damaged:
+            _write("The same ingest command refills them." if repair else "With --repair they are moved aside.")
+    if result.damaged:
+        raise typer.Exit(1)
+
+
+def _describe_damage(damage: ShardDamage) -> str:
+    keys = ", ".join(damage.lost[:KEYS_SHOWN])
+    more = f" and {len(damage.lost) - KEYS_SHOWN:,} more (--json names all)" if len(damage.lost) > KEYS_SHOWN else ""
+    lost = f"{damage.num_lost:,} of {damage.num_samples:,} samples lost" + (f": {keys}{more}" if keys else "")
+    return f"shard {damage.shard}: {'; '.join(damage.problems)}; {lost}"
+
+
+@upkeep_app.command("purge")
+def purge_command(
+    dataset_dir: Annotated[Path, typer.Argument(help="A finished dataset folder.")],
+    url: Annotated[list[str] | None, typer.Option(help="URL of a picture; may be given more than once.")] = None,
+    domain: Annotated[list[str] | None, typer.Option(help="Host of pictures, hosts below it included.")] = None,
+    sha256: Annotated[list[str] | None, typer.Option(help="Of a picture's source bytes, in hexadecimal.")] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", help="File of them, one a line: sha256, URL (it holds a /) or domain.")
+    ] = None,
+    workspace: Annotated[
+        Path | None, typer.Option(help="Where to look for what was made. [default: the folder above the dataset]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove samples from a dataset for good, and name the captions, runs and evaluations made with them."""
+    request = PurgeRequest.parse(url or (), domain or (), sha256 or (), from_file)
+    root = _folder(workspace or dataset_dir.resolve().parent)
+    with ProgressView(Console(stderr=True)) as view:
+        result = purge(dataset_dir, request, on_progress=view)
+    if as_json:
+        made_with = _dump(find_samples(root, result.uids))
+        return _write_json(result.model_dump(mode="json", exclude={"uids"}) | {"made_with": made_with})
+    # Said before the search, which may fail at a folder that has nothing to do with the data set.
+    _write_purge(result)
+    return _write_holders(find_samples(root, result.uids), f"made with a purged sample, below {root}")
+
+
+def _write_purge(result: PurgeResult) -> None:
+    done = f"{result.num_rows:,} rows purged, {result.num_pictures:,} pictures, in {len(result.shards):,} shards"
+    _write(f"{result.dataset_dir}: {done}; {len(result.uids):,} samples purged in all; digest {result.digest}")
+    for name in result.set_aside:
+        _write(f"not purged: {name}, a copy that verify set aside; delete it")
+
+
+@upkeep_app.command("lineage")
+def lineage_command(
+    path: Annotated[Path, typer.Argument(help="An evaluation, run, captions or dataset folder, or a drawn PNG.")],
+    urls: Annotated[
+        bool, typer.Option("--urls", help="List the training samples instead: key, uid and URL, one a line.")
+    ] = False,
+    url: Annotated[str, typer.Option(help="The other way: what at and below PATH holds this URL or rests on it.")] = "",
+    workspace: Annotated[
+        Path | None, typer.Option(help="Where the run of a PNG is. [default: the folder above the picture's]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a score, a checkpoint or a picture to its sources, or a URL to all that was made with it."""
+    if urls and url:
+        raise ConfigError("give --urls or --url, not both.")
+    if url:
+        holders = find_url(path, url)
+        return _write_json(_dump(holders)) if as_json else _write_holders(holders, f"at and below {path}")
+    ancestors = trace(path) if path.is_dir() or not path.exists() else trace_picture(path, workspace)
+    if urls:
+        for sample in training_samples(ancestors):
+            typer.echo(sample.model_dump_json() if as_json else f"{sample.key}\t{sample.uid}\t{_plain(sample.url)}")
+        return None
+    return _write_json(_chain(ancestors)) if as_json else _write_chain(ancestors)
+
+
+def _chain(ancestors: Sequence[Ancestor]) -> dict[str, Any]:
+    chain = [
+        ancestor.as_dict() | {"folder": str(ancestor.folder), "sources": ancestor.manifest.sources}
+        for ancestor in ancestors
+    ]
+    return {"chain": chain, "outdated": outdated(ancestors)}
+
+
+def _write_chain(ancestors: Sequence[Ancestor]) -> None:
+    for ancestor in ancestors:
+        manifest = ancestor.manifest
+        counts = ", ".join(f"{name} {count:,}" for name, count in sorted(manifest.counts.items()))
+        _write(f"{manifest.kind} {manifest.digest:.{DIGEST_SHOWN}} {ancestor.folder} ({counts})")
+        if "source" in manifest.sources:
+            _write(f"source {manifest.key.inputs.get('source', ''):.{DIGEST_SHOWN}} {manifest.sources['source']}")
+    for sentence in outdated(ancestors):
+        _write(f"outdated: {sentence}")
+
+
+def _write_holders(holders: Sequence[Holder], where: str) -> None:
+    _write(f"{len(holders):,} {where}")
+    for holder in holders:
+        note = "" if holder.certain else " (its captions are gone or elsewhere, so this is not certain)"
+        _write(f"{holder.kind} {holder.digest:.{DIGEST_SHOWN}} {holder.folder}{_row_counts(holder)}{note}")
+        for row in holder.rows[:KEYS_SHOWN]:
+            _write("  " + " ".join(filter(None, (row.key, row.uid, row.split, row.status, row.reason))))
+        if len(holder.rows) > KEYS_SHOWN:
+            _write(f"  and {len(holder.rows) - KEYS_SHOWN:,} more (--json names all)")
+
+
+def _row_counts(holder: Holder) -> str:
+    counts = Counter(row.split or row.status for row in holder.rows)
+    return f" ({', '.join(f'{name} {count:,}' for name, count in sorted(counts.items()))})" if counts else ""
+
+
+def _dump(holders: Iterable[Holder]) -> list[dict[str, Any]]:
+    return [holder.model_dump(mode="json") for holder in holders]
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ConfigError(f"no such folder: {path}")
+    return path
+
+
+def _write(line: str) -> None:
+    typer.echo(_plain(line))
+
+
+def _plain(text: str) -> str:
+    """Spell out what could move the cursor or break the line: names and URLs come from anywhere."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _write_json(data: Any) -> None:
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))

@@ -1,0 +1,174 @@
+"""A data set folder as a whole: which files its manifest names, and how some of its shards are changed, all or none.
+
+New forms of files are written into a folder beside the shards. Giving that folder its final name is the one step
+that decides; after it every command that works on the data set first moves the files to their places.
+"""
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from t2i_core.data.hosts import HOSTS_NAME, HostLedger, Traffic
+from t2i_core.data.parts import read_note
+from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, extra_columns, read_traffic, shard_name
+from t2i_core.errors import DataError
+from t2i_core.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    OutputFile,
+    StepRef,
+    describe_file,
+    write_atomically,
+    write_manifest,
+)
+
+REWRITE_DIR = ".rewrite"
+PARTIAL_DIR = ".rewrite.partial"
+_SHARD_FILE = re.compile(SHARDS_DIR + r"/([0-9]{1,18})(\.tar|\.parquet|_stats\.json)")
+
+
+def shard_outputs(folder: Path, report: ShardReport) -> list[OutputFile]:
+    """List a shard's files; digests were taken while they were written, so nothing is read again."""
+    stem = f"{SHARDS_DIR}/{shard_name(report.shard_id)}"
+    files = [
+        OutputFile(path=f"{stem}.{ending}", size=written.size, sha256=written.sha256)
+        for ending, written in report.files.items()
+    ]
+    return [*files, describe_file(folder, folder / f"{stem}_stats.json", content=False)]
+
+
+def write_hosts(folder: Path, places: Mapping[int, Path], planning: Mapping[str, Traffic]) -> OutputFile:
+    """Write the account of each host: its sources from the shards' rows, its requests as they were counted.
+
+    Args:
+        folder: gets the account.
+        places: the folder in which each shard lies, by its number.
+        planning: what each host was asked for pages.
+    """
+    ledger = HostLedger()
+    ledger.add_traffic(planning)
+    for shard_id, shards_dir in places.items():
+        ledger.add_rows(shards_dir / f"{shard_name(shard_id)}.parquet")
+        ledger.add_traffic(read_traffic(shards_dir, shard_id))
+    write_atomically(folder / HOSTS_NAME, ledger.as_json())
+    # Retries and redirects differ from run to run, so this is not part of what the data set is.
+    return describe_file(folder, folder / HOSTS_NAME, content=False)
+
+
+def files_by_shard(manifest: Manifest) -> dict[int, dict[str, OutputFile]]:
+    """Give the files of each shard by their ending (.tar, .parquet, _stats.json), in order of the shards."""
+    found: dict[int, dict[str, OutputFile]] = {}
+    for file in manifest.files:
+        match = _SHARD_FILE.fullmatch(file.path)
+        if match:
+            found.setdefault(int(match[1]), {})[match[2]] = file
+    return dict(sorted(found.items()))
+
+
+def layout_of(dataset_dir: Path, manifest: Manifest, shard_id: int, *, shards_dir: Path) -> ShardLayout:
+    """Say how to write a shard of a finished data set anew.
+
+    Args:
+        dataset_dir: the data set.
+        manifest: its own.
+        shard_id: which shard.
+        shards_dir: where to write it.
+
+    Raises:
+        DataError: the manifest does not say how the data set was made.
+    """
+    table_path = dataset_dir / SHARDS_DIR / f"{shard_name(shard_id)}.parquet"
+    config = manifest.key.config
+    try:
+        return ShardLayout(
+            shards_dir=shards_dir,
+            samples_per_shard=int(config["samples_per_shard"]),
+            encode_format=config["encode_format"],
+            extra_columns=extra_columns(pq.read_schema(table_path).names),
+        )
+    except (KeyError, TypeError, ValueError) as err:
+        raise DataError(f"{dataset_dir} was not made by ingest: its manifest lacks {err}.") from err
+
+
+@contextmanager
+def staged_rewrite(dataset_dir: Path) -> Iterator[Path]:
+    """Give a folder for new forms of the data set's files; they take their places, all of them, when the block ends.
+
+    Whatever ends the program before that leaves the data set as it was; after that, `finish_rewrite` goes on.
+    """
+    finish_rewrite(dataset_dir)
+    partial = dataset_dir / PARTIAL_DIR
+    partial.mkdir()
+    try:
+        yield partial
+        _sync_folder(partial)
+        partial.replace(dataset_dir / REWRITE_DIR)
+        _sync_folder(dataset_dir)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    finish_rewrite(dataset_dir)
+
+
+def finish_rewrite(dataset_dir: Path) -> None:
+    """Move what a decided rewrite holds to its place, the manifest last, and remove one that was not decided."""
+    shutil.rmtree(dataset_dir / PARTIAL_DIR, ignore_errors=True)
+    stage = dataset_dir / REWRITE_DIR
+    if not stage.is_dir():
+        return
+    files = [path for path in stage.rglob("*") if path.is_file()]
+    for path in sorted(files, key=lambda path: (path.name == MANIFEST_NAME, path)):
+        place = dataset_dir / path.relative_to(stage)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+    shutil.rmtree(stage)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def restate(
+    stage: Path, dataset_dir: Path, manifest: Manifest, changes: Iterable[tuple[ShardReport, ShardReport]]
+) -> StepRef:
+    """Write into `stage` the manifest that the data set has with some shards changed.
+
+    Args:
+        stage: holds the new forms of these shards.
+        dataset_dir: where they go.
+        manifest: of the data set as it is.
+        changes: the report of each such shard before and after.
+    """
+    files = {file.path: file for file in manifest.files}
+    counts = Counter(manifest.counts)
+    places = dict.fromkeys(files_by_shard(manifest), dataset_dir / SHARDS_DIR)
+    for before, after in changes:
+        places[after.shard_id] = stage / SHARDS_DIR
+        files |= {file.path: file for file in shard_outputs(stage, after)}
+        counts.subtract(_figures(before))
+        counts.update(_figures(after))
+    note = read_note(dataset_dir)
+    files[HOSTS_NAME] = write_hosts(stage, places, note.traffic if note else {})
+    ref = write_manifest(
+        stage,
+        kind="dataset",
+        key=manifest.key,
+        sources=manifest.sources,
+        counts={name: count for name, count in counts.items() if count or ":" not in name},
+        files=list(files.values()),
+    )
+    return ref.with_changes(path=dataset_dir)
+
+
+def _figures(report: ShardReport) -> dict[str, int]:
+    rejected = {f"rejected:{reason}": count for reason, count in report.rejected.items()}
+    return {"seen": report.seen, "kept": report.kept, "rejected": sum(report.rejected.values()), **rejected}

@@ -1,0 +1,230 @@
+"""Pictures/s and peak memory of an ingest from a list of URLs, beside img2dataset with its best settings.
+
+Usage: python tests/benchmarks/ingest.py [--pictures 3000] [--kind photo|large|emoji] [--rounds 3] [--peer-env DIR]
+
+img2dataset is installed into an environment of its own (--peer-env, kept for the next time). Both fetch the same list
+from the same server on loopback, in turn, as whole processes: start-up counts. Medians are printed.
+"""
+
+import argparse
+import io
+import multiprocessing
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingTCPServer
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import psutil
+from PIL import Image
+
+NUM_DISTINCT = 200
+SECONDS_BETWEEN_LOOKS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the pictures are like, and what they are made into."""
+
+    sides: tuple[int, int]
+    format: str
+    image_size: int
+    octaves: int
+
+
+KINDS = {
+    "photo": Kind((480, 1024), "JPEG", 256, 7),
+    "large": Kind((3000, 3000), "JPEG", 256, 7),
+    "emoji": Kind((72, 72), "PNG", 64, 3),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One whole run."""
+
+    seconds: float
+    peak_mb: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=3000)
+    parser.add_argument("--kind", choices=KINDS, default="photo")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer-env", type=Path, default=Path("workspace/benchmark/img2dataset"))
+    args = parser.parse_args()
+    kind = KINDS[args.kind]
+    peer = install_peer(args.peer_env)
+    bodies = make_bodies(kind, args.pictures if args.kind == "emoji" else NUM_DISTINCT)
+    print(f"{args.pictures:,} pictures, {np.mean([len(body) for body in bodies]) / 1000:.0f} kB each on average")
+    with TemporaryDirectory() as folder:
+        work = Path(folder)
+        server, port = start_server(bodies)
+        try:
+            url_list = write_list(work / "list.csv", args.pictures, port)
+            commands = {
+                "t2i": t2i_command(url_list, work, kind),
+                "img2dataset": peer_command(peer, url_list, work, kind),
+            }
+            results: dict[str, list[Result]] = {name: [] for name in commands}
+            for _ in range(args.rounds):
+                for name, command in commands.items():
+                    results[name].append(run(command, work / name, args.pictures))
+        finally:
+            server.kill()
+    report(results, args.pictures)
+
+
+def report(results: dict[str, list[Result]], pictures: int) -> None:
+    for name, runs in results.items():
+        seconds, peak = median(r.seconds for r in runs), median(r.peak_mb for r in runs)
+        print(f"{name:12s} {pictures / seconds:8.0f} pictures/s {seconds:8.1f} s {peak:8.0f} MB at most")
+    ratio = median(b.seconds / a.seconds for a, b in zip(results["t2i"], results["img2dataset"], strict=True))
+    print(f"t2i / img2dataset {ratio:.2f} x")
+
+
+def install_peer(folder: Path) -> Path:
+    """Give img2dataset's program, installed into an environment of its own."""
+    program = folder.resolve() / "bin" / "img2dataset"
+    if not program.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "img2dataset", "setuptools<81"], check=True)
+    return program
+
+
+def make_bodies(kind: Kind, number: int) -> list[bytes]:
+    """Draw pictures with detail at every scale, as photographs have it."""
+    rng = np.random.default_rng(0)
+    return [make_body(rng, kind) for _ in range(number)]
+
+
+def make_body(rng: np.random.Generator, kind: Kind) -> bytes:
+    width, height = (int(side) for side in rng.integers(kind.sides[0], kind.sides[1] + 1, 2))
+    canvas = np.zeros((height, width, 3), np.float32)
+    for octave in range(kind.octaves):
+        grain = rng.integers(0, 256, (2 << octave, 2 << octave, 3), dtype=np.uint8)
+        layer = Image.fromarray(grain).resize((width, height), Image.Resampling.BICUBIC)
+        canvas += (np.asarray(layer, np.float32) - 128) * 0.62**octave
+    buffer = io.BytesIO()
+    Image.fromarray((canvas + 128).clip(0, 255).astype(np.uint8)).save(buffer, kind.format, quality=90)
+    return buffer.getvalue()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves picture N as /N, keeping connections open."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, bodies: list[bytes], *args: object) -> None:
+        self.bodies = bodies
+        super().__init__(*args)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:
+        name = self.path.strip("/")
+        body = self.bodies[int(name) % len(self.bodies)] if name.isdecimal() else b""
+        head = f"HTTP/1.1 {200 if body else 404} -\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.wfile.write(head.encode() + body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadingTCPServer):
+    allow_reuse_address, daemon_threads, request_queue_size = True, True, 1024
+
+
+def serve(bodies: list[bytes], port: "multiprocessing.Queue[int]") -> None:
+    with Server(("127.0.0.1", 0), partial(Handler, bodies)) as server:
+        port.put(server.server_address[1])
+        server.serve_forever()
+
+
+def start_server(bodies: list[bytes]) -> tuple[multiprocessing.Process, int]:
+    queue: multiprocessing.Queue[int] = multiprocessing.Queue()
+    process = multiprocessing.Process(target=serve, args=(bodies, queue), daemon=True)
+    process.start()
+    return process, queue.get()
+
+
+def write_list(path: Path, pictures: int, port: int) -> Path:
+    rows = (f"http://127.0.0.1:{port}/{number},picture number {number}\n" for number in range(pictures))
+    path.write_text("url,caption\n" + "".join(rows))
+    return path
+
+
+def t2i_command(url_list: Path, work: Path, kind: Kind) -> list[str]:
+    program = str(Path(sys.executable).parent / "t2i")
+    options = {
+        "--output-dir": work / "t2i",
+        "--image-size": kind.image_size,
+        "--encode-quality": 95,
+        "--connections-per-host": 64,
+        "--samples-per-shard": 1000,
+        "--min-image-size": 0,
+    }
+    flags = ["--allow-private", "--no-prefect"]
+    return [program, "ingest", str(url_list), *flags, *(str(part) for pair in options.items() for part in pair)]
+
+
+def peer_command(program: Path, url_list: Path, work: Path, kind: Kind) -> list[str]:
+    options = {
+        "url_list": url_list,
+        "input_format": "csv",
+        "url_col": "url",
+        "caption_col": "caption",
+        "output_format": "webdataset",
+        "output_folder": work / "img2dataset",
+        "processes_count": 2,
+        "thread_count": 64,
+        "image_size": kind.image_size,
+        "resize_mode": "center_crop",
+        "encode_quality": 95,
+        "number_sample_per_shard": 1000,
+        "enable_wandb": False,
+    }
+    return [str(program), *(f"--{name}={value}" for name, value in options.items())]
+
+
+def run(command: list[str], output_dir: Path, pictures: int) -> Result:
+    """Run one program to its end, and look at the memory of its whole family meanwhile."""
+    shutil.rmtree(output_dir, ignore_errors=True)
+    start, peak = time.perf_counter(), 0.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while process.poll() is None:
+            peak = max(peak, family_mb(process.pid))
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        seconds = time.perf_counter() - start
+        told = process.stderr.read().decode() if process.stderr else ""
+    kept = sum(1 for tar in output_dir.rglob("*.tar") for name in tar_names(tar) if name.endswith(".jpg"))
+    if process.returncode or kept != pictures:
+        raise SystemExit(f"{command[0]} kept {kept} of {pictures} and ended with {process.returncode}: {told[-2000:]}")
+    return Result(seconds, peak)
+
+
+def tar_names(path: Path) -> list[str]:
+    import tarfile
+
+    with tarfile.open(path) as tar:
+        return tar.getnames()
+
+
+def family_mb(pid: int) -> float:
+    """Give the memory of a process and its children, shared pages counted once, in MB."""
+    try:
+        parent = psutil.Process(pid)
+        return sum(member.memory_full_info().pss for member in (parent, *parent.children(recursive=True))) / 1e6
+    except psutil.Error:
+        return 0.0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What verify, purge and lineage say, and the codes they end with."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from flows.cli import run
+from t2i_core.data.caption import CaptionConfig, caption
+from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.manifest import read_manifest
+from t2i_core.samples.site import SiteConfig, serve_site
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Six pictures in two shards, one of them with a name that would break a line, and their captions."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, name in enumerate(["a", "b", "c", "d", "e", "f\nx"]):
+        Image.new("RGB", (16, 16), (i * 20, 0, 0)).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(f"picture number {i}")
+    config = IngestConfig(image_size=16, encode_format="png", samples_per_shard=4)
+    ingest(str(folder), config, tmp_path / "work/dataset")
+    caption(tmp_path / "work/dataset", CaptionConfig(validation_share=0, test_share=0), tmp_path / "work/captions")
+    return tmp_path / "work/dataset"
+
+
+def test_verify_names_what_is_lost(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", str(dataset)]) == 0
+    assert capsys.readouterr().out == f"{dataset}: 2 shards, 6 samples; 0 damaged, 0 samples lost\n"
+    tar = dataset / "shards/00001.tar"
+    tar.write_bytes(tar.read_bytes().replace(b"picture number 5", b"picture number 6"))
+    assert run(["verify", str(dataset)]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "shard 00001: 00001.tar has other bytes than were written; 1 of 2 samples lost: 000011",
+        f"{dataset}: 2 shards, 6 samples; 1 damaged, 1 samples lost",
+        "With --repair they are moved aside.",
+    ]
+    assert run(["verify", str(dataset), "--repair", "--json"]) == 1
+    (damage,) = json.loads(capsys.readouterr().out)["damaged"]
+    assert damage["lost"] == ["000011"]
+    assert sorted(path.name for path in dataset.glob("shards/00001*")) == sorted(damage["moved_to"])
+
+
+def test_purge_says_what_went_and_what_was_made_with_it(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for rows in ("1 rows purged, 1 pictures, in 1 shards", "0 rows purged, 0 pictures, in 0 shards"):
+        assert run(["purge", str(dataset), "--url", "b.png"]) == 0
+        first, count, captions, row = capsys.readouterr().out.splitlines()
+        digest = read_manifest(dataset).digest
+        assert first == f"{dataset}: {rows}; 1 samples purged in all; digest {digest}"
+        assert count == f"1 made with a purged sample, below {dataset.parent}"
+        assert captions.startswith("captions ") and captions.endswith("/captions (train 1)")
+        assert row.split()[0] == "000001" and row.split()[2:] == ["train", "kept"]
+
+
+def test_purge_tells_the_same_in_json(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["purge", str(dataset), "--url", "b.png", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["num_rows"], told["num_pictures"], told["shards"]) == (1, 1, ["00000"])
+    assert [(made["kind"], made["rows"][0]["key"]) for made in told["made_with"]] == [("captions", "000001")]
+
+
+def test_lineage_is_one_line_a_folder(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    captions = dataset.parent / "captions"
+    assert run(["lineage", str(captions)]) == 0
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"captions {read_manifest(captions).digest[:12]} {captions} (")
+    assert second.startswith(f"dataset {read_manifest(dataset).digest[:12]} {dataset} (kept 6, ")
+    assert third.endswith(f" {dataset.parents[1] / 'pictures'}")
+    assert run(["lineage", str(captions), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [link["kind"] for link in told["chain"]] == ["captions", "dataset"]
+    assert told["outdated"] == []
+
+
+def test_every_sample_is_one_line_whatever_its_url(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["lineage", str(dataset), "--urls"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[2] for line in lines] == ["a.png", "b.png", "c.png", "d.png", "e.png", r"f\nx.png"]
+    assert [line[0] for line in lines] == ["000000", "000001", "000002", "000003", "000010", "000011"]
+    assert run(["lineage", str(dataset), "--urls", "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [sample["url"] for sample in told][-1] == "f\nx.png"
+    assert [sample["uid"] for sample in told] == [line[1] for line in lines]
+
+
+def test_a_url_is_followed_onward(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["lineage", str(dataset.parent), "--url", "c.png", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(holder["kind"], holder["rows"][0]["key"]) for holder in told] == [
+        ("captions", "000002"), ("dataset", "000002")
+    ]  # fmt: skip
+    assert run(["lineage", str(dataset.parent), "--url", "nobody.png"]) == 0
+    assert capsys.readouterr().out == f"0 at and below {dataset.parent}\n"
+
+
+def test_retry_asks_again_on_a_finished_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve_site(SiteConfig(source="scenes", num_pictures=3, image_size=16, slow_seconds=0.1)) as site:
+        command = ["ingest", site.url, "--output-dir", str(tmp_path / "ds"), "--image-size", "16", "--allow-private"]
+        assert run([*command, "--no-prefect", "--retries", "0"]) == 0
+        first = read_manifest(tmp_path / "ds")
+        assert first.counts["rejected:http_5xx"] >= 1
+        capsys.readouterr()
+        assert run([*command, "--retry", "http_5xx", "--retries", "0"]) == 0
+        assert capsys.readouterr().out.startswith(f"{tmp_path / 'ds'}: done (kept {first.counts['kept']}, ")
+        assert read_manifest(tmp_path / "ds").digest == first.digest
+        assert run([*command, "--retry", "dns"]) == 0
+        assert capsys.readouterr().out.startswith(f"{tmp_path / 'ds'}: already done (")
