@@ -3,16 +3,19 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from yarl import URL
 
 from t2i_core.data.address import origin_of, url_identity
 from t2i_core.data.fetch import Fetcher, Want
-from t2i_core.data.pages import Page, read_page
+from t2i_core.data.mention import Mention
+from t2i_core.data.page_reader import PageReader
+from t2i_core.data.pages import Page
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.data.sitemap import SitemapReader
 from t2i_core.errors import ConfigError, TransientError
 
 
@@ -23,18 +26,31 @@ class CrawlLimits:
     Attributes:
         max_pages: pages asked for.
         max_depth: links away from a start page; 0 reads only the start pages.
+        max_seconds: for all of it, 0.0 for no limit; pages that have not arrived by then are given up.
+        sitemaps: pages that the start pages' sites list in their sitemaps are start pages too.
     """
 
     max_pages: int
     max_depth: int
+    max_seconds: float = 0.0
+    sitemaps: bool = False
 
 
 @dataclass(slots=True)
 class CrawlCounts:
-    """What became of the pages asked for."""
+    """What became of the pages.
+
+    Attributes:
+        read: pages of the sites.
+        rejected: pages that could not or may not be read, by reason.
+        given_up: pages that were known when the time was up.
+        sitemaps: files that listed pages.
+    """
 
     read: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    given_up: int = 0
+    sitemaps: int = 0
 
 
 OnPage = Callable[[CrawlCounts], None]
@@ -46,12 +62,15 @@ class Crawler:
     def __init__(self, fetcher: Fetcher, limits: CrawlLimits, *, pages_ahead: int, on_page: OnPage) -> None:
         self.counts = CrawlCounts()
         self._fetcher = fetcher
+        self._reader = PageReader()
         self._limits = limits
         self._pages_ahead = pages_ahead
         self._on_page = on_page
         self._seen: set[str] = set()
         self._origins: set[str] = set()
         self._last_failure: Rejection | None = None
+        self._deadline: float | None = None
+        self._mapped: dict[str, list[Mention]] = {}
 
     async def pictures(self, start_urls: Iterable[str]) -> AsyncGenerator[SourceRecord]:
         """Crawl.
@@ -60,13 +79,21 @@ class Crawler:
             TransientError: no start page could be reached.
             ConfigError: no start page may or can be read.
         """
-        level = self._new_pages(start_urls)
+        if self._limits.max_seconds:
+            self._deadline = asyncio.get_running_loop().time() + self._limits.max_seconds
+        async with self._reader, aclosing(self._all_levels(self._new_pages(start_urls))) as pictures:
+            async for picture in pictures:
+                yield picture
+
+    async def _all_levels(self, level: list[str]) -> AsyncGenerator[SourceRecord]:
         for depth in range(self._limits.max_depth + 1):
             # A dict keeps the order of first appearance.
             links: dict[str, None] = {}
-            async with aclosing(self._read_level(level)) as pages:
+            read = self._read_starts if depth == 0 and self._limits.sitemaps else self._read_level
+            async with aclosing(read(level)) as pages:
                 async for page in pages:
-                    for picture in page.pictures:
+                    # A sitemap's pictures come with their page, so that what the page asks for counts for them too.
+                    for picture in page.also_naming(self._mapped.pop(page.url, ())).pictures:
                         yield picture
                     links |= dict.fromkeys(page.links)
             if depth == 0 and not self._origins:
@@ -75,10 +102,30 @@ class Crawler:
             if not level:
                 return
 
+    async def _read_starts(self, urls: list[str]) -> AsyncGenerator[Page]:
+        """Read the start pages, which tell the sites, then the pages that the sites' sitemaps list."""
+        starts = [page async for page in self._read_level(urls)]
+        await self._read_sitemaps()
+        for page in starts:
+            yield page
+        if starts:
+            async with aclosing(self._read_level(self._new_pages(self._mapped))) as pages:
+                async for page in pages:
+                    yield page
+
+    async def _read_sitemaps(self) -> None:
+        reader = SitemapReader(self._fetcher, self._limits.max_pages)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._deadline):
+                for origin in sorted(self._origins):
+                    await reader.read_site(origin)
+        self._mapped = dict(reader.pages)
+        self.counts.sitemaps = reader.num_read
+
     async def _read_level(self, urls: list[str]) -> AsyncGenerator[Page]:
         """Read pages at once but give them in order."""
         is_start = not self._origins
-        pending: deque[asyncio.Task[Page | Rejection]] = deque()
+        pending: deque[asyncio.Task[Page | Rejection | None]] = deque()
         waiting = iter(urls)
         try:
             while True:
@@ -86,7 +133,9 @@ class Crawler:
                     pending.append(asyncio.create_task(self._read(url)))
                 if not pending:
                     return
-                page = self._admit(await pending.popleft(), is_start=is_start)
+                answer = await self._in_time(pending[0])
+                pending.popleft()
+                page = self._admit(answer, is_start=is_start) if answer is not None else None
                 if page is not None:
                     yield page
                 self._on_page(self.counts)
@@ -94,11 +143,29 @@ class Crawler:
             for task in pending:
                 task.cancel()
 
-    async def _read(self, url: str) -> Page | Rejection:
+    async def _in_time(self, task: "asyncio.Task[Page | Rejection | None]") -> Page | Rejection | None:
+        """Wait for a page; None when the time is up before it is there."""
+        if self._deadline is not None:
+            left = self._deadline - asyncio.get_running_loop().time()
+            await asyncio.wait([task], timeout=max(left, 0.0))
+            if not task.done():
+                task.cancel()
+                self._give_up()
+                return None
+        return await task
+
+    def _give_up(self) -> None:
+        self.counts.given_up += 1
+        self._last_failure = Rejection(RejectReason.TIMEOUT, "the time for the crawl was up")
+
+    async def _read(self, url: str) -> Page | Rejection | None:
+        if self._deadline is not None and asyncio.get_running_loop().time() >= self._deadline:
+            self._give_up()
+            return None
         async with self._fetcher.fetch(url, Want.PAGE) as answer:
             if isinstance(answer, Rejection):
                 return answer
-            return read_page(answer.body, answer.final_url, answer.content_type, answer.directives)
+            return await self._reader.read(answer)
 
     def _admit(self, page: Page | Rejection, *, is_start: bool) -> Page | None:
         """Count a page, and keep it when it belongs to one of the sites; start pages decide which those are."""

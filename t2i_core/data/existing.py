@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, parse_json
-from t2i_core.data.shard import OWN_COLUMNS, SHARDS_DIR
+from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, license_text, parse_json
+from t2i_core.data.shard import LICENSE_COLUMN, OWN_COLUMNS, SHARDS_DIR
 from t2i_core.errors import ConfigError
 
 PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
@@ -75,11 +75,12 @@ def _record(path: Path, key: str, members: dict[str, tarfile.TarInfo | str]) -> 
         caption=caption,
         page_url=as_text(metadata.get("page_url")),
         caption_source=as_text(metadata.get("caption_source")) or ("shard" if caption else ""),
+        license=license_text(as_text(metadata.get(LICENSE_COLUMN))),
         attributes=attributes_json(_metadata(metadata.get("attributes"))),
         location=path.as_posix(),
         offset=picture.offset_data,
         size=picture.size,
-        extra={name: as_text(value) for name, value in metadata.items() if name not in OWN_COLUMNS},
+        extra={name: as_text(value) for name, value in metadata.items() if name not in (*OWN_COLUMNS, LICENSE_COLUMN)},
     )
 
 

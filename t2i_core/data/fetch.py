@@ -55,6 +55,7 @@ class Want(Enum):
 
     PICTURE = "picture"
     PAGE = "page"
+    SITEMAP = "sitemap"
     RULES = "rules"
 
 
@@ -154,7 +155,7 @@ class Fetcher:
 
         Args:
             text: the URL as found.
-            want: a picture (opt-out headers refuse it) or a page (its type must be HTML).
+            want: a picture (opt-out headers refuse it), a page (its type must be HTML), or a sitemap.
         """
         answer = await self._ask(text, want)
         try:
@@ -162,6 +163,10 @@ class Fetcher:
         finally:
             if isinstance(answer, Fetched):
                 self._slots.release()
+
+    async def sitemaps(self, url: URL) -> list[str]:
+        """Give the sitemaps that the robots.txt of a URL's site names, as they stand there."""
+        return (await self._permission.robots(url)).sitemaps
 
     async def _ask(self, text: str, want: Want) -> Fetched | Rejection:
         attempt = 0

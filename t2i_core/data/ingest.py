@@ -47,7 +47,7 @@ from t2i_core.manifest import (
 )
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
-INGEST_VERSION = 1
+INGEST_VERSION = 2
 PAGES_AHEAD = 32
 # How fast and how patiently to ask does not decide what a data set holds.
 _VOLATILE = frozenset(
@@ -91,6 +91,10 @@ class IngestConfig(Config):
     max_bytes: int = Field(20_000_000, ge=1000, le=1_000_000_000, description="size of one picture or page, in bytes")
     max_pages: int = Field(1000, ge=1, description="pages to read at most")
     max_depth: int = Field(1000, ge=0, description="links to follow away from a start page; 0 for none")
+    max_crawl_minutes: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="time for reading pages, in minutes; 0 for no limit"
+    )
+    sitemaps: bool = Field(False, description="also start from the pages that the sites list in their sitemaps")
     allow_private: bool = Field(
         False, description="also ask hosts that are not on the public internet, such as this one"
     )
@@ -279,15 +283,26 @@ async def _crawl(
     starts = [source]
     if kind is SourceKind.PAGE_LIST:
         starts = [record.url for record in read_list(source, config.url_column, "")]
-    limits = CrawlLimits(max_pages=config.max_pages, max_depth=config.max_depth)
+    limits = CrawlLimits(
+        max_pages=config.max_pages,
+        max_depth=config.max_depth,
+        max_seconds=config.max_crawl_minutes * 60,
+        sitemaps=config.sitemaps,
+    )
     async with Fetcher(config.fetching()) as fetcher:
         crawler = Crawler(fetcher, limits, pages_ahead=PAGES_AHEAD, on_page=on_page)
         async with aclosing(crawler.pictures(starts)) as pictures:
             async for record in pictures:
                 writer.add(record)
         traffic = fetcher.take_traffic()
-    rejected = {f"pages_rejected:{reason}": number for reason, number in sorted(crawler.counts.rejected.items())}
-    return {"pages": crawler.counts.read, **rejected}, traffic
+    return _page_counts(crawler.counts), traffic
+
+
+def _page_counts(counts: CrawlCounts) -> dict[str, int]:
+    """Give the figures of a crawl by name; what an option adds is there only when it counted something."""
+    rejected = {f"pages_rejected:{reason}": number for reason, number in sorted(counts.rejected.items())}
+    further = {"pages_given_up": counts.given_up, "sitemaps": counts.sitemaps}
+    return {"pages": counts.read, **rejected, **{name: number for name, number in further.items() if number}}
 
 
 def ingest_shard(plan: IngestPlan, shard_id: int, *, on_progress: OnProgress = ignore_progress) -> ShardReport:

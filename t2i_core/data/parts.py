@@ -31,7 +31,7 @@ _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("url", "caption", "page_url", "caption_source", "attributes", "location")),
         *((name, pa.int64()) for name in ("offset", "size")),
-        *((name, pa.string()) for name in ("checksum", "extra", "reason", "detail", "uid")),
+        *((name, pa.string()) for name in ("checksum", "extra", "reason", "detail", "uid", "license")),
     ]
 )
 

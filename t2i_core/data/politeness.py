@@ -105,6 +105,11 @@ class RobotsRules:
         return None if allowed else Rejection(RejectReason.ROBOTS)
 
     @property
+    def sitemaps(self) -> list[str]:
+        """The sitemaps that the file names, as they stand there."""
+        return list(self._rules.sitemaps) if self._rules else []
+
+    @property
     def crawl_delay_seconds(self) -> float:
         """The pause the site asks for between requests, at most a minute."""
         delay = self._rules.crawl_delay(PRODUCT_TOKEN) if self._rules else None

@@ -9,6 +9,7 @@ from t2i_core.config import canonical_json
 
 MAX_TEXT_CHARS = 65_536
 MAX_ATTRIBUTES_BYTES = 8192
+MAX_LICENSE_CHARS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,8 @@ class SourceRecord:
         url: as found (lists) or absolute (pages); for local files the path below the folder.
         caption: as found, "" when there is none.
         page_url: the page it was found on, "" otherwise.
-        caption_source: which rule gave the caption: alt, figcaption, title, column, sidecar or "".
+        caption_source: which rule gave the caption: one of `mention.CAPTION_RULES`, column, sidecar, shard or "".
+        license: a URL or a short text, as stated where it was found; "" when nothing is stated.
         attributes: a JSON object as a string.
         location: a file below the source folder that holds the bytes, "" when the URL is to be fetched.
         offset: where in that file the picture starts.
@@ -35,6 +37,7 @@ class SourceRecord:
     caption: str = ""
     page_url: str = ""
     caption_source: str = ""
+    license: str = ""
     attributes: str = "{}"
     location: str = ""
     offset: int = 0
@@ -50,6 +53,11 @@ def clean_text(text: str) -> str:
     """Make text storable: no NUL, no lone surrogates, bounded. Everything else is left to the caption step."""
     text = text[:MAX_TEXT_CHARS].replace("\0", "")
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def license_text(text: str) -> str:
+    """Give a license its storable form: one line, bounded."""
+    return " ".join(clean_text(text[:MAX_LICENSE_CHARS]).split())
 
 
 def as_text(value: Any) -> str:

@@ -31,6 +31,7 @@ class RejectReason(StrEnum):
     TOO_MANY_REDIRECTS = "too_many_redirects"
     TOO_MANY_BYTES = "too_many_bytes"
     NOT_A_PAGE = "not_a_page"
+    PAGE_TOO_COMPLEX = "page_too_complex"
     UNREADABLE = "unreadable"
     HASH_MISMATCH = "hash_mismatch"
     NOT_AN_IMAGE = "not_an_image"
@@ -96,6 +97,7 @@ _MEANINGS = {
     RejectReason.TOO_MANY_REDIRECTS: "redirected too many times",
     RejectReason.TOO_MANY_BYTES: "more bytes than allowed",
     RejectReason.NOT_A_PAGE: "not an HTML page",
+    RejectReason.PAGE_TOO_COMPLEX: "reading the page takes too much time or memory",
     RejectReason.UNREADABLE: "the local file cannot be read",
     RejectReason.HASH_MISMATCH: "hash mismatch",
     RejectReason.NOT_AN_IMAGE: "the bytes are not a picture",

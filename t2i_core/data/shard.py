@@ -6,6 +6,7 @@ and `NNNNN_stats.json`, written last, says that the shard is done.
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import tarfile
@@ -49,6 +50,8 @@ _JSON_COLUMNS = (
 )
 _COLUMNS = (*_JSON_COLUMNS, "sample_crc32")
 OWN_COLUMNS = frozenset({*_COLUMNS, "exif", "md5", "sha512"})
+# Lists often bring a column of this name, which then stays where it is, and is the only one.
+LICENSE_COLUMN = "license"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,7 @@ class ShardWriter:
         self._rows.append(row)
 
     def _add_members(self, key: str, row: dict[str, Any], picture: bytes) -> int:
-        described = {name: row[name] for name in (*self._layout.extra_columns, *_JSON_COLUMNS)}
+        described = {name: row[name] for name in (*self._layout.extra_columns, *_JSON_COLUMNS, LICENSE_COLUMN)}
         members = {
             self._layout.encode_format: picture,
             "json": json.dumps(described, indent=4).encode(),
@@ -265,8 +268,8 @@ def noted_report(shards_dir: Path, shard_id: int) -> ShardReport | None:
 
 
 def extra_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """Give the columns of a shard's table that came from the source and are passed through."""
-    return tuple(name for name in names if name not in _COLUMNS)
+    """Give the columns of a shard's table that came from the source and are passed through: those before its own."""
+    return tuple(itertools.takewhile(lambda name: name not in _COLUMNS, names))
 
 
 def read_traffic(shards_dir: Path, shard_id: int) -> dict[str, Traffic]:
@@ -300,6 +303,7 @@ def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str
         "caption_source": record.caption_source,
         "attributes": record.attributes,
         "sample_crc32": 0,
+        LICENSE_COLUMN: record.extra.get(LICENSE_COLUMN) or record.license,
     }
     if isinstance(outcome, Picture):
         names = ("width", "height", "original_width", "original_height", "sha256")
@@ -308,7 +312,7 @@ def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str
 
 
 def _parquet_bytes(rows: list[dict[str, Any]], extra_columns: tuple[str, ...]) -> bytes:
-    names = (*extra_columns, *_COLUMNS)
+    names = dict.fromkeys((*extra_columns, *_COLUMNS, LICENSE_COLUMN))
     schema = pa.schema([(name, _INTEGERS.get(name, pa.string())) for name in names])
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)

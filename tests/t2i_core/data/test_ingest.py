@@ -253,6 +253,30 @@ def test_a_folder_of_compressed_lists_becomes_one_data_set(gallery: Any, tmp_pat
     assert ingest(f"{lists}/*.gz", CONFIG, tmp_path / "ds").digest == ref.digest
 
 
+def test_sitemaps_and_the_clock_are_options_of_the_crawl(gallery: Any, tmp_path: Path) -> None:
+    gallery.content["/sitemap.xml"] = f"<urlset><url><loc>{gallery.url('/lonely')}</loc></url></urlset>"
+    gallery.content["/lonely"] = "<img src=/good3.png alt='on no other page'>"
+    config = CONFIG.with_changes(max_depth=0, sitemaps=True, max_crawl_minutes=5)
+    ref = ingest(gallery.url("/"), config, tmp_path / "ds")
+    assert (ref.counts["pages"], ref.counts["sitemaps"], ref.counts["kept"]) == (2, 1, 7)
+    assert "pages_given_up" not in ref.counts
+    with pytest.raises(ConfigError, match=r"max_crawl_minutes was 5\.0, now 0\.0"):
+        ingest(gallery.url("/"), config.with_changes(max_crawl_minutes=0), tmp_path / "ds")
+
+
+def test_the_license_of_a_page_reaches_rows_and_members(gallery: Any, tmp_path: Path) -> None:
+    license_url = "https://creativecommons.org/licenses/by/4.0/"
+    gallery.content["/free"] = f"<a rel=license href={license_url}>CC</a><img src=/good1.png alt=x><img src=/no alt=y>"
+    ingest(gallery.url("/free"), CONFIG.with_changes(max_depth=0), tmp_path / "ds")
+    table = rows(tmp_path / "ds")
+    assert [row["license"] for row in table] == [license_url, license_url]
+    assert list(table[0])[-2:] == ["sample_crc32", "license"]
+    [sample] = iter_samples(tmp_path / "ds/shards/00000.tar")
+    assert sample.metadata["license"] == license_url
+    ingest(str(tmp_path / "ds"), CONFIG, tmp_path / "again")
+    assert list(rows(tmp_path / "again")[0].items())[-1] == ("license", license_url)
+
+
 CHILD = """
 import sys
 from pathlib import Path

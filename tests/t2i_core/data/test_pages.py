@@ -7,8 +7,9 @@ import pytest
 
 from t2i_core.data.crawl import Crawler, CrawlLimits
 from t2i_core.data.fetch import Fetcher, FetchOptions
-from t2i_core.data.pages import Page, largest_candidate, read_page
+from t2i_core.data.pages import Page, read_page
 from t2i_core.data.record import SourceRecord
+from t2i_core.data.srcset import largest_candidate
 from t2i_core.errors import ConfigError, TransientError
 
 URL = "http://example.com/dir/page.html"

@@ -75,6 +75,7 @@ def test_a_url_goes_and_leaves_a_tombstone(site: Any, dataset: Path) -> None:
         "note": "", "caption": "", "url": f"sha256:{url_hash}", "key": "000001", "status": "purged",
         "error_message": "removed on request", "uid": old["000001"]["uid"], "reason": "purged", "http_status": 0,
         "final_url": "", "page_url": "", "caption_source": "", "attributes": "{}", "sample_crc32": 0,
+            "license": "",
     }  # fmt: skip
     assert {key: row for key, row in rows(dataset).items() if key != "000001"} == {
         key: row for key, row in old.items() if key != "000001"
@@ -275,3 +276,16 @@ def test_a_file_names_all_three(tmp_path: Path) -> None:
 def test_requests_that_cannot_be_right_are_refused(names: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         named(**names)
+
+
+def test_the_licenses_of_the_rest_stay_where_they_are(site: Any, make_png: MakePng, tmp_path: Path) -> None:
+    site.content |= {f"/{n}.png": make_png((n * 40, 0, 0)) for n in range(3)}
+    pictures = "".join(f"<img src=/{n}.png alt='picture {n}'>" for n in range(3))
+    site.content["/"] = f"<a rel=license href=/free>free</a>{pictures}"
+    ingest(site.url("/"), CONFIG.with_changes(max_depth=0), tmp_path / "ds")
+    table = tmp_path / "ds/shards/00000.parquet"
+    before = pq.read_table(table)
+    purge(tmp_path / "ds", named(urls=[site.url("/1.png")]))
+    after = pq.read_table(table)
+    assert after.schema == before.schema and after.column_names[-1] == "license"
+    assert after["license"].to_pylist() == [site.url("/free"), "", site.url("/free")]

@@ -1,0 +1,52 @@
+"""What every reader of a parsed page needs: attributes, texts, ancestors and absolute addresses, all bounded."""
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+
+from selectolax.lexbor import LexborNode
+from yarl import URL
+
+from t2i_core.data.address import MAX_URL_CHARS, normalise_url
+
+# No page nests what belongs together deeper than this; a hostile one would make every walk as long as the page.
+MAX_ANCESTORS = 64
+
+
+def attribute(node: LexborNode, name: str) -> str:
+    """Give an attribute without the spaces around it, "" when it is not there."""
+    return (node.attributes.get(name) or "").strip()
+
+
+def tokens(node: LexborNode, name: str) -> list[str]:
+    """Give the words of an attribute that is a list of words, such as `rel`, in lower case."""
+    return attribute(node, name).lower().split()
+
+
+def text_of(node: LexborNode) -> str:
+    """Give the text in an element, with single spaces between its words."""
+    return " ".join(node.text(separator=" ").split())
+
+
+def ancestors(node: LexborNode) -> Iterator[LexborNode]:
+    """Give the elements around one, the nearest first."""
+    return islice(_parents(node), MAX_ANCESTORS)
+
+
+def _parents(node: LexborNode) -> Iterator[LexborNode]:
+    parent = node.parent
+    while parent is not None:
+        yield parent
+        parent = parent.parent
+
+
+def absolute(base: URL, reference: str) -> str:
+    """Resolve a reference found on a page; "" when that gives nothing to ask for."""
+    reference = re.sub(r"[\t\r\n]", "", reference.strip())
+    if not reference or len(reference) > MAX_URL_CHARS:
+        return ""
+    try:
+        url = normalise_url(str(base.join(URL(reference))))
+    except ValueError:
+        return ""
+    return str(url) if isinstance(url, URL) else ""
