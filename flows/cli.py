@@ -37,11 +37,11 @@ COMMANDS = {
     "verify": ("upkeep", "Read every shard of a dataset and say which are damaged and which samples are lost."),
     "purge": (
         "upkeep",
-        "Remove samples from a dataset for good, and name the captions, runs and evaluations made with them.",
+        "Remove samples from a dataset for good, and name what was made with them.",
     ),
     "lineage": (
         "upkeep",
-        "Follow a score, a checkpoint or a picture to its sources, or a URL to all that was made with it.",
+        "Follow a score or a picture to its sources, or a URL to all that was made with it.",
     ),
     "site": ("site", "Serve the built-in site on loopback until interrupted."),
     "doctor": ("doctor", "Say what works here, and what to do about what does not."),

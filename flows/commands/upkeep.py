@@ -70,7 +70,7 @@ def purge_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove samples from a dataset for good, and name the captions, runs and evaluations made with them."""
+    """Remove samples from a dataset for good, and name what was made with them."""
     request = PurgeRequest.parse(url or (), domain or (), sha256 or (), from_file)
     root = _folder(workspace or dataset_dir.resolve().parent)
     with progress() as view:
@@ -102,7 +102,7 @@ def lineage_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow a score, a checkpoint or a picture to its sources, or a URL to all that was made with it."""
+    """Follow a score or a picture to its sources, or a URL to all that was made with it."""
     if urls and url:
         raise ConfigError("give --urls or --url, not both.")
     if url:
