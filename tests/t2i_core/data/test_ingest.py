@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 
-from t2i_core.data import ingest as ingest_module
+from t2i_core.data import plan as plan_module
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.ingest import IngestConfig, finish_ingest, ingest, ingest_key, ingest_shard, plan_ingest
 from t2i_core.data.reject import RejectReason
@@ -226,7 +226,7 @@ def test_extra_columns_pass_through(gallery: Any, tmp_path: Path) -> None:
 
 
 def test_planning_a_list_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest_module, "SECONDS_BETWEEN_REPORTS", 0)
+    monkeypatch.setattr(plan_module, "SECONDS_BETWEEN_REPORTS", 0)
     path = tmp_path / "list.txt"
     path.write_text("http://a.example/\nhttp://b.example/\n")
     told: list[Progress] = []

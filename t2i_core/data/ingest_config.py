@@ -1,0 +1,120 @@
+"""The options of an ingest, and which of them decide what comes out of it."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from t2i_core.config import Config
+from t2i_core.data.denylist import NOTHING_DENIED, DenyList
+from t2i_core.data.fetch import FetchOptions
+from t2i_core.data.image import EncodeFormat, ImageOptions, ResizeMode
+from t2i_core.data.source import source_identity
+from t2i_core.manifest import (
+    StepKey,
+)
+
+INGEST_VERSION = 2
+# How fast and how patiently to ask does not decide what a data set holds.
+_VOLATILE = frozenset(
+    {
+        "connections",
+        "connections_per_host",
+        "delay_seconds",
+        "timeout_seconds",
+        "retries",
+        "contact",
+        "min_success_rate",
+    }
+)
+
+
+class IngestConfig(Config):
+    """What to take from a source, how to store it, and how to ask for it."""
+
+    image_size: int = Field(256, ge=1, le=8192, description="side that the resize mode names, in pixels")
+    resize_mode: ResizeMode = Field(
+        "center_crop",
+        description="border: fit the longest side, pad to a square; keep_ratio: fit the shortest side; "
+        "keep_ratio_largest: fit the longest side; center_crop: fit the shortest side, cut a square; no: as it is",
+    )
+    resize_only_if_bigger: bool = Field(False, description="leave pictures alone that are smaller than the image size")
+    encode_format: EncodeFormat = Field("jpg", description="format of the stored pictures; png is lossless")
+    encode_quality: int = Field(95, ge=1, le=100, description="quality of jpg and webp, 1 to 100; png ignores it")
+    samples_per_shard: int = Field(1000, ge=1, le=100_000, description="sources in one shard, rejected ones included")
+    pages: bool = Field(False, description="the source is a list of page URLs, not of picture URLs")
+    url_column: str = Field("url", min_length=1, description="column of a list that holds the URLs")
+    caption_column: str = Field("caption", description="column of a list that holds the captions; empty for none")
+    hash_column: str = Field(
+        "",
+        description="column of a list that holds md5, sha1, sha256 or sha512 of each picture's bytes, in hexadecimal; "
+        "pictures with another are rejected, rows without one too; empty for none",
+    )
+    min_image_size: int = Field(16, ge=0, description="shortest side of a picture to keep, in pixels")
+    max_aspect_ratio: float = Field(4.0, ge=1, allow_inf_nan=False, description="longest side over shortest, at most")
+    max_pixels: int = Field(89_000_000, ge=1, le=89_000_000, description="width times height of a picture, at most")
+    max_bytes: int = Field(20_000_000, ge=1000, le=1_000_000_000, description="size of one picture or page, in bytes")
+    max_pages: int = Field(1000, ge=1, description="pages to read at most")
+    max_depth: int = Field(1000, ge=0, description="links to follow away from a start page; 0 for none")
+    max_crawl_minutes: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="time for reading pages, in minutes; 0 for no limit"
+    )
+    sitemaps: bool = Field(False, description="also start from the pages that the sites list in their sitemaps")
+    allow_private: bool = Field(
+        False, description="also ask hosts that are not on the public internet, such as this one"
+    )
+    connections: int = Field(64, ge=1, le=4096, description="requests in flight at once")
+    connections_per_host: int = Field(8, ge=1, le=1024, description="requests in flight at once to one host")
+    delay_seconds: float = Field(0.0, ge=0, le=3600, description="pause between two requests to one host, in seconds")
+    timeout_seconds: float = Field(20.0, gt=0, le=3600, description="time for one picture or page, in seconds")
+    retries: int = Field(2, ge=0, le=10, description="further tries when a host is busy or slow")
+    deny_list: str = Field(
+        "",
+        description="text file, or folder of them, of what must not be taken: a domain, a URL prefix, or a sha256 or "
+        "md5 of source bytes a line; empty for none",
+    )
+    opt_out_files: bool = Field(
+        True,
+        description="read each site's tdmrep.json and ai.txt too, two requests more to each host; only for lists whose "
+        "owners' reservations were looked up before can it be left",
+    )
+    contact: str = Field("", pattern=r"^[!-~]*$", description="address or page for complaints, put into the user agent")
+    min_success_rate: float = Field(
+        0.0, ge=0, le=1, description="share of sources that must be kept, 0 to 1, or it fails"
+    )
+
+    def fetching(self) -> FetchOptions:
+        """Give the part about asking."""
+        names = set(FetchOptions.__dataclass_fields__) & set(type(self).model_fields)
+        options = {name: getattr(self, name) for name in names}
+        return FetchOptions(**options | {"deny_list": self.denied()})
+
+    def denied(self) -> DenyList:
+        """Read the deny-list.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        return DenyList.read(Path(self.deny_list)) if self.deny_list else NOTHING_DENIED
+
+    def pictures(self) -> ImageOptions:
+        """Give the part about pixels."""
+        names = (*ImageOptions.__dataclass_fields__,)
+        return ImageOptions(**{name: getattr(self, name) for name in names})
+
+
+def ingest_key(source: str, config: IngestConfig, source_digest: str | None = None) -> StepKey:
+    """Say what decides the data set; nothing but remote lists is asked over the network, for their versions.
+
+    Args:
+        source: lists, a folder of pictures or shards, or an http(s) page.
+        config: the options; those of speed and patience do not count.
+        source_digest: stands for the content of a source that is known to be the same under another address.
+
+    Raises:
+        ConfigError: there is no such source, or the deny-list cannot be read.
+    """
+    options = config.model_dump(mode="json", exclude={*_VOLATILE, "deny_list"})
+    inputs = {"source": source_digest or source_identity(source)}
+    if config.deny_list:
+        inputs["deny_list"] = config.denied().digest
+    return StepKey(step="ingest", version=INGEST_VERSION, config=options, inputs=inputs)
