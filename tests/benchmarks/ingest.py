@@ -113,7 +113,7 @@ def make_body(rng: np.random.Generator, kind: Kind) -> bytes:
     for octave in range(kind.octaves):
         grain = rng.integers(0, 256, (2 << octave, 2 << octave, 3), dtype=np.uint8)
         layer = Image.fromarray(grain).resize((width, height), Image.Resampling.BICUBIC)
-        canvas += (np.asarray(layer, np.float32) - 128) * 0.62**octave
+        canvas += (np.asarray(layer, np.float32) - 128) * 0.68**octave
     buffer = io.BytesIO()
     Image.fromarray((canvas + 128).clip(0, 255).astype(np.uint8)).save(buffer, kind.format, quality=90)
     return buffer.getvalue()
