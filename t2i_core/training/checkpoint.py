@@ -109,6 +109,8 @@ def _inside(folder: Path, name: str) -> Path:
 def latest_checkpoint(run_dir: Path) -> Checkpoint | None:
     """Open the newest intact checkpoint; a damaged newest one gives way to the one before it.
 
+    One of which somebody deleted a file is no checkpoint any more: what is left of it is removed, and made again.
+
     Raises:
         CheckpointError: there are checkpoints, and all are damaged.
     """
@@ -117,7 +119,10 @@ def latest_checkpoint(run_dir: Path) -> Checkpoint | None:
         try:
             return open_checkpoint(path)
         except CheckpointError as err:
-            problem = problem or err
+            if isinstance(err.__cause__, FileNotFoundError):
+                shutil.rmtree(path)
+            else:
+                problem = problem or err
     if problem is not None:
         raise CheckpointError(f"{problem} No older one is intact: delete {run_dir} and train again.") from problem
     return None

@@ -161,6 +161,19 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(finished, tmp_p
         latest_checkpoint(tmp_path)
 
 
+def test_a_run_whose_checkpoint_lost_a_file_is_made_again(captions_dir, tmp_path):
+    short = config("cnn-smoke", max_images=32)
+    first = train(captions_dir, short, tmp_path / "run", compute=CPU)
+    weights = list_checkpoints(first.path)[-1] / "ema.safetensors"
+    before = weights.read_bytes()
+    weights.unlink()
+
+    again = train(captions_dir, short, first.path, compute=CPU)
+
+    assert not again.hit
+    assert weights.read_bytes() == before
+
+
 def test_pictures_do_not_depend_on_what_is_drawn_beside_them(finished):
     generator = load_generator(finished, CPU)
     prompts = ["a red circle on a gray background", "two blue squares on a pink background"]
