@@ -20,11 +20,7 @@ from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
 from t2i_core.data.source import SourceKind, source_kind
 from t2i_core.errors import ConfigError, DataError, TransientError
-from t2i_core.manifest import (
-    OnConflict,
-    StepRef,
-    write_manifest,
-)
+from t2i_core.manifest import OnConflict, StepRef, write_manifest
 from t2i_core.progress import OnProgress, ignore_progress
 
 __all__ = ["IngestConfig", "IngestPlan", "finish_ingest", "ingest", "ingest_key", "ingest_shard", "plan_ingest"]

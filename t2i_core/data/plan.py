@@ -25,14 +25,7 @@ from t2i_core.data.shard import SHARDS_DIR
 from t2i_core.data.source import SourceKind, read_list, source_kind
 from t2i_core.data.tombstone import read_tombstones, write_tombstones
 from t2i_core.errors import ConfigError, DataError, T2IError
-from t2i_core.manifest import (
-    MANIFEST_NAME,
-    OnConflict,
-    StepKey,
-    StepRef,
-    claim_folder,
-    find_hit,
-)
+from t2i_core.manifest import MANIFEST_NAME, OnConflict, StepKey, StepRef, claim_folder, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 PAGES_AHEAD = 32

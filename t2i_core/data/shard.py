@@ -264,7 +264,11 @@ def noted_report(shards_dir: Path, shard_id: int) -> ShardReport | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as err:
-        raise DataError(f"{path} is damaged. Delete it and run ingest again: only this shard is made anew.") from err
+        raise _damaged(path) from err
+
+
+def _damaged(stats_path: Path) -> DataError:
+    return DataError(f"{stats_path} is damaged. Delete it and run ingest again: only this shard is made anew.")
 
 
 def extra_columns(names: Iterable[str]) -> tuple[str, ...]:
@@ -283,7 +287,7 @@ def read_traffic(shards_dir: Path, shard_id: int) -> dict[str, Traffic]:
         noted = json.loads(path.read_bytes()).get("traffic", {})
         return {host: Traffic.model_validate(entry) for host, entry in noted.items()}
     except (OSError, ValueError, AttributeError) as err:
-        raise DataError(f"{path} is damaged. Delete it and run ingest again: only this shard is made anew.") from err
+        raise _damaged(path) from err
 
 
 def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str, Any]:

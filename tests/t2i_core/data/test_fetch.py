@@ -1,6 +1,7 @@
 import asyncio
 import gzip
 import socket
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
@@ -16,19 +17,7 @@ from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions, Want
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.reject import Rejection, RejectReason
 
-
-def fetch(*urls: str, want: Want = Want.PICTURE, **changes: Any) -> list[Fetched | Rejection]:
-    options = FetchOptions(**({"allow_private": True, "timeout_seconds": 5.0, "retries": 0} | changes))
-
-    async def one(fetcher: Fetcher, url: str) -> Fetched | Rejection:
-        async with fetcher.fetch(url, want) as answer:
-            return answer
-
-    async def run() -> list[Fetched | Rejection]:
-        async with Fetcher(options) as fetcher:
-            return [await one(fetcher, url) for url in urls]
-
-    return asyncio.run(run())
+Fetch = Callable[..., list[Fetched | Rejection]]
 
 
 def reason(answer: Fetched | Rejection) -> str:
@@ -72,7 +61,7 @@ def test_a_url_has_one_spelling_or_a_reason(text: str, expected: str | RejectRea
         "0.0.0.0", "[::]", "224.0.0.1", "255.255.255.255", "[fc00::1]", "[ff02::1]",
     ],
 )  # fmt: skip
-def test_no_spelling_of_a_private_address_is_asked(site: Any, host: str) -> None:
+def test_no_spelling_of_a_private_address_is_asked(site: Any, host: str, fetch: Fetch) -> None:
     site.content["/x.png"] = b"secret"
     [answer] = fetch(f"http://{host}:{site.port}/x.png", allow_private=False)
     assert reason(answer) == "private_address"
@@ -84,7 +73,9 @@ def test_public_addresses_are_public(host: str) -> None:
     assert address.is_public(ip_address(host))
 
 
-def test_a_redirect_to_a_private_address_is_not_followed(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redirect_to_a_private_address_is_not_followed(
+    site: Any, monkeypatch: pytest.MonkeyPatch, fetch: Fetch
+) -> None:
     # A public host is played by this machine: 127.0.0.1 counts as public here, and nothing else changes.
     is_public = address.is_public
     monkeypatch.setattr(address, "is_public", lambda ip: str(ip) == "127.0.0.1" or is_public(ip))
@@ -100,7 +91,7 @@ def test_a_redirect_to_a_private_address_is_not_followed(site: Any, monkeypatch:
     assert [reason(answer) for answer in answers] == ["private_address", "private_address", "bad_scheme", "ok"]
 
 
-def test_a_body_arrives_with_where_it_came_from(site: Any) -> None:
+def test_a_body_arrives_with_where_it_came_from(site: Any, fetch: Fetch) -> None:
     site.content |= {"/a": 301, "/b": 307, "/x.png": b"picture"}
     site.headers |= {"/a": {"Location": "/b"}, "/b": {"Location": site.url("/x.png#part")}}
     [answer] = fetch(site.url("/a"), contact="https://example.org/me")
@@ -109,7 +100,7 @@ def test_a_body_arrives_with_where_it_came_from(site: Any) -> None:
     assert all("t2i/" in agent and "https://example.org/me" in agent for agent in site.user_agents)
 
 
-def test_a_redirect_loop_ends(site: Any) -> None:
+def test_a_redirect_loop_ends(site: Any, fetch: Fetch) -> None:
     site.content["/loop"] = 302
     site.headers["/loop"] = {"Location": "/loop"}
     [answer] = fetch(site.url("/loop"))
@@ -128,7 +119,7 @@ def test_a_redirect_loop_ends(site: Any) -> None:
         (204, "http_other"),
     ],
 )
-def test_statuses_become_reasons(site: Any, status: int, expected: str) -> None:
+def test_statuses_become_reasons(site: Any, status: int, expected: str, fetch: Fetch) -> None:
     site.content["/x"] = status
     site.headers["/x"] = {"Retry-After": "0"}
     [answer] = fetch(site.url("/x"))
@@ -137,7 +128,7 @@ def test_statuses_become_reasons(site: Any, status: int, expected: str) -> None:
     assert str(status) in answer.message
 
 
-def test_a_busy_host_is_asked_again_and_a_refusal_never(site: Any) -> None:
+def test_a_busy_host_is_asked_again_and_a_refusal_never(site: Any, fetch: Fetch) -> None:
     tries = 0
 
     async def busy_twice(_: web.Request) -> web.Response:
@@ -152,7 +143,7 @@ def test_a_busy_host_is_asked_again_and_a_refusal_never(site: Any) -> None:
     assert [site.requests.count(path) for path in ("/busy", "/denied", "/opted-out")] == [3, 1, 1]
 
 
-def test_a_refused_picture_is_never_asked_for_again(site: Any) -> None:
+def test_a_refused_picture_is_never_asked_for_again(site: Any, fetch: Fetch) -> None:
     refused = {"/noai": b"x", "/reserved": b"x", "/forbidden": 403, "/gone": 410}
     site.content |= refused | {f"/to{path}": 302 for path in refused}
     site.headers |= {f"/to{path}": {"Location": path} for path in refused}
@@ -184,7 +175,7 @@ def test_one_that_waits_for_its_turn_sees_the_refusal_of_another(site: Any) -> N
     assert site.requests.count("/noai") == 1
 
 
-def test_what_is_denied_is_not_asked_for_at_any_hop(site: Any) -> None:
+def test_what_is_denied_is_not_asked_for_at_any_hop(site: Any, fetch: Fetch) -> None:
     site.content |= {"/go": 302, "/away": 302, "/art/x.png": b"x", "/x.png": b"x"}
     site.headers |= {
         "/go": {"Location": "/art/x.png"},
@@ -237,7 +228,7 @@ def test_a_name_that_does_not_resolve_is_remembered_for_a_while(failure: OSError
     assert names.asked == ["a.example", "b.example", "a.example"]
 
 
-def test_a_name_that_does_not_resolve_keeps_its_reason_when_remembered(site: Any) -> None:
+def test_a_name_that_does_not_resolve_keeps_its_reason_when_remembered(site: Any, fetch: Fetch) -> None:
     answers = fetch("http://name.invalid/", "http://name.invalid:81/", "https://name.invalid/")
     assert [reason(answer) for answer in answers] == ["dns", "dns", "dns"]
 
@@ -275,14 +266,14 @@ def test_traffic_is_counted_by_host(site: Any) -> None:
     assert second == {}
 
 
-def test_robots_txt_is_asked_once_and_obeyed(site: Any) -> None:
+def test_robots_txt_is_asked_once_and_obeyed(site: Any, fetch: Fetch) -> None:
     site.content |= {"/robots.txt": "User-agent: *\nDisallow: /private/\n", "/private/x": b"x", "/y": b"y"}
     answers = fetch(site.url("/private/x"), site.url("/y"), site.url("/private/z"))
     assert [reason(answer) for answer in answers] == ["robots", "ok", "robots"]
     assert site.requests == ["/robots.txt", "/.well-known/tdmrep.json", "/ai.txt", "/y"]
 
 
-def test_a_redirect_into_a_disallowed_place_stops(site: Any) -> None:
+def test_a_redirect_into_a_disallowed_place_stops(site: Any, fetch: Fetch) -> None:
     site.content |= {"/robots.txt": "User-agent: *\nDisallow: /private/\n", "/private/x": b"x", "/go": 302}
     site.headers["/go"] = {"Location": "/private/x"}
     [answer] = fetch(site.url("/go"))
@@ -290,14 +281,14 @@ def test_a_redirect_into_a_disallowed_place_stops(site: Any) -> None:
     assert "/private/x" not in site.requests
 
 
-def test_a_broken_robots_txt_closes_the_site(site: Any) -> None:
+def test_a_broken_robots_txt_closes_the_site(site: Any, fetch: Fetch) -> None:
     site.content |= {"/robots.txt": 500, "/x": b"x"}
     [answer] = fetch(site.url("/x"))
     assert reason(answer) == "robots"
     assert site.requests == ["/robots.txt"]
 
 
-def test_bytes_are_capped_as_announced_and_as_they_arrive(site: Any) -> None:
+def test_bytes_are_capped_as_announced_and_as_they_arrive(site: Any, fetch: Fetch) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -309,7 +300,7 @@ def test_bytes_are_capped_as_announced_and_as_they_arrive(site: Any) -> None:
     assert [reason(answer) for answer in answers] == ["too_many_bytes", "too_many_bytes", "ok"]
 
 
-def test_a_compressed_bomb_is_cut_off(site: Any) -> None:
+def test_a_compressed_bomb_is_cut_off(site: Any, fetch: Fetch) -> None:
     site.content |= {"/bomb": gzip.compress(bytes(50_000_000)), "/small": gzip.compress(b"picture"), "/odd": b"x"}
     site.headers |= {
         "/bomb": {"Content-Encoding": "gzip"},
@@ -322,7 +313,7 @@ def test_a_compressed_bomb_is_cut_off(site: Any) -> None:
     assert reason(odd) == "bad_response"
 
 
-def test_a_slow_body_times_out_as_a_whole(site: Any) -> None:
+def test_a_slow_body_times_out_as_a_whole(site: Any, fetch: Fetch) -> None:
     async def drip(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -336,19 +327,19 @@ def test_a_slow_body_times_out_as_a_whole(site: Any) -> None:
     assert reason(answer) == "timeout"
 
 
-def test_hosts_that_cannot_be_reached_say_how(site: Any, unused_port: int) -> None:
+def test_hosts_that_cannot_be_reached_say_how(site: Any, unused_port: int, fetch: Fetch) -> None:
     answers = fetch(f"http://127.0.0.1:{unused_port}/x", "http://name.invalid/x", f"https://127.0.0.1:{site.port}/x")
     assert [reason(answer) for answer in answers] == ["connect", "dns", "tls"]
 
 
-def test_headers_are_capped(site: Any) -> None:
+def test_headers_are_capped(site: Any, fetch: Fetch) -> None:
     site.content |= {"/x": b"x"}
     site.headers["/x"] = {"X-Long": "y" * 20_000}
     [answer] = fetch(site.url("/x"))
     assert reason(answer) == "bad_response"
 
 
-def test_pages_must_be_pages_and_keep_their_directives(site: Any) -> None:
+def test_pages_must_be_pages_and_keep_their_directives(site: Any, fetch: Fetch) -> None:
     site.content |= {"/page": "<p>hello", "/x.png": b"picture"}
     site.headers["/page"] = {"X-Robots-Tag": "noai, otherbot: noindex"}
     page, picture = fetch(site.url("/page"), site.url("/x.png"), want=Want.PAGE)
