@@ -9,6 +9,7 @@ from typing import Any, Self
 from yarl import URL
 
 from t2i_core.data.address import literal_address, normalise_url
+from t2i_core.data.denylist import DenyList
 from t2i_core.data.tombstone import url_sha256
 from t2i_core.errors import ConfigError
 
@@ -60,6 +61,14 @@ class PurgeRequest:
             urls=frozenset(url_sha256(_named(url, "URL")) for url in named["url"]),
             domains=frozenset(map(_domain, named["domain"])),
             pictures=frozenset(map(_sha256, named["sha256"])),
+        )
+
+    def as_deny_list(self) -> DenyList:
+        """Give what keeps the same things out of later ingests."""
+        return DenyList(
+            domains=self.domains,
+            sha256=frozenset(map(bytes.fromhex, self.pictures)),
+            urls=frozenset(map(bytes.fromhex, self.urls)),
         )
 
     def names(self, row: Mapping[str, Any]) -> bool:
