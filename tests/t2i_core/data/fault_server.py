@@ -111,7 +111,7 @@ class FaultServer:
 
     Attributes:
         answers: by port and path; the n-th request gets the n-th, those after the last one the last.
-        files: by path, for all ports that have no answer of their own there.
+        files: by path without query, for all ports that have no answer of their own there.
         log: all requests, in order of arrival.
         ports: where it listens.
     """
@@ -154,7 +154,7 @@ class FaultServer:
     def answer(self, request: Request) -> Answer:
         """Choose the answer to a request, and note it."""
         place = (request.port, request.path)
-        answers = self.answers.get(place) or (self.files.get(request.path, _NOT_FOUND),)
+        answers = self.answers.get(place) or (self.files.get(request.path.partition("?")[0], _NOT_FOUND),)
         answer = answers[min(self._asked[place], len(answers) - 1)]
         self._asked[place] += 1
         request.denied = answer.denies
