@@ -114,9 +114,9 @@ def make_plan(server: FaultServer, num_rows: int, seed: int) -> tuple[list[Row],
     for part in (_good, _breaking, _slow, _busy, _denying, _misled, _wrong, _bombs, _unusable):
         part(plan)
     plan.add(num_rows - len(plan.rows), "plain", lambda: (http(body=plan.picture()),))
+    # Between a denial and what must heed it lie many rows, so that the denial has been heard.
     order = random.Random(seed)
-    order.shuffle(plan.rows)
-    rows = sorted(plan.rows, key=lambda row: row.late)
+    rows = sorted(plan.rows, key=lambda row: row.late + order.random() * (0.5 if row.fault == "denied" else 1))
     denied = [server.url(origin, LISTED) for origin in range(server.num_origins)]
     return rows, [*denied, *plan.denied_bodies]
 
