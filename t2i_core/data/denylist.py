@@ -9,7 +9,7 @@ hashes of bytes before anything is decoded.
 import hashlib
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,13 +77,6 @@ class DenyList:
             self.md5 | other.md5,
             self.urls | other.urls,
         )
-
-    def lines(self) -> Iterator[str]:
-        """Spell the list as a file has it, in an order of its own."""
-        yield from sorted(self.domains)
-        yield from (f"http://{prefix}" for prefix in self.prefixes)
-        yield from sorted(value.hex() for value in self.sha256 | self.md5)
-        yield from sorted(f"sha256:{value.hex()}" for value in self.urls)
 
     @property
     def digest(self) -> str:

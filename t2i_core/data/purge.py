@@ -5,13 +5,12 @@ was asked to be removed is written down, so that no later ingest into the folder
 lie beside it go too: those of damaged shards are deleted, the data set that this one replaced is purged likewise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from t2i_core.config import Config
 from t2i_core.data.dataset import files_by_shard, finish_rewrite, layout_of, restate, staged_rewrite
-from t2i_core.data.denylist import DenyList
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.parts import read_note, read_part, write_part
 from t2i_core.data.purge_request import PurgeRequest
@@ -22,7 +21,7 @@ from t2i_core.data.shard_reader import read_rows, stored_rows
 from t2i_core.data.tombstone import (
     Tombstone,
     bury,
-    read_purged_list,
+    purged_list_lines,
     read_tombstones,
     url_sha256,
     write_purged_list,
@@ -87,7 +86,7 @@ def _purge(dataset_dir: Path, request: PurgeRequest, on_progress: OnProgress) ->
         manifest = read_manifest(dataset_dir, "dataset")
         urls = _urls_of(dataset_dir, manifest, request, on_progress)
         stones = _new_tombstones(dataset_dir, manifest, urls)
-        purged = read_purged_list(dataset_dir).joined(request.as_deny_list())
+        purged = [*purged_list_lines(dataset_dir), *request.deny_list_lines()]
         digest, num_pictures = manifest.digest, 0
         if stones:
             changes, digest = _remove(dataset_dir, manifest, urls, stones, purged, on_progress)
@@ -148,7 +147,7 @@ def _remove(
     manifest: Manifest,
     urls: set[str],
     stones: Mapping[int, list[Tombstone]],
-    purged: DenyList,
+    purged: Iterable[str],
     on_progress: OnProgress,
 ) -> tuple[list[tuple[ShardReport, ShardReport]], str]:
     """Rewrite the shards that hold samples to remove.

@@ -9,7 +9,6 @@ from typing import Any, Self
 from yarl import URL
 
 from t2i_core.data.address import literal_address, normalise_url
-from t2i_core.data.denylist import DenyList
 from t2i_core.data.tombstone import url_sha256
 from t2i_core.errors import ConfigError
 
@@ -63,13 +62,9 @@ class PurgeRequest:
             pictures=frozenset(map(_sha256, named["sha256"])),
         )
 
-    def as_deny_list(self) -> DenyList:
-        """Give what keeps the same things out of later ingests."""
-        return DenyList(
-            domains=self.domains,
-            sha256=frozenset(map(bytes.fromhex, self.pictures)),
-            urls=frozenset(map(bytes.fromhex, self.urls)),
-        )
+    def deny_list_lines(self) -> list[str]:
+        """Give the lines of a deny-list that keeps the same things out of an ingest."""
+        return [*sorted(self.domains), *sorted(self.pictures), *(f"sha256:{url}" for url in sorted(self.urls))]
 
     def names(self, row: Mapping[str, Any]) -> bool:
         """Tell whether a row of the data set is to be removed."""

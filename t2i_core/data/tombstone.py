@@ -22,9 +22,7 @@ from t2i_core.manifest import write_atomically
 
 TOMBSTONES_NAME = "purged.jsonl"
 PURGED_LIST_NAME = "purged_deny_list.txt"
-_PURGED_LIST_HEAD = (
-    "# What was purged from this data set; no ingest into this folder takes it. For others: --deny-list\n"
-)
+_PURGED_LIST_HEAD = "# Purged from this data set: no ingest into this folder takes it. For others: --deny-list"
 _BURIED_URL = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -82,10 +80,21 @@ def read_purged_list(dataset_dir: Path) -> DenyList:
     return DenyList.read(path) if path.is_file() else NOTHING_DENIED
 
 
-def write_purged_list(folder: Path, purged: DenyList) -> None:
-    """Write the list; equal lists give equal bytes."""
-    lines = "".join(f"{line}\n" for line in purged.lines())
-    write_atomically(folder / PURGED_LIST_NAME, (_PURGED_LIST_HEAD + lines).encode())
+def purged_list_lines(dataset_dir: Path) -> list[str]:
+    """Give the lines of this list as they stand there, the comments of persons included; none without a list.
+
+    Raises:
+        ConfigError: the list is damaged.
+    """
+    read_purged_list(dataset_dir)
+    path = dataset_dir / PURGED_LIST_NAME
+    return path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
+
+
+def write_purged_list(folder: Path, lines: Iterable[str]) -> None:
+    """Write the list, each line once."""
+    text = "".join(f"{line}\n" for line in dict.fromkeys([_PURGED_LIST_HEAD, *lines]))
+    write_atomically(folder / PURGED_LIST_NAME, text.encode())
 
 
 class Purged:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import gzip
 import io
 import json
@@ -267,6 +268,7 @@ def test_what_is_told_to_others_is_not_heard(value: str) -> None:
     assert not opts_out(directives_for_us([value]))
 
 
+@example("0\x1f", 0)
 @given(
     st.text() | st.sampled_from(["Wed, 21 Oct 2026 07:28:00 GMT", "1e9", "-1", "٣", "²", "999999999999999999999"]),
     st.integers(0, 10),
@@ -361,12 +363,9 @@ DENIED = (
 def test_no_deny_list_breaks_the_reader(tmp_path: Path, body: bytes) -> None:
     path = tmp_path / "deny.txt"
     path.write_bytes(body)
-    try:
+    with contextlib.suppress(ConfigError):
         found = DenyList.read(path)
-    except ConfigError:
-        return
-    path.write_text("\n".join(found.lines()))
-    assert DenyList.read(path) == found
+        assert found.joined(found) == found
 
 
 # ---------------------------------------------------------------------------------------------------------- idempotence

@@ -334,8 +334,14 @@ def test_what_was_never_there_is_kept_out_as_well(site: Any, longer_list: str, d
     assert (result.num_rows, result.digest) == (0, read_manifest(dataset).digest)
     ingest(longer_list, CONFIG, dataset, on_conflict="replace")
     assert rows(dataset)["000000"]["reason"] == "purged"
-    # What is kept out is not spelled.
-    assert site.url("/new.png") not in (dataset / "purged_deny_list.txt").read_text()
+    # What is kept out is not spelled, and what a person adds stays.
+    path = dataset / "purged_deny_list.txt"
+    text = path.read_text()
+    assert site.url("/new.png") not in text
+    path.write_text(f"{text}# asked for by mail\nhttp://a.example:80/x/\n")
+    purge(dataset, named(domains=["b.example"]))
+    purge(dataset, named(domains=["b.example"]))
+    assert path.read_text() == f"{text}# asked for by mail\nhttp://a.example:80/x/\nb.example\n"
 
 
 def test_a_file_names_all_three(tmp_path: Path) -> None:
