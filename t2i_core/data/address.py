@@ -16,6 +16,8 @@ from t2i_core.data.reject import Rejection, RejectReason
 
 MAX_URL_CHARS = 8192
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Escaped once or many times, as it happens to what is copied from page to page.
+_ESCAPED_AMPERSAND = re.compile(r"&(?:amp;)+")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+(%25.*)?", re.IGNORECASE)
 _NUMERIC_HOST = re.compile(r"[0-9a-fx.]+", re.IGNORECASE)
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -27,7 +29,7 @@ def normalise_url(text: str) -> URL | Rejection:
     Returns:
         The URL, or a rejection `bad_url` or `bad_scheme`.
     """
-    text = text.strip().replace("&amp;", "&")
+    text = _ESCAPED_AMPERSAND.sub("&", text.strip())
     if not text or len(text) > MAX_URL_CHARS or _CONTROL.search(text):
         return Rejection(RejectReason.BAD_URL)
     try:
@@ -39,6 +41,8 @@ def normalise_url(text: str) -> URL | Rejection:
         return Rejection(RejectReason.BAD_SCHEME if url.scheme else RejectReason.BAD_URL)
     if not host or not _HOST.fullmatch(host) or url.user is not None or url.password is not None or not url.port:
         return Rejection(RejectReason.BAD_URL)
+    if url.explicit_port is not None and url.is_default_port():
+        url = url.with_port(None)
     # An empty path and "/" are the same place.
     return url if url.raw_path != "/" else url.with_path("/", keep_query=True)
 

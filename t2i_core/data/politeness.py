@@ -223,11 +223,10 @@ def wait_seconds(attempt: int, retry_after: str | None) -> float:
 
 
 def _retry_after_seconds(value: str | None) -> float | None:
-    if not value:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
+    text = value.strip() if value else ""
+    if text.isdecimal():
+        return float(text)
     try:
-        return max(parsedate_to_datetime(value).timestamp() - time(), 0.0)
+        return max(parsedate_to_datetime(text).timestamp() - time(), 0.0)
     except (ValueError, OverflowError):
         return None
