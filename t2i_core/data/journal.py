@@ -41,7 +41,7 @@ class Journal:
     """Keeps the attempts at one shard's sources until `remove`. Use as a context manager.
 
     What an earlier run left is taken up to the first byte that is not as it was written; the rest is cut off. Only
-    attempts that failed because a host or the network was down just then count as not made.
+    attempts that failed because a host, the network or a decoder was down just then count as not made.
 
     Args:
         shards_dir: where the shard is made.

@@ -68,7 +68,7 @@ class RejectReason(StrEnum):
 
     @property
     def is_outage(self) -> bool:
-        """Whether host or network were down or busy just then, so that a run that goes on asks again."""
+        """Whether a host, the network or a decoder was down just then, so that a run that goes on tries again."""
         return self in _OUTAGES
 
     @property
@@ -137,7 +137,7 @@ _UNREACHABLE = frozenset(
         RejectReason.HOST_UNREACHABLE,
     }
 )
-_OUTAGES = _UNREACHABLE | {RejectReason.HTTP_429, RejectReason.HTTP_5XX}
+_OUTAGES = _UNREACHABLE | {RejectReason.HTTP_429, RejectReason.HTTP_5XX, RejectReason.DECODER_FAILED}
 _MAY_PASS = _OUTAGES | {
     RejectReason.HTTP_4XX,
     RejectReason.HTTP_OTHER,

@@ -120,7 +120,7 @@ def test_only_outages_are_asked_for_again(tmp_path: Path) -> None:
     made = {
         RejectReason.CONNECT: False,
         RejectReason.HTTP_429: False,
-        RejectReason.HTTP_5XX: False,
+        RejectReason.DECODER_FAILED: False,
         RejectReason.OPT_OUT_HEADER: True,
         RejectReason.HTTP_4XX: True,
     }
