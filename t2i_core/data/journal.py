@@ -1,8 +1,9 @@
 """The finished attempts of a shard that is not finished, on disk, so that a killed run goes on within the shard.
 
 An attempt is appended when it ends, in whatever order they end, and read again when its turn in the shard comes; so
-what ends early need not stay in memory either. Nothing waits for the disk: a killed process loses none of what it
-wrote. A power cut may, and a full disk cuts the last one short, so each attempt has a checksum.
+what ends early need not stay in memory either. It is a second copy of the pictures of the shards under way, of which a
+killed process loses nothing that it wrote, though nothing waits for the disk. A power cut may lose some, and a full
+disk cuts the last one short, so each attempt has a checksum.
 """
 
 import json

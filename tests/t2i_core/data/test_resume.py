@@ -48,8 +48,8 @@ OPTIONS = {
 LAUNCHER = """
 import json, os, resource, signal, sys
 from flows.cli import run
-# These are imported by the command and by pyarrow when they are first needed.
-import flows.commands.ingest, pandas, pyarrow.dataset
+# The command imports this when it is called.
+import flows.commands.ingest
 
 STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 
