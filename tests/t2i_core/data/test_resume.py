@@ -284,6 +284,26 @@ def test_a_run_that_is_stopped_goes_on_from_there(
     assert gallery.num_asked() <= gallery.num_pictures + 2 * CONNECTIONS
 
 
+def test_decoders_that_are_killed_change_no_byte(
+    site: Any, make_png: MakePng, launcher: Launcher, tmp_path: Path
+) -> None:
+    gallery = Gallery(site, make_png, 200)
+    source = gallery.write_list(tmp_path / "list.csv")
+    assert launcher.run(source, tmp_path / "whole") == 0
+    site.requests.clear()
+    reached = threading.Event()
+    gallery.after_answers(100, reached.set)
+    pid = launcher.start(source, tmp_path / "crashed")
+    assert reached.wait(20)
+    decoders = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert decoders
+    for decoder in decoders:
+        os.kill(int(decoder), signal.SIGKILL)
+    assert launcher.wait() == 0
+    assert content(tmp_path / "crashed") == content(tmp_path / "whole")
+    assert gallery.num_asked() == gallery.num_pictures
+
+
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_what_an_outage_took_is_filled_in_to_the_same_bytes(
     site: Any, make_png: MakePng, launcher: Launcher, tmp_path: Path, comes_back: bool
