@@ -10,6 +10,7 @@ from pathlib import Path
 from yarl import URL
 
 from t2i_core.data.address import origin_of
+from t2i_core.data.channel import CoordinatorAddress
 from t2i_core.data.dataset import shard_outputs, write_hosts
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.harvest import HarvestJob, Move, harvest
@@ -26,19 +27,31 @@ from t2i_core.progress import OnProgress, ignore_progress
 __all__ = ["IngestConfig", "IngestPlan", "finish_ingest", "ingest", "ingest_key", "ingest_shard", "plan_ingest"]
 
 
-def ingest_shard(plan: IngestPlan, shard_id: int, *, on_progress: OnProgress = ignore_progress) -> ShardReport:
+def ingest_shard(
+    plan: IngestPlan,
+    shard_id: int,
+    *,
+    coordinator: CoordinatorAddress | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> ShardReport:
     """Make one shard, atomically; when it is done already, give its report at once.
 
+    Args:
+        plan: of the whole data set.
+        shard_id: which.
+        coordinator: keeps the manners of all who make shards of this plan, None when nobody else does.
+        on_progress: told a few times a second.
+
     Raises:
-        TransientError: the disk is full.
+        TransientError: the disk is full, or the coordinator is gone.
         DataError: the plan on disk is damaged.
     """
     size = plan.config.samples_per_shard
     num_records = min(size, plan.num_records - shard_id * size)
-    return run_to_end(harvest(_job(plan), [shard_id], num_records, on_progress))[0]
+    return run_to_end(harvest(_job(plan, coordinator), [shard_id], num_records, on_progress))[0]
 
 
-def _job(plan: IngestPlan) -> HarvestJob:
+def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> HarvestJob:
     note = read_note(plan.output_dir)
     if note is None:
         raise DataError(f"the plan in {plan.output_dir / PARTS_DIR} is gone or damaged. Run ingest again.")
@@ -58,6 +71,7 @@ def _job(plan: IngestPlan) -> HarvestJob:
         pictures=plan.config.pictures(),
         source_dir=Path(plan.source) if is_folder else None,
         move=_move(note.source, plan.source),
+        coordinator=coordinator,
     )
 
 
