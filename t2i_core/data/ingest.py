@@ -54,7 +54,10 @@ def ingest_shard(
 def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> HarvestJob:
     note = read_note(plan.output_dir)
     if note is None:
-        raise DataError(f"the plan in {plan.output_dir / PARTS_DIR} is gone or damaged. Run ingest again.")
+        raise DataError(
+            f"the plan in {plan.output_dir / PARTS_DIR} is gone, damaged, or on a disk that this worker does not see. "
+            "Run ingest again."
+        )
     fetching = plan.config.fetching()
     if plan.config.deny_list and fetching.deny_list.digest != plan.key.inputs["deny_list"]:
         raise ConfigError(f"the deny-list {plan.config.deny_list} has changed since the plan was made. Run again.")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from t2i_core.config import Config
 from t2i_core.data.crawl import CrawlCounts, Crawler, CrawlLimits
@@ -52,6 +52,16 @@ class IngestPlan(Config):
     num_shards: int
     num_records: int
     hit: StepRef | None = None
+
+    def from_anywhere(self) -> Self:
+        """Give the same plan for processes with another working folder."""
+        is_folder = source_kind(self.source, pages=self.config.pages) in (SourceKind.FOLDER, SourceKind.SHARDS)
+        deny_list = self.config.deny_list and str(Path(self.config.deny_list).absolute())
+        return self.with_changes(
+            source=str(Path(self.source).absolute()) if is_folder else self.source,
+            config=self.config.with_changes(deny_list=deny_list),
+            output_dir=self.output_dir.absolute(),
+        )
 
 
 def plan_ingest(
