@@ -11,7 +11,7 @@ from flows.outcome import completed
 from t2i_core.data.ingest import IngestConfig
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.cluster import RunnerName, Spread
-from tasks.steps import TaskSteps
+from tasks.shards import ingest_in_shards
 
 DEFAULTS = IngestConfig()
 
@@ -41,6 +41,5 @@ def ingest(
         scheduler: Address of the Dask cluster's scheduler (tcp://HOST:PORT); empty for a cluster on this machine.
     """
     spread = Spread(runner=runner, scheduler=scheduler, num_shards_at_once=num_shards_at_once)
-    steps = TaskSteps(on_conflict=on_conflict, spread=spread)
-    ref = steps.ingest(source, config, output_dir)
+    ref = ingest_in_shards(source, config, output_dir, on_conflict=on_conflict, spread=spread)
     return completed(ref, {"ingest": ref})

@@ -67,6 +67,9 @@ class Spread:
         yield Crew(lambda parameters: ingest_shard.submit(**parameters), max(self.num_shards_at_once, 1))
 
 
+IN_TURN = Spread()
+
+
 @dataclass(frozen=True, slots=True)
 class Crew:
     """Workers at hand.
