@@ -1,5 +1,6 @@
 """Who makes the shards of an ingest: this thread, threads beside it, or the workers of a Dask cluster."""
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from prefect.settings import PREFECT_API_URL
 from t2i_core.data.coordinator import LOOPBACK
 from t2i_core.data.shard import ShardReport
 from t2i_core.errors import ConfigError, TransientError
+from tasks import quiet_worker
 from tasks.ingest import ingest_shard
 
 if TYPE_CHECKING:
@@ -104,10 +106,11 @@ def _dask_runner(scheduler: str, num_workers: int) -> "DaskTaskRunner":
     try:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as err:
-        raise ConfigError("the runner dask is not installed. Install it: pip install 't2i[dask]'.") from err
+        raise ConfigError("the runner dask needs a package more. Install it: pip install prefect-dask.") from err
     if not scheduler:
         size = {"n_workers": num_workers or os.cpu_count(), "threads_per_worker": 1}
-        return DaskTaskRunner(cluster_kwargs=size | {"dashboard_address": None})
+        quiet = {"dashboard_address": None, "silence_logs": logging.ERROR, "preload": quiet_worker.__name__}
+        return DaskTaskRunner(cluster_kwargs=size | quiet)
     if _is_loopback(PREFECT_API_URL.value() or "") and not _is_loopback(scheduler):
         raise ConfigError(
             f"the workers of {scheduler} cannot reach the Prefect server on this machine's loopback. Start one that "
