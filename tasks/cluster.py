@@ -52,21 +52,29 @@ class Spread:
         """Whether shards are made one after the other."""
         return self.runner == "local" and self.num_shards_at_once <= 1
 
+    def check(self) -> None:
+        """Find out, before anything is done, what can be known to be wrong.
+
+        Raises:
+            ConfigError: the options do not fit together, or Dask is not installed.
+        """
+        if self.runner == "dask":
+            _dask_runner(self.scheduler, self.num_shards_at_once)
+        elif self.scheduler:
+            raise ConfigError(f"only the runner dask has a scheduler; choose it, or leave {self.scheduler} out.")
+
     @contextmanager
     def crew(self) -> Iterator["Crew"]:
         """Have the workers at hand while the block runs.
 
         Raises:
-            ConfigError: the options do not fit together, or Dask is not installed.
             TransientError: the scheduler does not answer, or has no workers.
         """
         if self.runner == "dask":
             with _dask_crew(self.scheduler, self.num_shards_at_once) as crew:
                 yield crew
-            return
-        if self.scheduler:
-            raise ConfigError(f"only the runner dask has a scheduler; choose it, or leave {self.scheduler} out.")
-        yield Crew(lambda parameters: ingest_shard.submit(**parameters), max(self.num_shards_at_once, 1))
+        else:
+            yield Crew(lambda parameters: ingest_shard.submit(**parameters), max(self.num_shards_at_once, 1))
 
 
 IN_TURN = Spread()
@@ -111,6 +119,8 @@ def _dask_runner(scheduler: str, num_workers: int) -> "DaskTaskRunner":
         size = {"n_workers": num_workers or os.cpu_count(), "threads_per_worker": 1}
         quiet = {"dashboard_address": None, "silence_logs": logging.ERROR, "preload": quiet_worker.__name__}
         return DaskTaskRunner(cluster_kwargs=size | quiet)
+    if not _host_of(scheduler):
+        raise ConfigError(f"{scheduler} is not the address of a Dask scheduler, such as tcp://10.0.0.1:8786.")
     if _is_loopback(PREFECT_API_URL.value() or "") and not _is_loopback(scheduler):
         raise ConfigError(
             f"the workers of {scheduler} cannot reach the Prefect server on this machine's loopback. Start one that "
@@ -124,10 +134,8 @@ def _connected(runner: "DaskTaskRunner", scheduler: str) -> "Client":
     try:
         client = runner.client
         client.wait_for_workers(1, timeout=WORKER_SECONDS)
-    except ValueError as err:
-        raise ConfigError(f"{scheduler} is not the address of a Dask scheduler, such as tcp://10.0.0.1:8786.") from err
-    except OSError as err:
-        # A time-out is an OSError too.
+    except (OSError, ValueError) as err:
+        # A time-out is an OSError, and an address of another kind a ValueError.
         raise TransientError(f"{where} does not answer or has no workers ({err}). Start it, then run again.") from err
     return client
 

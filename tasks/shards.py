@@ -31,9 +31,10 @@ def ingest_in_shards(
 
     Raises:
         ConfigError: the source, the folder or the cluster cannot be used.
-        TransientError: nothing could be reached, or the disk is full.
+        TransientError: nothing could be reached, the cluster does not answer, or the disk is full.
         DataError: too few pictures were kept, or something on disk is damaged.
     """
+    spread.check()
     plan = plan_ingest(source, config, output_dir, source_digest, on_conflict)
     if plan.hit is None:
         _ingest_shards(plan, spread)

@@ -19,7 +19,6 @@ from t2i_core.data.parts import PARTS_DIR, read_note
 from t2i_core.data.plan import IngestPlan, plan_ingest, run_to_end
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
-from t2i_core.data.source import SourceKind, source_kind
 from t2i_core.errors import ConfigError, DataError, TransientError
 from t2i_core.manifest import OnConflict, StepRef, write_manifest
 from t2i_core.progress import OnProgress, ignore_progress
@@ -61,7 +60,6 @@ def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> Har
     fetching = plan.config.fetching()
     if plan.config.deny_list and fetching.deny_list.digest != plan.key.inputs["deny_list"]:
         raise ConfigError(f"the deny-list {plan.config.deny_list} has changed since the plan was made. Run again.")
-    is_folder = source_kind(plan.source) in (SourceKind.FOLDER, SourceKind.SHARDS)
     return HarvestJob(
         output_dir=plan.output_dir,
         layout=ShardLayout(
@@ -72,7 +70,7 @@ def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> Har
         ),
         fetching=fetching,
         pictures=plan.config.pictures(),
-        source_dir=Path(plan.source) if is_folder else None,
+        source_dir=plan.source_dir,
         move=_move(note.source, plan.source),
         coordinator=coordinator,
     )

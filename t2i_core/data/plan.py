@@ -42,6 +42,7 @@ class IngestPlan(Config):
         key: what decides its content.
         num_shards: to make.
         num_records: sources over all shards.
+        source_dir: the folder that local records lie in, None for sources of the web.
         hit: set when the data set is finished already and nothing is to be done.
     """
 
@@ -51,16 +52,16 @@ class IngestPlan(Config):
     key: StepKey
     num_shards: int
     num_records: int
+    source_dir: Path | None = None
     hit: StepRef | None = None
 
     def from_anywhere(self) -> Self:
         """Give the same plan for processes with another working folder."""
-        is_folder = source_kind(self.source, pages=self.config.pages) in (SourceKind.FOLDER, SourceKind.SHARDS)
         deny_list = self.config.deny_list and str(Path(self.config.deny_list).absolute())
         return self.with_changes(
-            source=str(Path(self.source).absolute()) if is_folder else self.source,
             config=self.config.with_changes(deny_list=deny_list),
             output_dir=self.output_dir.absolute(),
+            source_dir=self.source_dir and self.source_dir.absolute(),
         )
 
 
@@ -104,6 +105,7 @@ def plan_ingest(
         key=key,
         num_shards=num_shards,
         num_records=num_records,
+        source_dir=Path(source) if kind in (SourceKind.FOLDER, SourceKind.SHARDS) else None,
         hit=hit,
     )
 

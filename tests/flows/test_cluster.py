@@ -21,7 +21,7 @@ from PIL import Image
 from flows.ingest import ingest
 from t2i_core.data.ingest import IngestConfig
 from t2i_core.data.ingest import ingest as ingest_in_core
-from t2i_core.errors import ConfigError
+from t2i_core.errors import ConfigError, TransientError
 from t2i_core.manifest import StepRef
 from tasks.cluster import Spread
 
@@ -99,7 +99,7 @@ class BusyHost:
 
     def starts_in_pauses(self) -> list[int]:
         """Count for each pause what was started in it, but for what may have been on its way when it was asked for."""
-        return [sum(start + 0.1 < at < end - 0.05 for at in self.starts) for start, end in self.busy_until]
+        return [sum(start + 0.5 < at < end - 0.05 for at in self.starts) for start, end in self.busy_until]
 
 
 def picture(number: int) -> bytes:
@@ -188,7 +188,7 @@ def test_however_the_shards_are_spread_they_are_the_same(
 
 
 def test_the_workers_of_a_cluster_are_as_one_to_a_host(
-    prefect_server: None, host: BusyHost, urls: Path, alone: dict[str, bytes], folder: Path, cluster: LocalCluster
+    prefect_server: None, host: BusyHost, urls: Path, alone: dict[str, bytes], cluster: LocalCluster, folder: Path
 ) -> None:
     host.forget()
     assert run_flow(urls, runner="dask", scheduler=cluster.scheduler_address).counts["kept"] == NUM_KEPT
@@ -202,7 +202,7 @@ def test_the_workers_of_a_cluster_are_as_one_to_a_host(
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing_but_time(
-    prefect_server: None, host: BusyHost, urls: Path, alone: dict[str, bytes], folder: Path, cluster: LocalCluster
+    prefect_server: None, host: BusyHost, urls: Path, alone: dict[str, bytes], cluster: LocalCluster, folder: Path
 ) -> None:
     host.forget()
     victim = next(iter(cluster.workers.values())).pid
@@ -213,6 +213,25 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
     check_manners(host)
 
 
-def test_only_a_cluster_has_a_scheduler() -> None:
-    with pytest.raises(ConfigError, match="only the runner dask"), Spread(scheduler="tcp://10.0.0.1:8786").crew():
+@pytest.mark.parametrize(
+    ("spread", "message"),
+    [
+        (Spread(scheduler="tcp://10.0.0.1:8786"), "only the runner dask has a scheduler"),
+        (Spread(runner="dask", scheduler="tcp://"), "is not the address of a Dask scheduler"),
+        (Spread(runner="dask", scheduler="tcp://10.0.0.1:8786"), "cannot reach the Prefect server on this machine"),
+    ],
+)
+def test_what_cannot_be_right_is_said_before_anything_is_planned(
+    prefect_server: None, spread: Spread, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        spread.check()
+
+
+def test_a_scheduler_that_is_not_there_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.cluster.CONNECT_SECONDS", 0.5)
+    with (
+        pytest.raises(TransientError, match="does not answer"),
+        Spread(runner="dask", scheduler="tcp://127.0.0.1:9").crew(),
+    ):
         pass
