@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from yarl import URL
@@ -22,12 +21,12 @@ from t2i_core.data.parts import Part, read_part
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, ShardLayout, ShardReport, ShardWriter, read_report
-from t2i_core.progress import OnProgress, Progress
+from t2i_core.data.tally import Tally
+from t2i_core.progress import OnProgress
 
 # While the last pictures of one shard are slow, those of the next are already under way.
 SHARDS_AT_ONCE = 2
 BATCH_SIZE = 64
-SECONDS_BETWEEN_REPORTS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ async def harvest(
         TransientError: the disk is full.
         DataError: a part of the plan is damaged.
     """
-    tally = _Tally(num_records, on_progress)
+    tally = Tally(num_records, on_progress)
     waiting = iter(shard_ids)
     reports: list[ShardReport] = []
     # Pillow releases the interpreter while it decodes; an executor of processes would fit here as well.
@@ -124,7 +123,7 @@ async def attempt_again(
         num_records: sources in all of them, for the progress.
         on_progress: told a few times a second.
     """
-    tally = _Tally(num_records, on_progress)
+    tally = Tally(num_records, on_progress)
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as decoders:
         async with Fetcher(job.fetching) as fetcher:
             harvester = _Harvester(job, fetcher, decoders, tally)
@@ -152,7 +151,7 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 class _Harvester:
     """Makes single shards with one fetcher and one pool of decoders."""
 
-    def __init__(self, job: HarvestJob, fetcher: Fetcher, decoders: ThreadPoolExecutor, tally: "_Tally") -> None:
+    def __init__(self, job: HarvestJob, fetcher: Fetcher, decoders: ThreadPoolExecutor, tally: Tally) -> None:
         self._job = job
         self._fetcher = fetcher
         self._decoders = decoders
@@ -206,6 +205,7 @@ class _Harvester:
             final_url = move.to_planned(answer.final_url) if move else answer.final_url
             if isinstance(answer, Rejection):
                 return Attempt(record, answer, answer.http_status, final_url)
+            self._tally.add_body(len(answer.body))
             outcome = await self._process(answer, record)
             return Attempt(record, outcome, answer.http_status, final_url)
 
@@ -232,38 +232,3 @@ def _process_body(job: HarvestJob, record: SourceRecord, body: bytes) -> Picture
     if record.checksum and not has_checksum(body, record.checksum):
         return Rejection(RejectReason.HASH_MISMATCH)
     return process_picture(body, job.pictures)
-
-
-class _Tally:
-    """Counts what is done and tells it a few times a second."""
-
-    def __init__(self, total: int, on_progress: OnProgress) -> None:
-        self._total = total
-        self._on_progress = on_progress
-        self._kept = self._rejected = self._reused = 0
-        self._started = self._told = monotonic()
-
-    def add(self, attempt: Attempt) -> None:
-        if isinstance(attempt.outcome, Picture):
-            self._kept += 1
-        else:
-            self._rejected += 1
-        self._tell()
-
-    def add_report(self, report: ShardReport) -> None:
-        """Count a shard that was there before."""
-        self._kept += report.kept
-        self._rejected += report.seen - report.kept
-        self._reused += report.seen
-        self._tell()
-
-    def _tell(self) -> None:
-        if monotonic() - self._told >= SECONDS_BETWEEN_REPORTS:
-            self.report()
-
-    def report(self) -> None:
-        self._told = monotonic()
-        done = self._kept + self._rejected
-        rate = (done - self._reused) / max(self._told - self._started, 1e-9)
-        fields = {"kept": self._kept, "rejected": self._rejected, "pictures/s": round(rate, 1)}
-        self._on_progress(Progress(step="ingest", done=done, total=self._total, unit="pictures", fields=fields))
