@@ -2,7 +2,7 @@
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -62,7 +62,7 @@ class ProgressView:
             self._print_line(progress)
 
     def _update_bar(self, progress: Progress) -> None:
-        shown = {"text": describe_figures(progress), "seconds_left": progress.seconds_left}
+        shown: dict[str, Any] = {"text": describe_figures(progress), "seconds_left": progress.seconds_left}
         if progress.step not in self._bars:
             self._bars[progress.step] = self._display.add_task(progress.step, total=progress.total, **shown)
         self._display.update(self._bars[progress.step], completed=progress.done, total=progress.total, **shown)
