@@ -10,7 +10,7 @@ from pathlib import Path
 from yarl import URL
 
 from t2i_core.data.address import origin_of
-from t2i_core.data.dataset import shard_outputs, write_hosts
+from t2i_core.data.dataset import shard_outputs, write_dataset
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.harvest import HarvestJob, Move, harvest
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
@@ -20,7 +20,7 @@ from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
 from t2i_core.data.source import SourceKind, source_kind
 from t2i_core.errors import ConfigError, DataError, TransientError
-from t2i_core.manifest import OnConflict, StepRef, write_manifest
+from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.progress import OnProgress, ignore_progress
 
 __all__ = ["IngestConfig", "IngestPlan", "finish_ingest", "ingest", "ingest_key", "ingest_shard", "plan_ingest"]
@@ -101,11 +101,15 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
     }
     with disk_errors(plan.output_dir):
         files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
-        places = dict.fromkeys(range(plan.num_shards), shards_dir)
-        files.append(write_hosts(plan.output_dir, places, note.traffic if note else {}))
         sources = {"source": plan.source} | ({"deny_list": plan.config.deny_list} if plan.config.deny_list else {})
-        return write_manifest(
-            plan.output_dir, kind="dataset", key=plan.key, sources=sources, counts=counts, files=files
+        return write_dataset(
+            plan.output_dir,
+            key=plan.key,
+            sources=sources,
+            counts=counts,
+            files=files,
+            places=dict.fromkeys(range(plan.num_shards), shards_dir),
+            planning=note.traffic if note else {},
         )
 
 
