@@ -18,6 +18,7 @@ PALETTE = ("#2f6fde", "#e0752d", "#3a9a5b", "#a348b5", "#7b8794", "#c4a000", "#1
 MAX_POINTS = 300
 # Texts below an axis are at least this far apart, in the drawing's own units.
 TICK_DISTANCE = 40
+MIN_BINS = 13
 # Thumbnails larger than this many bytes as PNG are stored as JPEG.
 PNG_BYTES, MAX_SIDE = 3000, 128
 
@@ -82,7 +83,7 @@ def _points(x: Floats, y: Floats, x_range: tuple[float, float], y_range: tuple[f
 def bar_chart(
     series: Mapping[str, Sequence[int]], bins: Sequence[str], ticks: Mapping[float, str], x_label: str, unit: str
 ) -> Markup:
-    """Draw counts that were taken in bins; bins before the first and after the last one in use are left out.
+    """Draw counts that were taken in bins; those well before the first and after the last one in use are left out.
 
     Args:
         series: the counts by name, each a number for each bin; several lie on top of each other.
@@ -94,7 +95,7 @@ def bar_chart(
     used = [i for i in range(len(bins)) if any(counts[i] for counts in series.values())]
     if not used:
         return Markup()
-    first, end = used[0], used[-1] + 1
+    first, end = _widened(used[0], used[-1] + 1, len(bins))
     x_range, y_range = (first, end), (0, max(max(counts) for counts in series.values()))
     bars = (
         _bar(i, counts[i], x_range, y_range[1], color, f"{bins[i]}; {unit}: {counts[i]:,}")
@@ -104,6 +105,13 @@ def bar_chart(
     )
     marks = [(_across(place, x_range), "middle", text) for place, text in ticks.items() if first <= place <= end]
     return _framed(Markup().join(bars), y_range, _apart(marks), x_label, list(series) if len(series) > 1 else [])
+
+
+def _widened(first: int, end: int, limit: int) -> tuple[int, int]:
+    """Show some empty bins where few are in use, so that a single bar looks like one."""
+    missing = max(0, MIN_BINS - (end - first))
+    first = max(0, first - missing // 2)
+    return first, min(limit, max(end + (missing + 1) // 2, first + MIN_BINS))
 
 
 def _bar(i: int, count: int, x_range: tuple[float, float], highest: int, color: str, title: str) -> Markup:
