@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from t2i_core import __version__
 from t2i_core.data.hosts import Traffic
-from t2i_core.data.overview import write_overview
 from t2i_core.data.parts import read_note
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, extra_columns, shard_name
 from t2i_core.errors import DataError
@@ -66,6 +65,9 @@ def write_dataset(
         places: the folder in which each shard lies, by its number.
         planning: what each host was asked for pages.
     """
+    # Only here, so that an ingest does not wait for what draws its report before it begins.
+    from t2i_core.data.overview import write_overview
+
     manifest = Manifest(
         kind="dataset",
         key=key,

@@ -105,7 +105,7 @@ def write_overview(
         places: the folder in which each shard lies, by its number.
         planning: what each host was asked for pages.
     """
-    # Only here, so that an ingest does not wait for its templates before it begins.
+    # Only here, for both are about an `Overview`.
     from t2i_core.data.croissant import croissant_json
     from t2i_core.data.dataset_report import render_report
 

@@ -3,22 +3,34 @@
 import csv
 import json
 import re
+import subprocess
+import sys
+import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from selectolax.lexbor import LexborHTMLParser
 
 from t2i_core.data import dataset_report
+from t2i_core.data.croissant import croissant_json
+from t2i_core.data.dataset_report import render_report
+from t2i_core.data.figures import DatasetFigures, Pick
 from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.overview import Overview
 from t2i_core.data.purge import purge
 from t2i_core.data.purge_request import PurgeRequest
+from t2i_core.data.record import clean_text
 from t2i_core.data.thumbnail import read_pictures
-from t2i_core.manifest import read_manifest
+from t2i_core.manifest import Manifest, StepKey, read_manifest
 
 CONFIG = IngestConfig(image_size=32, encode_format="png", samples_per_shard=8, allow_private=True, retries=0)
 HOSTILE = "<script>alert(1)</script>\" onerror='x' \u202e &amp; <img src=http://evil.example/x.png>"
@@ -147,6 +159,60 @@ def test_a_tar_that_is_not_one_gives_no_pictures(tmp_path: Path) -> None:
         (tmp_path / "a.tar").write_bytes(body)
         assert read_pictures(tmp_path / "a.tar", {"name"}) == {}
     assert read_pictures(tmp_path / "none.tar", {"name"}) == {}
+
+
+TEXT = st.text(max_size=30)
+
+
+@pytest.fixture(scope="module")
+def shards_dir(tmp_path_factory: Any) -> Path:
+    """A folder with a shard of one picture, 000."""
+    folder: Path = tmp_path_factory.mktemp("shards")
+    Image.new("RGB", (8, 8)).save(folder / "000.png")
+    with tarfile.open(folder / "00000.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.add(folder / "000.png", "000.png")
+    return folder
+
+
+@settings(max_examples=40, deadline=None)
+@given(caption=TEXT, url=TEXT, license=TEXT, host=TEXT, column=TEXT, source=TEXT)
+def test_no_text_changes_what_the_page_is_made_of(
+    shards_dir: Path, caption: str, url: str, license: str, host: str, column: str, source: str
+) -> None:
+    overview = one_picture(shards_dir, caption, url, license, host, column, source)
+    page = LexborHTMLParser(render_report(overview).decode())
+    card = json.loads(croissant_json(overview))
+
+    plain_page = LexborHTMLParser(render_report(one_picture(shards_dir, *"abcdef")).decode())
+    assert len(plain_page.css("img")) == 1
+    assert [node.tag for node in page.css("*")] == [node.tag for node in plain_page.css("*")]
+    assert [field["name"] for field in card["recordSet"][1]["field"]] == ["key", clean_text(column)]
+
+
+def one_picture(shards_dir: Path, *texts: str) -> Overview:
+    """Figures of a data set with these texts, stored as they would be."""
+    caption, url, license, host, column, source = map(clean_text, texts)
+    figures = DatasetFigures(stored_sides=(32, 32), picks=[Pick("0", 0, "000", url, caption)])
+    figures.licenses, figures.caption_sources = Counter({license or "-": 1}), Counter({"alt": 1})
+    figures.schema = pa.schema([("key", pa.string()), (column, pa.string())])
+    account = {"host": host or "-", "sources": 2, "kept": 1, "rejected": {"dns": 1}, "requests": 2, "bytes": 1}
+    manifest = Manifest(
+        kind="dataset",
+        key=StepKey(step="ingest", version=1, config=CONFIG.model_dump(mode="json"), inputs={"source": "0"}),
+        code_version="0",
+        sources={"source": source},
+        counts={"seen": 2, "kept": 1, "rejected": 1, "rejected:dns": 1, "shards": 1},
+        files=(),
+    )
+    return Overview(manifest, figures, [account], 1, 2, 1, {0: shards_dir})
+
+
+def test_an_ingest_begins_without_what_draws_its_report() -> None:
+    late = {"jinja2", "markupsafe", "pyarrow.compute", "t2i_core.report.page", "t2i_core.data.figures"}
+    code = f"import sys, t2i_core.data.ingest; print(sorted({late} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert result.stdout.strip() == "[]"
 
 
 @pytest.fixture
