@@ -1,9 +1,7 @@
 """From a plan's parts to shards: fetching and decoding overlap, order and bytes do not depend on who was faster."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,12 @@ from yarl import URL
 
 from t2i_core.data.address import normalise_url
 from t2i_core.data.checksum import has_checksum
+from t2i_core.data.decoders import Decoders
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions
 from t2i_core.data.folder import read_local
 from t2i_core.data.hosts import Traffic
-from t2i_core.data.image import ImageOptions, Picture, process_picture
+from t2i_core.data.image import ImageOptions, Picture
 from t2i_core.data.parts import Part, read_part
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
@@ -99,15 +98,13 @@ async def harvest(
     tally = Tally(num_records, on_progress)
     waiting = iter(shard_ids)
     reports: list[ShardReport] = []
-    # Pillow releases the interpreter while it decodes; an executor of processes would fit here as well.
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as decoders:
-        async with Fetcher(job.fetching) as fetcher:
-            harvester = _Harvester(job, fetcher, decoders, tally)
-            lines = [asyncio.create_task(_make_all(harvester, waiting, reports)) for _ in range(SHARDS_AT_ONCE)]
-            try:
-                await asyncio.gather(*lines)
-            finally:
-                await _cancel(lines)
+    async with Decoders(job.pictures) as decoders, Fetcher(job.fetching) as fetcher:
+        harvester = _Harvester(job, fetcher, decoders, tally)
+        lines = [asyncio.create_task(_make_all(harvester, waiting, reports)) for _ in range(SHARDS_AT_ONCE)]
+        try:
+            await asyncio.gather(*lines)
+        finally:
+            await _cancel(lines)
     tally.report()
     return sorted(reports, key=lambda report: report.shard_id)
 
@@ -124,15 +121,14 @@ async def attempt_again(
         on_progress: told a few times a second.
     """
     tally = Tally(num_records, on_progress)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as decoders:
-        async with Fetcher(job.fetching) as fetcher:
-            harvester = _Harvester(job, fetcher, decoders, tally)
-            for records in shards:
-                tasks = [asyncio.create_task(harvester.attempt(record)) for record in records]
-                try:
-                    yield [await task for task in tasks], fetcher.take_traffic()
-                finally:
-                    await _cancel(tasks)
+    async with Decoders(job.pictures) as decoders, Fetcher(job.fetching) as fetcher:
+        harvester = _Harvester(job, fetcher, decoders, tally)
+        for records in shards:
+            tasks = [asyncio.create_task(harvester.attempt(record)) for record in records]
+            try:
+                yield [await task for task in tasks], fetcher.take_traffic()
+            finally:
+                await _cancel(tasks)
     tally.report()
 
 
@@ -151,7 +147,7 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 class _Harvester:
     """Makes single shards with one fetcher and one pool of decoders."""
 
-    def __init__(self, job: HarvestJob, fetcher: Fetcher, decoders: ThreadPoolExecutor, tally: Tally) -> None:
+    def __init__(self, job: HarvestJob, fetcher: Fetcher, decoders: Decoders, tally: Tally) -> None:
         self._job = job
         self._fetcher = fetcher
         self._decoders = decoders
@@ -194,8 +190,8 @@ class _Harvester:
 
     async def _read(self, record: SourceRecord) -> Attempt:
         async with self._local_reads:
-            loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._decoders, _process_local, self._job, record)
+            answer = await asyncio.to_thread(_read_local, self._job, record)
+            outcome = answer if isinstance(answer, Rejection) else await self._process(record, answer.body)
             return Attempt(record, outcome)
 
     async def _fetch(self, record: SourceRecord) -> Attempt:
@@ -206,29 +202,21 @@ class _Harvester:
             if isinstance(answer, Rejection):
                 return Attempt(record, answer, answer.http_status, final_url)
             self._tally.add_body(len(answer.body))
-            outcome = await self._process(answer, record)
+            outcome = await self._process(record, answer.body)
             return Attempt(record, outcome, answer.http_status, final_url)
 
-    async def _process(self, answer: Fetched, record: SourceRecord) -> Picture | Rejection:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, _process_body, self._job, record, answer.body)
+    async def _process(self, record: SourceRecord, body: bytes) -> Picture | Rejection:
+        if denied := self._job.fetching.deny_list.refusal_of_bytes(body):
+            return denied
+        if record.checksum and not has_checksum(body, record.checksum):
+            return Rejection(RejectReason.HASH_MISMATCH)
+        return await self._decoders.process(body)
 
 
-def _process_local(job: HarvestJob, record: SourceRecord) -> Picture | Rejection:
+def _read_local(job: HarvestJob, record: SourceRecord) -> Fetched | Rejection:
     if job.source_dir is None:
         return Rejection(RejectReason.UNREADABLE)
     # Pictures of other shards still know where they came from.
     url = normalise_url(record.url)
     denied = job.fetching.deny_list.refusal(url) if isinstance(url, URL) else None
-    if denied is not None:
-        return denied
-    answer = read_local(job.source_dir, record, job.fetching.max_bytes)
-    return answer if isinstance(answer, Rejection) else _process_body(job, record, answer.body)
-
-
-def _process_body(job: HarvestJob, record: SourceRecord, body: bytes) -> Picture | Rejection:
-    if denied := job.fetching.deny_list.refusal_of_bytes(body):
-        return denied
-    if record.checksum and not has_checksum(body, record.checksum):
-        return Rejection(RejectReason.HASH_MISMATCH)
-    return process_picture(body, job.pictures)
+    return denied or read_local(job.source_dir, record, job.fetching.max_bytes)
