@@ -41,6 +41,9 @@ class RejectReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_MANY_PIXELS = "too_many_pixels"
     BAD_ASPECT = "bad_aspect"
+    BLANK = "blank"
+    ANIMATED = "animated"
+    BAD_BOXES = "bad_boxes"
     PURGED = "purged"
 
     @property
@@ -107,6 +110,9 @@ _MEANINGS = {
     RejectReason.TOO_SMALL: "image too small",
     RejectReason.TOO_MANY_PIXELS: "image area too large",
     RejectReason.BAD_ASPECT: "aspect ratio too large",
+    RejectReason.BLANK: "one colour and nothing else",
+    RejectReason.ANIMATED: "it has several frames",
+    RejectReason.BAD_BOXES: "the boxes to blur cannot be read",
     RejectReason.PURGED: "removed on request",
 }
 _ABOUT_PIXELS = frozenset(
@@ -118,6 +124,9 @@ _ABOUT_PIXELS = frozenset(
         RejectReason.TOO_SMALL,
         RejectReason.TOO_MANY_PIXELS,
         RejectReason.BAD_ASPECT,
+        RejectReason.BLANK,
+        RejectReason.ANIMATED,
+        RejectReason.BAD_BOXES,
     }
 )
 _UNREACHABLE = frozenset(
