@@ -38,6 +38,7 @@ from t2i_core.data.politeness import (
     directives_for_us,
     is_worth_asking_again,
     opts_out,
+    signals_text,
     user_agent,
     wait_seconds,
 )
@@ -299,10 +300,12 @@ class Fetcher:
             return _Busy(rejection, response.headers.get("Retry-After")) if busy else rejection
         directives = directives_for_us(response.headers.getall("X-Robots-Tag", ()))
         if want is Want.PICTURE and opts_out(directives):
-            return Rejection(RejectReason.OPT_OUT_HEADER, http_status=status, final_url=final_url)
+            signals = signals_text(directives)
+            return Rejection(RejectReason.OPT_OUT_HEADER, http_status=status, final_url=final_url, signals=signals)
         tdm = tdmrep.reservation(response.headers.getall(tdmrep.FIELD, ()))
         if want is Want.PICTURE and tdmrep.RESERVED in tdm:
-            return Rejection(RejectReason.TDM_RESERVED, http_status=status, final_url=final_url)
+            signals = signals_text(directives | tdm)
+            return Rejection(RejectReason.TDM_RESERVED, http_status=status, final_url=final_url, signals=signals)
         if want is Want.PAGE and response.content_type not in _PAGE_TYPES:
             return Rejection(RejectReason.NOT_A_PAGE, http_status=status, final_url=final_url)
         body = await _read_body(response, want, self._options.max_bytes)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from yarl import URL
@@ -19,6 +19,7 @@ from t2i_core.data.folder import read_local
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.image import ImageOptions, Picture, process_picture
 from t2i_core.data.parts import Part, read_part
+from t2i_core.data.politeness import signals_text
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, ShardLayout, ShardReport, ShardWriter, read_report
@@ -204,10 +205,12 @@ class _Harvester:
         url = move.to_current(record.url) if move else record.url
         async with self._fetcher.fetch(url) as answer:
             final_url = move.to_planned(answer.final_url) if move else answer.final_url
+            fetched_at = int(time()) if answer.http_status else None
             if isinstance(answer, Rejection):
-                return Attempt(record, answer, answer.http_status, final_url)
+                return Attempt(record, answer, answer.http_status, final_url, answer.signals, fetched_at)
             outcome = await self._process(answer, record)
-            return Attempt(record, outcome, answer.http_status, final_url)
+            signals = signals_text(answer.directives)
+            return Attempt(record, outcome, answer.http_status, final_url, signals, fetched_at)
 
     async def _process(self, answer: Fetched, record: SourceRecord) -> Picture | Rejection:
         loop = asyncio.get_running_loop()
@@ -231,7 +234,9 @@ def _process_body(job: HarvestJob, record: SourceRecord, body: bytes) -> Picture
         return denied
     if record.checksum and not has_checksum(body, record.checksum):
         return Rejection(RejectReason.HASH_MISMATCH)
-    return process_picture(body, job.pictures)
+    column = job.pictures.blur_column
+    # A row that says nothing about boxes, not even that there are none, is not taken for one without.
+    return process_picture(body, job.pictures, record.extra.get(column, "null") if column else "")
 
 
 class _Tally:

@@ -8,7 +8,7 @@ from t2i_core.config import Config
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.fetch import FetchOptions
 from t2i_core.data.image import EncodeFormat, ImageOptions, ResizeMode, TruncatedPolicy
-from t2i_core.data.source import source_identity
+from t2i_core.data.source import free_name, source_identity
 from t2i_core.manifest import (
     StepKey,
 )
@@ -50,7 +50,7 @@ class IngestConfig(Config):
         "pictures with another are rejected, rows without one too; empty for none",
     )
     background: str = Field(
-        "#ffffff", pattern="^#[0-9a-f]{6}$", description="colour below transparent pixels and of borders, as #rrggbb"
+        "#ffffff", pattern="^#[0-9a-fA-F]{6}$", description="colour below transparent pixels and of borders, as #rrggbb"
     )
     truncated: TruncatedPolicy = Field(
         "reject", description="pictures that break off: reject them, or keep what arrived (jpg, png, gif, bmp)"
@@ -115,7 +115,8 @@ class IngestConfig(Config):
     def pictures(self) -> ImageOptions:
         """Give the part about pixels."""
         names = (*ImageOptions.__dataclass_fields__,)
-        return ImageOptions(**{name: getattr(self, name) for name in names})
+        blur_column = free_name(self.blur_column) if self.blur_column else ""
+        return ImageOptions(**{name: getattr(self, name) for name in names} | {"blur_column": blur_column})
 
 
 def ingest_key(source: str, config: IngestConfig, source_digest: str | None = None) -> StepKey:

@@ -161,12 +161,14 @@ class Rejection:
             time or chance, so that equal inputs give equal tables.
         http_status: of the last answer, 0 when there was none.
         final_url: where redirects led, "" when nothing was asked.
+        signals: opt-out signals and other directives of the last answer, sorted, separated by commas.
     """
 
     reason: RejectReason
     detail: str = ""
     http_status: int = 0
     final_url: str = ""
+    signals: str = ""
 
     @property
     def message(self) -> str:
