@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from t2i_core.data.duplicates import DUPLICATES_NAME, write_duplicates
 from t2i_core.data.hosts import HOSTS_NAME, HostLedger, Traffic
 from t2i_core.data.parts import read_note
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, extra_columns, read_traffic, shard_name
@@ -22,6 +23,7 @@ from t2i_core.manifest import (
     MANIFEST_NAME,
     Manifest,
     OutputFile,
+    StepKey,
     StepRef,
     describe_file,
     write_atomically,
@@ -59,6 +61,21 @@ def write_hosts(folder: Path, places: Mapping[int, Path], planning: Mapping[str,
     write_atomically(folder / HOSTS_NAME, ledger.as_json())
     # Retries and redirects differ from run to run, so this is not part of what the data set is.
     return describe_file(folder, folder / HOSTS_NAME, content=False)
+
+
+def mark_duplicates(folder: Path, places: Mapping[int, Path], key: StepKey) -> tuple[OutputFile, dict[str, int]]:
+    """Write which samples show the same.
+
+    Args:
+        folder: gets the table of marks.
+        places: the folder in which each shard lies, by its number.
+        key: of the data set.
+
+    Returns:
+        The table, and how many samples are marked, by the name of the count.
+    """
+    counts = write_duplicates(folder, places, int(key.config["samples_per_shard"]))
+    return describe_file(folder, folder / DUPLICATES_NAME), counts
 
 
 def files_by_shard(manifest: Manifest) -> dict[int, dict[str, OutputFile]]:
@@ -158,6 +175,8 @@ def restate(
         counts.update(_figures(after))
     note = read_note(dataset_dir)
     files[HOSTS_NAME] = write_hosts(stage, places, note.traffic if note else {})
+    files[DUPLICATES_NAME], marked = mark_duplicates(stage, places, manifest.key)
+    counts = Counter({name: n for name, n in counts.items() if not name.startswith("duplicates:")} | marked)
     ref = write_manifest(
         stage,
         kind="dataset",

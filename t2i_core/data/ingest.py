@@ -10,7 +10,7 @@ from pathlib import Path
 from yarl import URL
 
 from t2i_core.data.address import origin_of
-from t2i_core.data.dataset import shard_outputs, write_hosts
+from t2i_core.data.dataset import mark_duplicates, shard_outputs, write_hosts
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.harvest import HarvestJob, Move, harvest
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
@@ -103,9 +103,11 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
         files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
         places = dict.fromkeys(range(plan.num_shards), shards_dir)
         files.append(write_hosts(plan.output_dir, places, note.traffic if note else {}))
+        marks, marked = mark_duplicates(plan.output_dir, places, plan.key)
+        files.append(marks)
         sources = {"source": plan.source} | ({"deny_list": plan.config.deny_list} if plan.config.deny_list else {})
         return write_manifest(
-            plan.output_dir, kind="dataset", key=plan.key, sources=sources, counts=counts, files=files
+            plan.output_dir, kind="dataset", key=plan.key, sources=sources, counts=counts | marked, files=files
         )
 
 
