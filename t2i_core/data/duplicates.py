@@ -235,7 +235,8 @@ def _placeholders(entries: Entries) -> Entries:
     """Give the digests that one host has under `PLACEHOLDER_URLS` URLs or more; entries: digest, row, host, URL."""
     addresses = np.unique(entries[entries[:, 2] != 0][:, [0, 2, 3]], axis=0)
     on_one_host, num_urls = np.unique(addresses[:, :2], axis=0, return_counts=True)
-    return on_one_host[num_urls >= PLACEHOLDER_URLS, 0]
+    placeholders: Entries = on_one_host[num_urls >= PLACEHOLDER_URLS, 0]
+    return placeholders
 
 
 def _turned(entries: Entries, bits: int) -> Entries:

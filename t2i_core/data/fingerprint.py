@@ -2,6 +2,7 @@
 
 import math
 from itertools import product
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -53,7 +54,8 @@ def is_blank(image: Image.Image, small: Image.Image) -> bool:
         image: RGB.
         small: its small copy, which mostly answers the question at once.
     """
-    if any(highest - lowest > _CLEAR_RANGE for lowest, highest in small.getextrema()):
+    extrema = cast("tuple[tuple[int, int], ...]", small.getextrema())
+    if any(highest - lowest > _CLEAR_RANGE for lowest, highest in extrema):
         return False
     histogram = np.array(image.histogram(), np.int64).reshape(3, 256)
     levels = np.arange(256)

@@ -311,7 +311,7 @@ def read_fetch_times(shards_dir: Path, shard_id: int, num_rows: int) -> list[int
     """
     path = shards_dir / f"{shard_name(shard_id)}_stats.json"
     try:
-        times = json.loads(path.read_bytes()).get(FETCH_TIME, [None] * num_rows)
+        times: list[int | None] = json.loads(path.read_bytes()).get(FETCH_TIME, [None] * num_rows)
     except FileNotFoundError:
         return [None] * num_rows
     except (ValueError, AttributeError) as err:
