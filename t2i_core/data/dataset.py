@@ -176,7 +176,7 @@ def restate(
     note = read_note(dataset_dir)
     files[HOSTS_NAME] = write_hosts(stage, places, note.traffic if note else {})
     files[DUPLICATES_NAME], marked = mark_duplicates(stage, places, manifest.key)
-    counts = Counter({name: n for name, n in counts.items() if not name.startswith("duplicates:")} | marked)
+    counts = Counter({name: n for name, n in counts.items() if not name.startswith("marked:")} | marked)
     ref = write_manifest(
         stage,
         kind="dataset",

@@ -180,7 +180,7 @@ class _Search:
             for entries in self._found.buckets():
                 entries = entries[np.lexsort(entries.T[::-1])]
                 entries = entries[_first_of_same(entries) == np.arange(len(entries))]
-                counts.update(f"duplicates:{_KINDS[kind]}" for kind in entries[:, 1].tolist())
+                counts.update(f"marked:{_KINDS[kind]}" for kind in entries[:, 1].tolist())
                 rows = (entries[:, 0] >> self._shift).tolist()
                 if rows:
                     table = self._described(rows, entries[:, 1].tolist(), entries[:, 2].tolist(), samples_per_shard)

@@ -44,7 +44,8 @@ class RowMarks:
 
     def has(self, rows: Entries) -> npt.NDArray[np.bool_]:
         """Tell of each row whether it is marked."""
-        return np.not_equal(self._bits[rows >> 3] & np.left_shift(1, rows & 7).astype(np.uint8), 0)
+        marked: npt.NDArray[np.bool_] = self._bits[rows >> 3] & np.left_shift(1, rows & 7).astype(np.uint8) != 0
+        return marked
 
     def between(self, start: int, stop: int) -> npt.NDArray[np.intp]:
         """Give the marked rows from `start` to before `stop`, counted from `start`."""

@@ -156,7 +156,7 @@ def test_what_was_spilled_is_the_same_file(tmp_path: Path, monkeypatch: pytest.M
     for name, in_memory in (("a", 1 << 16), ("b", 10)):
         monkeypatch.setattr(spill, "_ENTRIES_IN_MEMORY", in_memory)
         counts.append(write_duplicates(tmp_path / name, write_tables(tmp_path / name, rows), PER_SHARD))
-    assert counts[0] == counts[1] == {"duplicates:exact": 600, "duplicates:near": 394}
+    assert counts[0] == counts[1] == {"marked:exact": 600, "marked:near": 394}
     a, b = (pq.read_table(tmp_path / name / DUPLICATES_NAME) for name in "ab")
     assert a.equals(b)
     assert a["uid"].to_pylist()[-1] == "uid999" and a["key"].to_pylist() == sorted(a["key"].to_pylist())
@@ -195,13 +195,13 @@ FOUND = [("000002", "exact", "000000"), ("000003", "near", "000000"), *PLACEHOLD
 
 
 def marks_of(ref: StepRef) -> dict[str, int]:
-    return {name: number for name, number in ref.counts.items() if name.startswith("duplicates:")}
+    return {name: number for name, number in ref.counts.items() if name.startswith("marked:")}
 
 
 def test_the_marks_are_part_of_the_data_set_whatever_was_first(site: Any, source: str, tmp_path: Path) -> None:
     ref = ingest(source, CONFIG, tmp_path / "ds")
     assert summary(tmp_path / "ds") == FOUND
-    assert marks_of(ref) == {"duplicates:exact": 1, "duplicates:near": 1, "duplicates:placeholder": 12}
+    assert marks_of(ref) == {"marked:exact": 1, "marked:near": 1, "marked:placeholder": 12}
     assert (ref.counts["kept"], ref.counts["seen"]) == (16, 17)
     assert DUPLICATES_NAME in {file.path for file in read_manifest(tmp_path / "ds").files if file.content}
     plan = plan_ingest(source, CONFIG, tmp_path / "other")
@@ -238,9 +238,9 @@ def test_marks_follow_what_a_purge_a_retry_and_a_repair_change(site: Any, source
     ref = retry_ingest(source, CONFIG, folder, {RejectReason.HTTP_4XX})
     after = [("000003", "near", "000002"), *PLACEHOLDERS, ("000031", "exact", "000001")]
     assert summary(folder) == after
-    assert marks_of(ref) == {"duplicates:exact": 1, "duplicates:near": 1, "duplicates:placeholder": 12}
+    assert marks_of(ref) == {"marked:exact": 1, "marked:near": 1, "marked:placeholder": 12}
     purge(folder, PurgeRequest.parse(urls=[site.url("/3.jpg"), site.url("/late.jpg")]))
-    assert marks_of(ingest(source, CONFIG, folder)) == {"duplicates:placeholder": 12}
+    assert marks_of(ingest(source, CONFIG, folder)) == {"marked:placeholder": 12}
     tar = folder / "shards/00003.tar"
     tar.write_bytes(tar.read_bytes()[:-2000])
     assert verify(folder, repair=True).damaged

@@ -86,7 +86,7 @@ def test_a_url_goes_and_leaves_a_tombstone(site: Any, dataset: Path) -> None:
     assert keys(dataset) == [key for key, row in old.items() if row["status"] == "success" and key != "000001"]
     after = all_bytes(dataset)
     assert {name for name in after if after[name] != before.get(name)} == {
-        "shards/00000.tar", "shards/00000.parquet", "_parts/00000.parquet", "purged.jsonl"
+        "shards/00000.tar", "shards/00000.parquet", "_parts/00000.parquet", "purged.jsonl", "duplicates.parquet"
     }  # fmt: skip
     assert json.loads(after["purged.jsonl"]) == {
         "key": "000001", "uid": old["000001"]["uid"], "url_sha256": url_hash
