@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from t2i_core.data.columns import column_of, read_table
 from t2i_core.data.hosts import host_of
 from t2i_core.data.repeats import RowMarks
 from t2i_core.data.shard import sample_key, shard_name
@@ -196,7 +197,7 @@ class _Search:
             "kind": [str(_KINDS[kind]) for kind in kinds],
             "of_key": _keys(of, samples_per_shard),
         }
-        return pa.table(columns, schema=_SCHEMA)
+        return pa.Table.from_arrays([column_of(columns[name], pa.string()) for name in _SCHEMA.names], schema=_SCHEMA)
 
     def _uids(self, rows: list[int], samples_per_shard: int) -> Iterator[str]:
         shard_id, uids = -1, list[str]()
@@ -213,8 +214,7 @@ def _keys(rows: Iterable[int], samples_per_shard: int) -> list[str]:
 
 def _read_columns(table_path: Path, names: list[str]) -> dict[str, list[str]]:
     try:
-        with pq.ParquetFile(table_path) as file:
-            columns: dict[str, list[str]] = file.read(columns=names).to_pydict()
+        columns: dict[str, list[str]] = read_table(table_path, names).to_pydict()
     except (OSError, pa.ArrowException, ValueError) as err:
         raise DataError(f"{table_path} cannot be read ({err}). Delete it and run the ingest again.") from err
     return columns

@@ -1,9 +1,7 @@
 """From a plan's parts to shards: fetching and decoding overlap, order and bytes do not depend on who was faster."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, time
@@ -13,11 +11,12 @@ from yarl import URL
 
 from t2i_core.data.address import normalise_url
 from t2i_core.data.checksum import has_checksum
+from t2i_core.data.decoders import Decoders
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions
 from t2i_core.data.folder import read_local
 from t2i_core.data.hosts import Traffic
-from t2i_core.data.image import ImageOptions, Picture, process_picture
+from t2i_core.data.image import ImageOptions, Picture
 from t2i_core.data.parts import Part, read_part
 from t2i_core.data.politeness import signals_text
 from t2i_core.data.record import SourceRecord
@@ -101,15 +100,13 @@ async def harvest(
     tally = _Tally(num_records, on_progress)
     waiting = iter(shard_ids)
     reports: list[ShardReport] = []
-    # Pillow releases the interpreter while it decodes; an executor of processes would fit here as well.
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as decoders:
-        async with Fetcher(job.fetching) as fetcher:
-            harvester = _Harvester(job, fetcher, decoders, tally)
-            lines = [asyncio.create_task(_make_all(harvester, waiting, reports)) for _ in range(SHARDS_AT_ONCE)]
-            try:
-                await asyncio.gather(*lines)
-            finally:
-                await _cancel(lines)
+    async with Decoders(job.pictures) as decoders, Fetcher(job.fetching) as fetcher:
+        harvester = _Harvester(job, fetcher, decoders, tally)
+        lines = [asyncio.create_task(_make_all(harvester, waiting, reports)) for _ in range(SHARDS_AT_ONCE)]
+        try:
+            await asyncio.gather(*lines)
+        finally:
+            await _cancel(lines)
     tally.report()
     return sorted(reports, key=lambda report: report.shard_id)
 
@@ -126,15 +123,14 @@ async def attempt_again(
         on_progress: told a few times a second.
     """
     tally = _Tally(num_records, on_progress)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as decoders:
-        async with Fetcher(job.fetching) as fetcher:
-            harvester = _Harvester(job, fetcher, decoders, tally)
-            for records in shards:
-                tasks = [asyncio.create_task(harvester.attempt(record)) for record in records]
-                try:
-                    yield [await task for task in tasks], fetcher.take_traffic()
-                finally:
-                    await _cancel(tasks)
+    async with Decoders(job.pictures) as decoders, Fetcher(job.fetching) as fetcher:
+        harvester = _Harvester(job, fetcher, decoders, tally)
+        for records in shards:
+            tasks = [asyncio.create_task(harvester.attempt(record)) for record in records]
+            try:
+                yield [await task for task in tasks], fetcher.take_traffic()
+            finally:
+                await _cancel(tasks)
     tally.report()
 
 
@@ -153,7 +149,7 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 class _Harvester:
     """Makes single shards with one fetcher and one pool of decoders."""
 
-    def __init__(self, job: HarvestJob, fetcher: Fetcher, decoders: ThreadPoolExecutor, tally: "_Tally") -> None:
+    def __init__(self, job: HarvestJob, fetcher: Fetcher, decoders: Decoders, tally: "_Tally") -> None:
         self._job = job
         self._fetcher = fetcher
         self._decoders = decoders
@@ -196,8 +192,8 @@ class _Harvester:
 
     async def _read(self, record: SourceRecord) -> Attempt:
         async with self._local_reads:
-            loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._decoders, _process_local, self._job, record)
+            answer = await asyncio.to_thread(_read_local, self._job, record)
+            outcome = answer if isinstance(answer, Rejection) else await self._process(record, answer.body)
             return Attempt(record, outcome)
 
     async def _fetch(self, record: SourceRecord) -> Attempt:
@@ -208,35 +204,27 @@ class _Harvester:
             fetched_at = int(time()) if answer.http_status else None
             if isinstance(answer, Rejection):
                 return Attempt(record, answer, answer.http_status, final_url, answer.signals, fetched_at)
-            outcome = await self._process(answer, record)
+            outcome = await self._process(record, answer.body)
             signals = signals_text(answer.directives)
             return Attempt(record, outcome, answer.http_status, final_url, signals, fetched_at)
 
-    async def _process(self, answer: Fetched, record: SourceRecord) -> Picture | Rejection:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, _process_body, self._job, record, answer.body)
+    async def _process(self, record: SourceRecord, body: bytes) -> Picture | Rejection:
+        if denied := self._job.fetching.deny_list.refusal_of_bytes(body):
+            return denied
+        if record.checksum and not has_checksum(body, record.checksum):
+            return Rejection(RejectReason.HASH_MISMATCH)
+        column = self._job.pictures.blur_column
+        # A row that says nothing about boxes, not even that there are none, is not taken for one without.
+        return await self._decoders.process(body, record.extra.get(column, "null") if column else "")
 
 
-def _process_local(job: HarvestJob, record: SourceRecord) -> Picture | Rejection:
+def _read_local(job: HarvestJob, record: SourceRecord) -> Fetched | Rejection:
     if job.source_dir is None:
         return Rejection(RejectReason.UNREADABLE)
     # Pictures of other shards still know where they came from.
     url = normalise_url(record.url)
     denied = job.fetching.deny_list.refusal(url) if isinstance(url, URL) else None
-    if denied is not None:
-        return denied
-    answer = read_local(job.source_dir, record, job.fetching.max_bytes)
-    return answer if isinstance(answer, Rejection) else _process_body(job, record, answer.body)
-
-
-def _process_body(job: HarvestJob, record: SourceRecord, body: bytes) -> Picture | Rejection:
-    if denied := job.fetching.deny_list.refusal_of_bytes(body):
-        return denied
-    if record.checksum and not has_checksum(body, record.checksum):
-        return Rejection(RejectReason.HASH_MISMATCH)
-    column = job.pictures.blur_column
-    # A row that says nothing about boxes, not even that there are none, is not taken for one without.
-    return process_picture(body, job.pictures, record.extra.get(column, "null") if column else "")
+    return denied or read_local(job.source_dir, record, job.fetching.max_bytes)
 
 
 class _Tally:

@@ -38,6 +38,7 @@ class RejectReason(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"
     TRUNCATED = "truncated"
     DECODE_ERROR = "decode_error"
+    DECODER_FAILED = "decoder_failed"
     TOO_SMALL = "too_small"
     TOO_MANY_PIXELS = "too_many_pixels"
     BAD_ASPECT = "bad_aspect"
@@ -107,6 +108,7 @@ _MEANINGS = {
     RejectReason.UNSUPPORTED_FORMAT: "a picture format that is not read",
     RejectReason.TRUNCATED: "the picture breaks off",
     RejectReason.DECODE_ERROR: "Image decoding error",
+    RejectReason.DECODER_FAILED: "the decoder crashed on it, hung, or ran out of memory",
     RejectReason.TOO_SMALL: "image too small",
     RejectReason.TOO_MANY_PIXELS: "image area too large",
     RejectReason.BAD_ASPECT: "aspect ratio too large",
@@ -121,6 +123,7 @@ _ABOUT_PIXELS = frozenset(
         RejectReason.UNSUPPORTED_FORMAT,
         RejectReason.TRUNCATED,
         RejectReason.DECODE_ERROR,
+        RejectReason.DECODER_FAILED,
         RejectReason.TOO_SMALL,
         RejectReason.TOO_MANY_PIXELS,
         RejectReason.BAD_ASPECT,

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from t2i_core.config import Config
 from t2i_core.data.address import url_identity
+from t2i_core.data.columns import table_of
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.image import EncodeFormat, Picture
 from t2i_core.data.record import SourceRecord
@@ -352,7 +353,7 @@ def _parquet_bytes(rows: list[dict[str, Any]], extra_columns: tuple[str, ...]) -
     names = dict.fromkeys((*extra_columns, *_COLUMNS, LICENSE_COLUMN))
     schema = pa.schema([(name, _INTEGERS.get(name, pa.string())) for name in names])
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
+    pq.write_table(table_of(rows, schema), buffer)
     return buffer.getvalue()
 
 
