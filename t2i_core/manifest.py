@@ -19,6 +19,7 @@ from t2i_core.config import Config, canonical_json, digest_of
 from t2i_core.errors import ConfigError, DataError
 
 MANIFEST_NAME = "manifest.json"
+PREVIOUS_SUFFIX = ".previous"
 Kind = Literal["dataset", "captions", "run", "evaluation"]
 
 
@@ -250,7 +251,7 @@ def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict) -> None:
         if on_conflict == "refuse" or old is None:
             advice = "Choose another --output-dir or delete it."
             raise ConfigError(f"{folder} already holds other work ({changed}). {advice}")
-        previous = folder.with_name(folder.name + ".previous")
+        previous = folder.with_name(folder.name + PREVIOUS_SUFFIX)
         shutil.rmtree(previous, ignore_errors=True)
         folder.replace(previous)
     write_atomically(note, json.dumps(key.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n")

@@ -7,6 +7,7 @@ the addresses that were checked.
 
 import re
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from yarl import URL
@@ -15,6 +16,8 @@ from t2i_core.data.reject import Rejection, RejectReason
 
 MAX_URL_CHARS = 8192
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Escaped once or many times, as it happens to what is copied from page to page.
+_ESCAPED_AMPERSAND = re.compile(r"&(?:amp;)+")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+(%25.*)?", re.IGNORECASE)
 _NUMERIC_HOST = re.compile(r"[0-9a-fx.]+", re.IGNORECASE)
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -26,7 +29,7 @@ def normalise_url(text: str) -> URL | Rejection:
     Returns:
         The URL, or a rejection `bad_url` or `bad_scheme`.
     """
-    text = text.strip().replace("&amp;", "&")
+    text = _ESCAPED_AMPERSAND.sub("&", text.strip())
     if not text or len(text) > MAX_URL_CHARS or _CONTROL.search(text):
         return Rejection(RejectReason.BAD_URL)
     try:
@@ -38,6 +41,8 @@ def normalise_url(text: str) -> URL | Rejection:
         return Rejection(RejectReason.BAD_SCHEME if url.scheme else RejectReason.BAD_URL)
     if not host or not _HOST.fullmatch(host) or url.user is not None or url.password is not None or not url.port:
         return Rejection(RejectReason.BAD_URL)
+    if url.explicit_port is not None and url.is_default_port():
+        url = url.with_port(None)
     # An empty path and "/" are the same place.
     return url if url.raw_path != "/" else url.with_path("/", keep_query=True)
 
@@ -48,6 +53,7 @@ def url_identity(text: str) -> str:
     return str(url) if isinstance(url, URL) else text
 
 
+@lru_cache(maxsize=1024)
 def origin_of(url: URL) -> str:
     """Give scheme, host and port: the unit of robots.txt and of politeness."""
     return str(url.origin())
@@ -66,6 +72,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
+@lru_cache(maxsize=1024)
 def literal_address(host: str) -> IPv4Address | IPv6Address | None:
     """Read a host that is an address rather than a name, in any spelling a resolver would accept (`0x7f.1`)."""
     try:

@@ -5,6 +5,7 @@ comes last. So whatever ends a run, the next one goes on where it stopped, and d
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from yarl import URL
@@ -19,6 +20,7 @@ from t2i_core.data.plan import IngestPlan, plan_ingest, run_to_end
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
 from t2i_core.data.source import SourceKind, source_kind
+from t2i_core.data.tombstone import read_purged_list
 from t2i_core.errors import ConfigError, DataError, TransientError
 from t2i_core.manifest import OnConflict, StepRef, write_manifest
 from t2i_core.progress import OnProgress, ignore_progress
@@ -45,6 +47,7 @@ def _job(plan: IngestPlan) -> HarvestJob:
     fetching = plan.config.fetching()
     if plan.config.deny_list and fetching.deny_list.digest != plan.key.inputs["deny_list"]:
         raise ConfigError(f"the deny-list {plan.config.deny_list} has changed since the plan was made. Run again.")
+    purged = read_purged_list(plan.output_dir)
     is_folder = source_kind(plan.source) in (SourceKind.FOLDER, SourceKind.SHARDS)
     return HarvestJob(
         output_dir=plan.output_dir,
@@ -54,7 +57,7 @@ def _job(plan: IngestPlan) -> HarvestJob:
             encode_format=plan.config.encode_format,
             extra_columns=note.extra_columns,
         ),
-        fetching=fetching,
+        fetching=replace(fetching, deny_list=fetching.deny_list.joined(purged)),
         pictures=plan.config.pictures(),
         source_dir=Path(plan.source) if is_folder else None,
         move=_move(note.source, plan.source),

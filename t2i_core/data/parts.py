@@ -21,7 +21,7 @@ from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.repeats import RepeatFinder
 from t2i_core.data.shard import sample_uid, shard_name
-from t2i_core.data.tombstone import bury, read_tombstones, url_sha256
+from t2i_core.data.tombstone import Purged, bury
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import sha256_of, write_atomically
 
@@ -80,7 +80,7 @@ class PartWriter:
         self._identities = self._folder / "_identities"
         self._repeats = RepeatFinder(self._identities)
         self._extra_columns: dict[str, None] = {}
-        self._purged = {stone.url_sha256 for stone in read_tombstones(output_dir)}
+        self._purged = Purged(output_dir)
         self._num_parts = 0
         self.num_records = 0
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -98,7 +98,7 @@ class PartWriter:
                 f"the source has more than {MAX_EXTRA_COLUMNS:,} different columns. Keep what differs from row to row "
                 "inside one column."
             )
-        if self._purged and url_sha256(record.url) in self._purged:
+        if self._purged.holds(record.url):
             record = bury(record)
         elif not record.reason:
             self._repeats.add(self.num_records, _identity(record))
