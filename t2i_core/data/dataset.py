@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from t2i_core import __version__
+from t2i_core.data.duplicates import DUPLICATES_NAME, MARKED_PREFIX, write_duplicates
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.parts import PARTS_DIR, read_note
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, extra_columns, shard_name
@@ -70,12 +71,16 @@ def write_dataset(
     # Only here, so that an ingest does not wait for what draws its report before it begins.
     from t2i_core.data.overview import write_overview
 
+    marked = write_duplicates(folder, places, int(key.config["samples_per_shard"]))
+    counts = {name: count for name, count in counts.items() if not name.startswith(MARKED_PREFIX)} | marked
+    files = [file for file in files if file.path != DUPLICATES_NAME]
+    files.append(describe_file(folder, folder / DUPLICATES_NAME))
     manifest = Manifest(
         kind="dataset",
         key=key,
         code_version=__version__,
         sources=dict(sources),
-        counts=dict(counts),
+        counts=counts,
         files=tuple(sorted(files, key=lambda file: file.path)),
     )
     told = {file.path: file for file in write_overview(folder, manifest, places, planning)}

@@ -29,6 +29,7 @@ from t2i_core.data.politeness import (
     directives_for_us,
     is_worth_asking_again,
     opts_out,
+    signals_text,
     user_agent,
     wait_seconds,
 )
@@ -288,15 +289,17 @@ def _verdict(url: URL, head: Head, want: Want, most: int) -> "Rejection | _Redir
     if status in _REDIRECTS and location:
         return _Redirect(_join(url, location))
 
+    directives = _directives(head)
+
     def refused(reason: RejectReason, detail: str = "") -> Rejection:
-        return Rejection(reason, detail, http_status=status, final_url=str(url))
+        return Rejection(reason, detail, http_status=status, final_url=str(url), signals=signals_text(directives))
 
     if status != 200:
         rejection = refused(*_status_reason(status))
         return _Busy(rejection, head.first("retry-after")) if status in (429, 503) else rejection
-    if want is Want.PICTURE and opts_out(directives_for_us(head.all("x-robots-tag"))):
+    if want is Want.PICTURE and opts_out(directives):
         return refused(RejectReason.OPT_OUT_HEADER)
-    if want is Want.PICTURE and tdmrep.RESERVED in tdmrep.reservation(head.all(tdmrep.FIELD)):
+    if want is Want.PICTURE and tdmrep.RESERVED in directives:
         return refused(RejectReason.TDM_RESERVED)
     if want is Want.PAGE and _media_type(head) not in _PAGE_TYPES:
         return refused(RejectReason.NOT_A_PAGE)
@@ -310,9 +313,13 @@ def _fetched(url: URL, response: Response, want: Want, most: int) -> Fetched | R
     head = response.head
     body = decoded_body(response, most, may_be_cut=want is Want.RULES)
     if isinstance(body, RejectReason):
-        return Rejection(body, http_status=head.status, final_url=str(url))
-    directives = directives_for_us(head.all("x-robots-tag")) | tdmrep.reservation(head.all(tdmrep.FIELD))
-    return Fetched(body, str(url), head.status, head.first("content-type"), frozenset(directives))
+        signals = signals_text(_directives(head))
+        return Rejection(body, http_status=head.status, final_url=str(url), signals=signals)
+    return Fetched(body, str(url), head.status, head.first("content-type"), _directives(head))
+
+
+def _directives(head: Head) -> frozenset[str]:
+    return frozenset(directives_for_us(head.all("x-robots-tag")) | tdmrep.reservation(head.all(tdmrep.FIELD)))
 
 
 def _media_type(head: Head) -> str:

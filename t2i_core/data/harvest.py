@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import time
 from typing import Any
 
 from yarl import URL
@@ -21,6 +22,7 @@ from t2i_core.data.hosts import Traffic
 from t2i_core.data.image import ImageOptions, Picture
 from t2i_core.data.journal import Journal
 from t2i_core.data.parts import Part, read_part
+from t2i_core.data.politeness import signals_text
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, ShardLayout, ShardReport, ShardWriter, read_report
@@ -242,18 +244,22 @@ class _Harvester:
         url = move.to_current(record.url) if move else record.url
         async with self._fetcher.fetch(url) as answer:
             final_url = move.to_planned(answer.final_url) if move else answer.final_url
+            fetched_at = int(time()) if answer.http_status else None
             if isinstance(answer, Rejection):
-                return Attempt(record, answer, answer.http_status, final_url)
+                return Attempt(record, answer, answer.http_status, final_url, answer.signals, fetched_at)
             self._tally.add_body(len(answer.body))
             outcome = await self._process(record, answer.body)
-            return Attempt(record, outcome, answer.http_status, final_url)
+            signals = signals_text(answer.directives)
+            return Attempt(record, outcome, answer.http_status, final_url, signals, fetched_at)
 
     async def _process(self, record: SourceRecord, body: bytes) -> Picture | Rejection:
         if denied := self._job.fetching.deny_list.refusal_of_bytes(body):
             return denied
         if record.checksum and not has_checksum(body, record.checksum):
             return Rejection(RejectReason.HASH_MISMATCH)
-        return await self._decoders.process(body)
+        column = self._job.pictures.blur_column
+        # A row that says nothing about boxes, not even that there are none, is not taken for one without.
+        return await self._decoders.process(body, record.extra.get(column, "null") if column else "")
 
 
 def _read_local(job: HarvestJob, record: SourceRecord) -> Fetched | Rejection:

@@ -73,7 +73,7 @@ class HostLedger:
     def add_table(self, table: pa.Table) -> None:
         """Add the rows of one shard, their columns url and reason; those without a host (local files) are under ""."""
         for url, reason in zip(table["url"].to_pylist(), table["reason"].to_pylist(), strict=True):
-            self._reasons[_host(url)][reason] += 1
+            self._reasons[host_of(url)][reason] += 1
 
     def entries(self) -> list[dict[str, Any]]:
         """Give one entry a host, those with the most sources and requests first; the many small ones share the last."""
@@ -107,7 +107,8 @@ def hosts_json(entries: Sequence[Mapping[str, Any]]) -> bytes:
     return json.dumps({"hosts": entries}, indent=2).encode() + b"\n"
 
 
-def _host(text: str) -> str:
+def host_of(text: str) -> str:
+    """Give the host of a URL as rows have it, "" when it has none."""
     return _host_of_origin("/".join(text.split("/", 3)[:3]))
 
 

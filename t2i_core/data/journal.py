@@ -28,6 +28,7 @@ _SIZES = struct.Struct("<II")
 _CHECKSUM = struct.Struct("<I")
 _PICTURE_FIELDS = tuple(field.name for field in fields(Picture) if field.name != "data")
 _REJECTION_FIELDS = tuple(field.name for field in fields(Rejection))
+_ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt))[2:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Journal:
     def __init__(self, shards_dir: Path, shard_id: int, records: Sequence[SourceRecord], made_with: str) -> None:
         self._path = shards_dir / f".{shard_name(shard_id)}.journal"
         self._records = records
-        self._heading = digest_of([made_with, _PICTURE_FIELDS, _REJECTION_FIELDS]).encode() + b"\n"
+        self._heading = digest_of([made_with, _PICTURE_FIELDS, _REJECTION_FIELDS, _ATTEMPT_FIELDS]).encode() + b"\n"
         self._places: dict[int, _Place] = {}
         self.num_kept = 0
         self.rejected: Counter[str] = Counter()
@@ -113,7 +114,7 @@ class Journal:
         outcome = attempt.outcome
         names = _PICTURE_FIELDS if isinstance(outcome, Picture) else _REJECTION_FIELDS
         described = {name: getattr(outcome, name) for name in names}
-        note = json.dumps([index, attempt.http_status, attempt.final_url, described]).encode()
+        note = json.dumps([index, described, *(getattr(attempt, name) for name in _ATTEMPT_FIELDS)]).encode()
         picture = outcome.data if isinstance(outcome, Picture) else b""
         body = b"".join((_SIZES.pack(len(note), len(picture)), note, picture))
         end = self._append(_CHECKSUM.pack(zlib.crc32(body)) + body)
@@ -133,9 +134,9 @@ class Journal:
 
     def _read(self, place: _Place) -> tuple[int, Attempt]:
         body = os.pread(self._file.fileno(), place.note_size + place.picture_size, place.offset)
-        index, http_status, final_url, described = json.loads(body[: place.note_size])
+        index, described, *rest = json.loads(body[: place.note_size])
         outcome = _outcome(described, body[place.note_size :])
-        return index, Attempt(self._records[index], outcome, http_status, final_url)
+        return index, Attempt(self._records[index], outcome, *rest)
 
     def remove(self) -> None:
         """Remove the file: the shard is done."""

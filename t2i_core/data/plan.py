@@ -83,6 +83,8 @@ def plan_ingest(
     kind = source_kind(source, pages=config.pages)
     if config.hash_column and kind is not SourceKind.LIST:
         raise ConfigError(f"only a list of picture URLs has a hash_column; {source} is a {kind.value}. Leave it empty.")
+    if config.blur_column and kind not in (SourceKind.LIST, SourceKind.SHARDS):
+        raise ConfigError(f"only lists of picture URLs and shards have a blur_column; {source} is a {kind.value}.")
     key = ingest_key(source, config, source_digest)
     with disk_errors(output_dir):
         finish_rewrite(output_dir)
@@ -158,7 +160,7 @@ def _local_records(source: str, kind: SourceKind, config: IngestConfig) -> Itera
         return read_shards(Path(source))
     if kind is SourceKind.FOLDER:
         return read_folder(Path(source), config.caption_column)
-    return read_list(source, config.url_column, config.caption_column, config.hash_column)
+    return read_list(source, config.url_column, config.caption_column, config.hash_column, config.blur_column)
 
 
 async def _crawl(

@@ -31,6 +31,8 @@ NO_FOLLOW_DIRECTIVES = frozenset({"nofollow", "none"})
 # Directives with a value of their own: their colon does not name an agent.
 _VALUED_DIRECTIVE = re.compile(r"unavailable_after|max-[a-z-]+", re.IGNORECASE)
 _AGENT_PREFIX = re.compile(r"\s*([A-Za-z0-9_.*-]+)(?:/[A-Za-z0-9_.-]*)?\s*:\s*(.*)", re.DOTALL)
+_SIGNAL = re.compile(r"[a-z][a-z-]{0,40}(:\s?[a-z0-9-]{1,40})?")
+MAX_SIGNALS = 20
 T = TypeVar("T")
 
 
@@ -62,6 +64,14 @@ def directives_for_us(values: Iterable[str]) -> set[str]:
             if applies:
                 found.add(item.strip().lower())
     return found
+
+
+def signals_text(directives: Iterable[str]) -> str:
+    """Spell directives as one text to store: sorted, separated by commas.
+
+    Dates, and whatever else is no directive, are left out: they may differ from answer to answer.
+    """
+    return ",".join(sorted(filter(_SIGNAL.fullmatch, directives))[:MAX_SIGNALS])
 
 
 def opts_out(directives: Iterable[str]) -> bool:

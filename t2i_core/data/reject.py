@@ -42,6 +42,9 @@ class RejectReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_MANY_PIXELS = "too_many_pixels"
     BAD_ASPECT = "bad_aspect"
+    BLANK = "blank"
+    ANIMATED = "animated"
+    BAD_BOXES = "bad_boxes"
     PURGED = "purged"
 
     @property
@@ -119,6 +122,9 @@ _MEANINGS = {
     RejectReason.TOO_SMALL: "image too small",
     RejectReason.TOO_MANY_PIXELS: "image area too large",
     RejectReason.BAD_ASPECT: "aspect ratio too large",
+    RejectReason.BLANK: "one colour and nothing else",
+    RejectReason.ANIMATED: "it has several frames",
+    RejectReason.BAD_BOXES: "the boxes to blur cannot be read",
     RejectReason.PURGED: "removed on request",
 }
 _ABOUT_PIXELS = frozenset(
@@ -131,6 +137,9 @@ _ABOUT_PIXELS = frozenset(
         RejectReason.TOO_SMALL,
         RejectReason.TOO_MANY_PIXELS,
         RejectReason.BAD_ASPECT,
+        RejectReason.BLANK,
+        RejectReason.ANIMATED,
+        RejectReason.BAD_BOXES,
     }
 )
 _UNREACHABLE = frozenset(
@@ -174,12 +183,14 @@ class Rejection:
             time or chance, so that equal inputs give equal tables.
         http_status: of the last answer, 0 when there was none.
         final_url: where redirects led, "" when nothing was asked.
+        signals: opt-out signals and other directives of the last answer, sorted, separated by commas.
     """
 
     reason: RejectReason
     detail: str = ""
     http_status: int = 0
     final_url: str = ""
+    signals: str = ""
 
     @property
     def message(self) -> str:

@@ -72,12 +72,15 @@ def test_a_url_goes_and_leaves_a_tombstone(site: Any, dataset: Path) -> None:
     assert (result.num_rows, result.num_pictures, result.shards) == (1, 1, ("00000",))
     assert result.uids == {old["000001"]["uid"]}
     url_hash = hashlib.sha256(site.url("/1.png").encode()).hexdigest()
-    empty = dict.fromkeys(["width", "height", "original_width", "original_height", "sha256"])
+    empty = dict.fromkeys(
+        ["width", "height", "original_width", "original_height", "sha256", "phash", "original_format", "original_mode",
+         "frames"]
+    )  # fmt: skip
     assert rows(dataset)["000001"] == empty | {
         "note": "", "caption": "", "url": f"sha256:{url_hash}", "key": "000001", "status": "purged",
         "error_message": "removed on request", "uid": old["000001"]["uid"], "reason": "purged", "http_status": 0,
         "final_url": "", "page_url": "", "caption_source": "", "attributes": "{}", "sample_crc32": 0,
-            "license": "",
+        "signals": "", "license": "",
     }  # fmt: skip
     assert {key: row for key, row in rows(dataset).items() if key != "000001"} == {
         key: row for key, row in old.items() if key != "000001"
@@ -85,7 +88,8 @@ def test_a_url_goes_and_leaves_a_tombstone(site: Any, dataset: Path) -> None:
     assert keys(dataset) == [key for key, row in old.items() if row["status"] == "success" and key != "000001"]
     after = all_bytes(dataset)
     assert {name for name in after if after[name] != before.get(name)} == {
-        "shards/00000.tar", "shards/00000.parquet", "_parts/00000.parquet", "purged.jsonl", "purged_deny_list.txt"
+        "shards/00000.tar", "shards/00000.parquet", "_parts/00000.parquet", "purged.jsonl", "purged_deny_list.txt",
+        "duplicates.parquet"
     }  # fmt: skip
     assert json.loads(after["purged.jsonl"]) == {
         "key": "000001", "uid": old["000001"]["uid"], "url_sha256": url_hash
