@@ -116,15 +116,19 @@ class Journal:
         described = {name: getattr(outcome, name) for name in names}
         note = json.dumps([index, described, *(getattr(attempt, name) for name in _ATTEMPT_FIELDS)]).encode()
         picture = outcome.data if isinstance(outcome, Picture) else b""
-        body = b"".join((_SIZES.pack(len(note), len(picture)), note, picture))
-        end = self._append(_CHECKSUM.pack(zlib.crc32(body)) + body)
+        sizes = _SIZES.pack(len(note), len(picture))
+        checksum = zlib.crc32(picture, zlib.crc32(note, zlib.crc32(sizes)))
+        end = self._append(_CHECKSUM.pack(checksum), sizes, note, picture)
         self._places[index] = _Place(end - len(note) - len(picture), len(note), len(picture))
 
-    def _append(self, data: bytes) -> int:
+    def _append(self, *pieces: bytes) -> int:
         """Write at the end of the file, and give where that is then."""
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        written = os.writev(self._file.fileno(), pieces)
+        if written < sum(map(len, pieces)):
+            # A disk takes a part only when it is full; that is what it says to the rest.
+            rest = memoryview(b"".join(pieces))[written:]
+            while rest:
+                rest = rest[self._file.write(rest) :]
         return self._file.tell()
 
     def attempts(self, indexes: Iterable[int]) -> Iterator[Attempt]:
@@ -133,10 +137,10 @@ class Journal:
             yield self._read(self._places[index])[1]
 
     def _read(self, place: _Place) -> tuple[int, Attempt]:
-        body = os.pread(self._file.fileno(), place.note_size + place.picture_size, place.offset)
-        index, described, *rest = json.loads(body[: place.note_size])
-        outcome = _outcome(described, body[place.note_size :])
-        return index, Attempt(self._records[index], outcome, *rest)
+        descriptor = self._file.fileno()
+        index, described, *rest = json.loads(os.pread(descriptor, place.note_size, place.offset))
+        picture = os.pread(descriptor, place.picture_size, place.offset + place.note_size)
+        return index, Attempt(self._records[index], _outcome(described, picture), *rest)
 
     def remove(self) -> None:
         """Remove the file: the shard is done."""
