@@ -192,7 +192,8 @@ class _Worker:
             self.channel.send("turn", turn_id, admitted)
 
     def _tell_refusal(self, turn_id: int, refusal: Refusal) -> None:
-        self.channel.send("refused", turn_id, refusal.reason, refusal.detail, refusal.http_status)
+        told = (refusal.reason, refusal.detail, refusal.http_status, refusal.signals)
+        self.channel.send("refused", turn_id, *told)
 
     def _on_done(self, turn_id: int, failed: bool | None) -> None:
         # A turn that was refused is over already.
@@ -209,8 +210,8 @@ class _Worker:
     def _on_pause(self, origin: str, seconds: float) -> None:
         self._pace(origin).pause(_bounded(seconds, MAX_WAIT_SECONDS))
 
-    def _on_refused(self, digest: int, reason: str, detail: str, http_status: int) -> None:
-        refusal = Refusal(RejectReason(reason), _text(detail), int(http_status))
+    def _on_refused(self, digest: int, reason: str, detail: str, http_status: int, signals: str) -> None:
+        refusal = Refusal(RejectReason(reason), _text(detail), int(http_status), _text(signals))
         self._coordinator.refusals.remember(int(digest), refusal)
 
     async def probe(self, turn_id: int) -> bool:

@@ -28,7 +28,7 @@ _SIZES = struct.Struct("<II")
 _CHECKSUM = struct.Struct("<I")
 _PICTURE_FIELDS = tuple(field.name for field in fields(Picture) if field.name != "data")
 _REJECTION_FIELDS = tuple(field.name for field in fields(Rejection))
-_ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt))[2:]
+_ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt) if field.name not in ("record", "outcome"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,8 @@ class Journal:
         outcome = attempt.outcome
         names = _PICTURE_FIELDS if isinstance(outcome, Picture) else _REJECTION_FIELDS
         described = {name: getattr(outcome, name) for name in names}
-        note = json.dumps([index, described, *(getattr(attempt, name) for name in _ATTEMPT_FIELDS)]).encode()
+        told = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
+        note = json.dumps([index, told, described]).encode()
         picture = outcome.data if isinstance(outcome, Picture) else b""
         sizes = _SIZES.pack(len(note), len(picture))
         checksum = zlib.crc32(picture, zlib.crc32(note, zlib.crc32(sizes)))
@@ -138,9 +139,9 @@ class Journal:
 
     def _read(self, place: _Place) -> tuple[int, Attempt]:
         descriptor = self._file.fileno()
-        index, described, *rest = json.loads(os.pread(descriptor, place.note_size, place.offset))
+        index, told, described = json.loads(os.pread(descriptor, place.note_size, place.offset))
         picture = os.pread(descriptor, place.picture_size, place.offset + place.note_size)
-        return index, Attempt(self._records[index], _outcome(described, picture), *rest)
+        return index, Attempt(self._records[index], _outcome(described, picture), **told)
 
     def remove(self) -> None:
         """Remove the file: the shard is done."""

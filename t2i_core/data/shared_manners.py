@@ -87,7 +87,8 @@ class SharedRefusals(Refusals):
     def remember(self, digest: int, refusal: Refusal) -> None:
         """Remember a refusal, and tell it to the others."""
         self.learn(digest, refusal)
-        self._channel.send("refused", digest, refusal.reason, refusal.detail, refusal.http_status)
+        told = (refusal.reason, refusal.detail, refusal.http_status, refusal.signals)
+        self._channel.send("refused", digest, *told)
 
     def learn(self, digest: int, refusal: Refusal) -> None:
         """Remember what another was refused."""
@@ -217,11 +218,11 @@ class SharedManners:
         if turn is not None and not turn.admitted.done():
             turn.admitted.set_result(admitted)
 
-    def _learn_refusal(self, turn_id: int, reason: str, detail: str, http_status: int) -> None:
+    def _learn_refusal(self, turn_id: int, reason: str, detail: str, http_status: int, signals: str) -> None:
         """Let a turn go on that its URL was refused to another: who takes it looks before it asks."""
         turn = self._turns.get(turn_id)
         if turn is not None:
-            self.refusals.learn(turn.digest, Refusal(RejectReason(reason), detail, http_status))
+            self.refusals.learn(turn.digest, Refusal(RejectReason(reason), detail, http_status, signals))
             self._answer_turn(turn_id, True)
 
     def _answer_rules(self, ask_id: int, answer: RobotsAnswer | None) -> bool:

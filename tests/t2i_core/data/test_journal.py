@@ -14,14 +14,14 @@ from t2i_core.data.shard import Attempt
 
 RECORDS = [SourceRecord(url=f"http://a.example/{number}.png", caption="x") for number in range(5)]
 OUTCOMES = [
-    Picture(b"first picture", 8, 9, 16, 18, "ab" * 32),
+    Picture(b"first picture", 8, 9, 16, 18, "ab" * 32, "cd" * 8, "GIF", "P", 3),
     Rejection(RejectReason.HTTP_4XX, "HTTP Error 404: Not Found", 404, "http://a.example/moved"),
     Picture(bytes(range(256)), 1, 2, 3, 4, ""),
     Rejection(RejectReason.TOO_SMALL),
     Picture(b"", 5, 6, 7, 8, "\udcff \N{SNOWMAN} \n"),
 ]
 ATTEMPTS = [
-    Attempt(record, outcome, 200 + number, record.url)
+    Attempt(record, outcome, 200 + number, record.url, "noai,noindex", 1_000_000_000 + number)
     for number, (record, outcome) in enumerate(zip(RECORDS, OUTCOMES, strict=True))
 ]
 ORDER = [3, 0, 4, 1, 2]
