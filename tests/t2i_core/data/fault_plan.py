@@ -242,6 +242,7 @@ def _misled(plan: Planner) -> None:
     for _ in range(10):
         plan.row(_redirected(plan, "file:///etc/passwd"), "redirected to a file", "bad_scheme")
         plan.row(_redirected(plan, "http://user:word@example.com/"), "redirected to a login", "bad_url")
+        plan.row(_redirected(plan, "http://[::1]@"), "redirected to brackets", "bad_url")
         plan.add(1, "redirect to nowhere", lambda: (http(302),), "http_other")
 
 
@@ -287,12 +288,14 @@ def _bombs(plan: Planner) -> None:
     tiff = picture(plan.rng, "TIFF", (1500, 1000))
     chunked = {"Content-Length": "", "Transfer-Encoding": "chunked"}
     many = {"Content-Length": str(10**15)}
+    long = {"Content-Length": "9" * 5000}
     forms: dict[str, tuple[str, Answer]] = {
         "gzip bomb": ("too_many_bytes", http(body=zipped, headers={"Content-Encoding": "gzip"})),
         "endless body": ("too_many_bytes", http(headers=chunked, end=End.ENDLESS)),
+        "length of 5,000 digits": ("too_many_bytes", http(body=b"x" * 100, headers=long, end=End.CLOSE)),
         "huge length": ("too_many_bytes", http(body=b"x" * 100, headers=many, end=End.STALL)),
         "too many bytes": ("too_many_bytes", http(body=b"x" * (MAX_BYTES + 1))),
-        "endless head": ("bad_response", Answer(b"HTTP/1.1 200 -\r\n" + b"X-A: " + b"y" * 50_000, End.STALL)),
+        "endless head": ("bad_response", Answer(b"HTTP/1.1 200 -\r\n" + b"X-A: " + b"y" * 150_000, End.STALL)),
         "many headers": ("bad_response", http(headers={f"X-{number}": "y" for number in range(3000)})),
         "PNG bomb": ("too_many_pixels", http(body=_black_png(1100, 1000))),
         "huge PNG": ("too_many_pixels", http(body=png_that_says(60_000, 60_000))),
@@ -321,6 +324,7 @@ def _unusable(plan: Planner) -> None:
         plan.row(f"http://user:word@127.0.0.1/{number}", "login", "bad_url")
         plan.row(f"http:///{number}", "no host", "bad_url")
         plan.row(f"just words {number}", "words", "bad_url")
+        plan.row(f"http://[::{number}]@", "brackets", "bad_url")
     for row in [row for row in plan.rows if row.fault == "gzip"][:20]:
         again = replace(row, fault="repeated", reason="duplicate_url", retried="duplicate_url", late=True)
         plan.rows.append(again)

@@ -32,6 +32,8 @@ FORBIDDEN = (LISTED, "/denied/", "/reserved/", "/not-for-ai/")
 # A client that ends a request has its place free before the server hears of it.
 SECONDS_TO_HEAR = 0.5
 WAIT_SLACK_SECONDS = 0.01
+# A kept connection may be gone when it is used again, which says nothing about the URL: libcurl then takes another.
+KEPT_CONNECTIONS_TRIED = 5
 
 
 @dataclass(frozen=True)
@@ -189,18 +191,19 @@ def peak(moments: list[tuple[float, int]]) -> int:
 
 
 def test_nothing_is_asked_for_more_often_than_the_options_say(run: Run) -> None:
-    tries = {row.url: RETRIES + 1 if is_retried(row.fault) else 1 for row in run.rows}
+    tries = {row.url: most_tries(row.fault) for row in run.rows}
     log = run.server.log[: run.num_first_requests]
     asked = Counter(f"http://127.0.0.1:{request.port}{request.path}" for request in log)
     # What redirects lead to is asked for once by each of them.
     once = [row.url for row in run.rows if row.reason and not row.fault.startswith(("denied", "loop"))]
     assert {url: asked[url] for url in once if asked[url] > tries[url]} == {}
-    assert max(asked[url] for url in once) == RETRIES + 1
+    assert {asked[row.url] for row in run.rows if row.fault in ("stall", "429")} == {RETRIES + 1}
 
 
-def is_retried(fault: str) -> bool:
-    """Tell whether a fault passes by itself; one that meets a kept connection is asked for once more on a new one."""
-    return fault.startswith(("stall", "a byte", "429", "503", "reset"))
+def most_tries(fault: str) -> int:
+    if fault == "reset":
+        return 1 + KEPT_CONNECTIONS_TRIED
+    return RETRIES + 1 if fault.startswith(("stall", "a byte", "429", "503")) else 1
 
 
 def test_every_request_is_in_the_account_of_hosts(run: Run) -> None:
