@@ -243,7 +243,8 @@ def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict) -> None:
     note = folder / "step.json"
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; choose another --output-dir.")
-    if folder.is_dir() and any(folder.iterdir()):
+    # Who was killed while claiming the folder leaves a note without its name.
+    if folder.is_dir() and any(not path.name.startswith(f".{note.name}.") for path in folder.iterdir()):
         old = _noted_key(folder, note)
         if old == key:
             return

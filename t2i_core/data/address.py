@@ -7,6 +7,7 @@ the addresses that were checked.
 
 import re
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from yarl import URL
@@ -66,6 +67,7 @@ def url_identity(text: str) -> str:
     return str(url) if isinstance(url, URL) else text
 
 
+@lru_cache(maxsize=1024)
 def origin_of(url: URL) -> str:
     """Give scheme, host and port: the unit of robots.txt and of politeness."""
     return str(url.origin())
@@ -84,6 +86,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
+@lru_cache(maxsize=1024)
 def literal_address(host: str) -> IPv4Address | IPv6Address | None:
     """Read a host that is an address rather than a name, in any spelling a resolver would accept (`0x7f.1`)."""
     try:

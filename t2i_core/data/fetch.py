@@ -34,7 +34,7 @@ from t2i_core.data.politeness import (
 )
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.resolver import PrivateAddressError, Resolver
-from t2i_core.data.transport import Head, Response, Transport, TransportError
+from t2i_core.data.transport import Exchanged, Head, Response, Transport, TransportError
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -232,27 +232,26 @@ class Fetcher:
                 self._slots.release()
 
     async def _request(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
-        num_bytes, was_sent = 0, True
         most = MAX_ROBOTS_BYTES if want is Want.RULES else self._options.max_bytes
+        account = Exchanged()
+
+        def limit(head: Head) -> int:
+            return 0 if _verdict(url, head, want, most) else most
+
         try:
             async with clock.running():
-                response = await self._transport.get(url, lambda head: 0 if _verdict(url, head, want, most) else most)
-            num_bytes = response.num_bytes
+                response = await self._transport.get(url, limit, account)
             return _verdict(url, response.head, want, most) or _fetched(url, response, want, most)
         except TransportError as err:
-            num_bytes = err.num_bytes
             return Rejection(err.reason)
         except TimeoutError:
             return Rejection(RejectReason.TIMEOUT)
         except PrivateAddressError:
-            was_sent = False
             return Rejection(RejectReason.PRIVATE_ADDRESS)
         except OSError:
-            was_sent = False
             return Rejection(RejectReason.DNS)
         finally:
-            if was_sent:
-                self._traffic.add(url, num_bytes)
+            self._traffic.add(url, account.requests, account.bytes)
 
     async def _read_rules(self, url: URL) -> RobotsAnswer:
         async with self.fetch(str(url), Want.RULES) as answer:

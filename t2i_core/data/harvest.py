@@ -1,14 +1,15 @@
 """From a plan's parts to shards: fetching and decoding overlap, order and bytes do not depend on who was faster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from yarl import URL
 
+from t2i_core.config import digest_of
 from t2i_core.data.address import normalise_url
 from t2i_core.data.checksum import has_checksum
 from t2i_core.data.decoders import Decoders
@@ -17,6 +18,7 @@ from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions
 from t2i_core.data.folder import read_local
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.image import ImageOptions, Picture
+from t2i_core.data.journal import Journal
 from t2i_core.data.parts import Part, read_part
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
@@ -138,6 +140,18 @@ async def _make_all(harvester: "_Harvester", waiting: Iterator[int], reports: li
         reports.append(await harvester.make_shard(shard_id))
 
 
+async def _write_in_order(
+    writer: ShardWriter, journal: Journal, tasks: Mapping[int, asyncio.Task[None]], num_records: int
+) -> None:
+    """Write what the tasks have noted in the journal, and what it held before."""
+    for start in range(0, num_records, BATCH_SIZE):
+        batch = range(start, min(start + BATCH_SIZE, num_records))
+        for index in batch:
+            if index in tasks:
+                await tasks[index]
+        await asyncio.to_thread(writer.add, journal.attempts(batch))
+
+
 async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """End tasks and wait until they have cleaned up."""
     for task in tasks:
@@ -161,22 +175,32 @@ class _Harvester:
             self._tally.add_report(done)
             return done
         part = read_part(self._job.output_dir, shard_id)
-        with disk_errors(self._job.output_dir), ShardWriter(self._job.layout, shard_id, part.sha256) as writer:
-            await self._fill(writer, part)
+        made_with = digest_of([part.sha256, asdict(self._job.pictures)])
+        with (
+            disk_errors(self._job.output_dir),
+            Journal(self._job.layout.shards_dir, shard_id, part.records, made_with) as journal,
+            ShardWriter(self._job.layout, shard_id, part.sha256) as writer,
+        ):
+            self._tally.add_reused(journal.num_kept, journal.num_rejected)
+            await self._fill(writer, journal, part)
             # What was asked since the last shard was finished is told with this one, so that the sum is right.
-            return await asyncio.to_thread(writer.finish, self._fetcher.take_traffic())
+            report = await asyncio.to_thread(writer.finish, self._fetcher.take_traffic())
+            journal.remove()
+            return report
 
-    async def _fill(self, writer: ShardWriter, part: Part) -> None:
-        """Work on all sources at once, and hand them to the writer in their own order."""
-        tasks = [asyncio.create_task(self.attempt(record)) for record in part.records]
+    async def _fill(self, writer: ShardWriter, journal: Journal, part: Part) -> None:
+        """Work at once on all sources that the journal lacks, and hand all to the writer in their own order."""
+        missing = [index for index in range(len(part.records)) if index not in journal]
+        tasks = {index: asyncio.create_task(self._note(journal, index, part.records[index])) for index in missing}
+        writing = asyncio.create_task(_write_in_order(writer, journal, tasks, len(part.records)))
         try:
-            while tasks:
-                attempts = [await task for task in tasks[:BATCH_SIZE]]
-                # What is written need not stay in memory until the shard is full.
-                del tasks[:BATCH_SIZE]
-                await asyncio.to_thread(writer.add, attempts)
+            # The first that fails, in whatever order, is the end: what cannot be kept need not be asked for.
+            await asyncio.gather(writing, *tasks.values())
         finally:
-            await _cancel(tasks)
+            await _cancel([writing, *tasks.values()])
+
+    async def _note(self, journal: Journal, index: int, record: SourceRecord) -> None:
+        journal.add(index, await self.attempt(record))
 
     async def attempt(self, record: SourceRecord) -> Attempt:
         """Get one picture, or learn why there is none."""
@@ -238,9 +262,13 @@ class _Tally:
 
     def add_report(self, report: ShardReport) -> None:
         """Count a shard that was there before."""
-        self._kept += report.kept
-        self._rejected += report.seen - report.kept
-        self._reused += report.seen
+        self.add_reused(report.kept, report.seen - report.kept)
+
+    def add_reused(self, kept: int, rejected: int) -> None:
+        """Count what an earlier run did."""
+        self._kept += kept
+        self._rejected += rejected
+        self._reused += kept + rejected
         self._tell()
 
     def _tell(self) -> None:

@@ -38,10 +38,12 @@ class TrafficCounter:
         self._requests: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
 
-    def add(self, url: URL, num_bytes: int) -> None:
-        """Count one request and the body that it brought."""
+    def add(self, url: URL, num_requests: int, num_bytes: int) -> None:
+        """Count requests to a URL's host, and what they brought."""
+        if not num_requests:
+            return
         host = url.raw_host or ""
-        self._requests[host] += 1
+        self._requests[host] += num_requests
         self._bytes[host] += num_bytes
 
     def take(self) -> dict[str, Traffic]:

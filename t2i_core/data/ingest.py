@@ -1,7 +1,8 @@
 """The first step: web pages, URL lists, a folder of pictures or other shards become a data set.
 
 Planning reads the source once and cuts it into parts on disk; each part becomes one shard, atomically; the manifest
-comes last. So whatever ends a run, the next one goes on where it stopped, and deleting a shard makes only that anew.
+comes last. So whatever ends a run, the next one goes on where it stopped, within a shard too (`journal.py`), and
+deleting a shard makes only that anew.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ from pathlib import Path
 from yarl import URL
 
 from t2i_core.data.address import origin_of
-from t2i_core.data.dataset import shard_outputs, write_hosts
+from t2i_core.data.dataset import remove_leftovers, shard_outputs, write_hosts
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.harvest import HarvestJob, Move, harvest
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
@@ -103,6 +104,7 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
         **(note.counts if note else {}),
     }
     with disk_errors(plan.output_dir):
+        remove_leftovers(plan.output_dir)
         files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
         places = dict.fromkeys(range(plan.num_shards), shards_dir)
         files.append(write_hosts(plan.output_dir, places, note.traffic if note else {}))

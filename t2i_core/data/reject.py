@@ -67,6 +67,11 @@ class RejectReason(StrEnum):
         return self in _UNREACHABLE
 
     @property
+    def is_outage(self) -> bool:
+        """Whether a host, the network or a decoder was down just then, so that a run that goes on tries again."""
+        return self in _OUTAGES
+
+    @property
     def may_pass(self) -> bool:
         """Whether asking for the picture again may end otherwise; who denied it once is not asked again."""
         return self in _MAY_PASS
@@ -132,10 +137,9 @@ _UNREACHABLE = frozenset(
         RejectReason.HOST_UNREACHABLE,
     }
 )
-_MAY_PASS = _UNREACHABLE | {
+_OUTAGES = _UNREACHABLE | {RejectReason.HTTP_429, RejectReason.HTTP_5XX, RejectReason.DECODER_FAILED}
+_MAY_PASS = _OUTAGES | {
     RejectReason.HTTP_4XX,
-    RejectReason.HTTP_429,
-    RejectReason.HTTP_5XX,
     RejectReason.HTTP_OTHER,
     RejectReason.BAD_RESPONSE,
     RejectReason.TOO_MANY_REDIRECTS,

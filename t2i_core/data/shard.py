@@ -148,10 +148,13 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:
+            # On a full disk even closing fails, and what was begun is in the way.
+            self._partial.unlink(missing_ok=True)
 
-    def add(self, attempts: list[Attempt]) -> None:
+    def add(self, attempts: Iterable[Attempt]) -> None:
         """Add the next sources."""
         for attempt in attempts:
             self._add(attempt)

@@ -22,6 +22,8 @@ MAX_HEADERS = 100
 CONNECT_SECONDS = 10.0
 MAX_ADDRESSES = 3
 IDLE_SECONDS = 30
+# A kept connection may have ended when it is used again; then the request is sent once more, and no oftener.
+MAX_SENDS = 2
 # A body that comes more slowly than this, for so long, is not waited for.
 MIN_BYTES_PER_SECOND = 200
 SLOW_SECONDS = 15
@@ -34,7 +36,11 @@ _REASONS = {
     pycurl.E_OPERATION_TIMEDOUT: RejectReason.TIMEOUT,
     pycurl.E_URL_MALFORMAT: RejectReason.BAD_URL,
     **dict.fromkeys(
-        (pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_PARTIAL_FILE), RejectReason.CONNECT
+        (
+            *(pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_PARTIAL_FILE),
+            pycurl.E_ABORTED_BY_CALLBACK,
+        ),
+        RejectReason.CONNECT,
     ),
     **dict.fromkeys(
         (
@@ -51,13 +57,11 @@ class TransportError(Exception):
 
     Attributes:
         reason: why.
-        num_bytes: of a body that came nevertheless.
     """
 
-    def __init__(self, reason: RejectReason, num_bytes: int = 0) -> None:
+    def __init__(self, reason: RejectReason) -> None:
         super().__init__(reason.meaning)
         self.reason = reason
-        self.num_bytes = num_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +100,19 @@ class Response:
         head: its status and headers.
         body: as sent, at most as long as asked for.
         is_whole: a body was wanted, and nothing of it was left unread.
-        num_bytes: of the body, as far as they came.
     """
 
     head: Head
     body: bytes
     is_whole: bool
-    num_bytes: int
+
+
+@dataclass(slots=True)
+class Exchanged:
+    """What went over the wire for one answer, or for none: requests sent, and bytes of bodies that came back."""
+
+    requests: int = 0
+    bytes: int = 0
 
 
 # How much of a body to read, by its head: more than that ends the reading. 0 for none.
@@ -142,8 +152,13 @@ class Transport:
             self._timer.cancel()
         self._resolver.close()
 
-    async def get(self, url: URL, limit: Limit) -> Response:
+    async def get(self, url: URL, limit: Limit, account: Exchanged) -> Response:
         """Send one GET, and read its answer as far as wanted.
+
+        Args:
+            url: where.
+            limit: how much of the body to read.
+            account: is added to, whatever happens.
 
         Raises:
             PrivateAddressError: the host has an address that is not public.
@@ -153,12 +168,12 @@ class Transport:
         host = url.raw_host or ""
         *others, last = (await self._resolver.addresses(host))[:MAX_ADDRESSES]
         for address in others:
-            exchange = _Exchange(limit)
+            exchange = _Exchange(limit, account)
             if await self._perform(url, address, exchange) != pycurl.E_COULDNT_CONNECT:
                 self._resolver.prefer(host, address)
                 break
         else:
-            exchange = _Exchange(limit)
+            exchange = _Exchange(limit, account)
             await self._perform(url, last, exchange)
         return exchange.response()
 
@@ -169,6 +184,7 @@ class Transport:
         curl.setopt(pycurl.CONNECT_TO, [f"::{place}:{url.port}"])
         # A second request to a server that may speak HTTP/2 waits to share the first one's connection.
         curl.setopt(pycurl.PIPEWAIT, int(url.scheme == "https"))
+        curl.setopt(pycurl.PREREQFUNCTION, exchange.may_send)
         curl.setopt(pycurl.HEADERFUNCTION, exchange.take_header)
         curl.setopt(pycurl.WRITEFUNCTION, exchange.take_body)
         ended = self._waiting[curl] = self._loop.create_future()
@@ -245,16 +261,26 @@ class _Exchange:
     """What has come of one answer."""
 
     limit: Limit
+    account: Exchanged
     code: int = pycurl.E_OK
     _status: int = 0
     _lines: list[bytes] = field(default_factory=list)
     _header_bytes: int = 0
     _head: Head | None = None
     _parts: list[bytes] = field(default_factory=list)
+    _num_sent: int = 0
     _num_bytes: int = 0
     _most: int = 0
     _is_bad: bool = False
     _is_whole: bool = True
+
+    def may_send(self, *_addresses: object) -> int:
+        """Called by libcurl before it sends the request, the first time or again."""
+        if self._num_sent == MAX_SENDS:
+            return int(pycurl.PREREQFUNC_ABORT)
+        self._num_sent += 1
+        self.account.requests += 1
+        return int(pycurl.PREREQFUNC_OK)
 
     def take_header(self, line: bytes) -> int:
         """Called by libcurl for each line of the head; anything but its length ends the exchange."""
@@ -295,6 +321,7 @@ class _Exchange:
     def take_body(self, chunk: bytes) -> int:
         """Called by libcurl for each piece of the body; anything but its length ends the exchange."""
         self._num_bytes += len(chunk)
+        self.account.bytes += len(chunk)
         if not self._most:
             return len(chunk) if self._num_bytes <= MAX_IDLE_BODY_BYTES else -1
         surplus = self._num_bytes - self._most
@@ -317,6 +344,6 @@ class _Exchange:
         """
         stopped = self.code == pycurl.E_WRITE_ERROR and not self._is_bad
         if self._head is None or not (stopped or self.code == pycurl.E_OK):
-            raise TransportError(_REASONS.get(self.code, RejectReason.BAD_RESPONSE), self._num_bytes)
+            raise TransportError(_REASONS.get(self.code, RejectReason.BAD_RESPONSE))
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        return Response(self._head, body, self._is_whole and self._most > 0, self._num_bytes)
+        return Response(self._head, body, self._is_whole and self._most > 0)

@@ -212,15 +212,16 @@ class _Worker(asyncio.Protocol):
 
 
 def _start(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    places = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
+    # The process imports from where this one does, without looking through what is installed once more.
+    places = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module],
+            [sys.executable, "-S", "-P", "-m", module],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
             start_new_session=True,
         )
     with suppress(OSError):

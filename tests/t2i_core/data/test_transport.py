@@ -17,7 +17,7 @@ from yarl import URL
 
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.resolver import Resolver
-from t2i_core.data.transport import Head, Response, Transport, TransportError
+from t2i_core.data.transport import Exchanged, Head, Response, Transport, TransportError
 
 Answer = Response | RejectReason
 
@@ -47,7 +47,7 @@ def ask(*scripts: bytes, most: int = 1000, look_up: Any = None) -> list[Answer]:
 
 async def get(transport: Transport, url: str, most: int) -> Answer:
     try:
-        return await transport.get(URL(url), lambda head: most if head.status == 200 else 0)
+        return await transport.get(URL(url), lambda head: most if head.status == 200 else 0, Exchanged())
     except TransportError as err:
         return err.reason
 
@@ -81,7 +81,7 @@ def test_heads_are_read_as_sent() -> None:
     [answer] = ask(script)
     assert isinstance(answer, Response)
     assert answer.head.all("x-robots-tag") == ["one", "tüwo"]
-    assert (answer.head.length, answer.body, answer.is_whole, answer.num_bytes) == (2, b"ok", True, 2)
+    assert (answer.head.length, answer.body, answer.is_whole) == (2, b"ok", True)
     assert Head(200, (("content-length", "²"),)).length is None
 
 
@@ -127,6 +127,35 @@ def test_a_request_that_is_given_up_leaves_the_others_alone() -> None:
 
     answers = asyncio.run(run())
     assert all(isinstance(answer, Response) and answer.body == b"ok" for answer in answers)
+
+
+def test_a_request_is_sent_again_once_when_a_kept_connection_has_ended() -> None:
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        with suppress(asyncio.IncompleteReadError):
+            while b"/gone" not in await reader.readuntil(b"\r\n\r\n"):
+                await asyncio.sleep(0.05)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            sent += 1
+        writer.close()
+
+    async def run() -> tuple[Exchanged, Answer]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        transport, account = Transport(Resolver(allow_private=True), "t2i/test", max_idle=8), Exchanged()
+        await asyncio.gather(*(get(transport, url, 10) for _ in range(8)))
+        with pytest.raises(TransportError, match="no connection, or it broke"):
+            await transport.get(URL(f"{url}/gone"), lambda _: 10, account)
+        after = await get(transport, url, 10)
+        transport.close()
+        server.close()
+        return account, after
+
+    account, after = asyncio.run(run())
+    assert sent == account.requests == 2
+    assert isinstance(after, Response) and after.body == b"ok"
 
 
 class TwoServer(asyncio.Protocol):

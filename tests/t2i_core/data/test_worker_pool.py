@@ -18,7 +18,7 @@ from t2i_core.errors import TransientError
 
 @pytest.fixture(autouse=True)
 def unruly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "workers"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "workers"))
 
 
 def ask(*jobs: tuple[Any, bytes], size: int = 2, setup: Any = None) -> list[Answer | None]:
