@@ -9,22 +9,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from http import HTTPStatus
 from typing import Self
 
 from yarl import URL
 
 from t2i_core.data import tdmrep
-from t2i_core.data.address import is_private_literal, normalise_url, origin_of, parse_url
+from t2i_core.data.address import is_private_literal, normalise_url, parse_url
 from t2i_core.data.body import decoded_body
-from t2i_core.data.circuit import DEFAULT_FAILURES, DEFAULT_PAUSES_SECONDS, Circuit
+from t2i_core.data.circuit import DEFAULT_FAILURES, DEFAULT_PAUSES_SECONDS
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.hosts import Traffic, TrafficCounter
+from t2i_core.data.manners import Manners, OwnManners, Pace
 from t2i_core.data.permission import Permission
 from t2i_core.data.politeness import (
     MAX_ROBOTS_BYTES,
-    HostPace,
+    HostLimits,
     RobotsAnswer,
     directives_for_us,
     is_worth_asking_again,
@@ -82,6 +82,11 @@ class FetchOptions:
     failures_in_row: int = DEFAULT_FAILURES
     pauses_seconds: tuple[float, ...] = DEFAULT_PAUSES_SECONDS
 
+    @property
+    def host_limits(self) -> HostLimits:
+        """The part about one host."""
+        return HostLimits(self.connections_per_host, self.delay_seconds, self.failures_in_row, self.pauses_seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -103,13 +108,23 @@ class Fetched:
 
 
 class Fetcher:
-    """Asks for URLs, many at a time. Use as an async context manager; one for a whole step."""
+    """Asks for URLs, many at a time. Use as an async context manager; one for a whole step.
 
-    def __init__(self, options: FetchOptions) -> None:
+    Args:
+        options: how to ask.
+        manners: what is known of the hosts; None when nobody else asks them for the same step.
+    """
+
+    def __init__(self, options: FetchOptions, manners: Manners | None = None) -> None:
         self._options = options
         self._slots = asyncio.Semaphore(options.connections)
-        self._paces: dict[str, HostPace] = {}
-        self._permission = Permission(self._read_rules, options.deny_list, opt_out_files=options.opt_out_files)
+        self._manners = manners or OwnManners(options.host_limits)
+        self._permission = Permission(
+            self._manners.sharing(self._read_rules),
+            options.deny_list,
+            opt_out_files=options.opt_out_files,
+            refusals=self._manners.refusals,
+        )
         self._traffic = TrafficCounter()
 
     async def __aenter__(self) -> Self:
@@ -181,19 +196,11 @@ class Fetcher:
         self._pace(url).slow_down((await self._permission.robots(url)).crawl_delay_seconds)
         return await self._permission.refusal(url, is_picture=want is Want.PICTURE)
 
-    def _pace(self, url: URL) -> HostPace:
-        origin = origin_of(url)
-        pace = self._paces.get(origin)
-        if pace is None:
-            options = self._options
-            circuit = Circuit(options.failures_in_row, options.pauses_seconds, partial(self._is_up, url.origin()))
-            pace = HostPace(options.connections_per_host, options.delay_seconds, circuit)
-            self._paces[origin] = pace
-        return pace
+    def _pace(self, url: URL) -> Pace:
+        return self._manners.pace(url, self._is_up)
 
     async def _is_up(self, origin: URL) -> bool:
         """Ask an origin for its robots.txt again, within the turn of who waits for it; any answer but 5xx will do."""
-        await self._pace(origin).start()
         answer = await self._take_slot(origin / "robots.txt", Want.RULES, _Clock(self._options.timeout_seconds))
         if isinstance(answer, Fetched):
             self._slots.release()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
@@ -11,6 +12,7 @@ from yarl import URL
 
 from t2i_core.config import digest_of
 from t2i_core.data.address import normalise_url
+from t2i_core.data.channel import CoordinatorAddress
 from t2i_core.data.checksum import has_checksum
 from t2i_core.data.decoders import Decoders
 from t2i_core.data.disk import disk_errors
@@ -23,6 +25,7 @@ from t2i_core.data.parts import Part, read_part
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, ShardLayout, ShardReport, ShardWriter, read_report
+from t2i_core.data.shared_manners import shared_manners
 from t2i_core.progress import OnProgress, Progress
 
 # While the last pictures of one shard are slow, those of the next are already under way.
@@ -65,6 +68,7 @@ class HarvestJob:
         pictures: which pictures to take and how to store them.
         source_dir: the folder that local records lie in, None for web sources.
         move: set when the site has moved since it was planned.
+        coordinator: keeps the manners of all who fetch for the same data set, None when nobody else does.
     """
 
     output_dir: Path
@@ -73,6 +77,7 @@ class HarvestJob:
     pictures: ImageOptions
     source_dir: Path | None = None
     move: Move | None = None
+    coordinator: CoordinatorAddress | None = None
 
 
 def finished_report(job: HarvestJob, shard_id: int) -> ShardReport | None:
@@ -95,13 +100,13 @@ async def harvest(
         on_progress: told a few times a second.
 
     Raises:
-        TransientError: the disk is full.
+        TransientError: the disk is full, or the coordinator is gone.
         DataError: a part of the plan is damaged.
     """
     tally = _Tally(num_records, on_progress)
     waiting = iter(shard_ids)
     reports: list[ShardReport] = []
-    async with Decoders(job.pictures) as decoders, Fetcher(job.fetching) as fetcher:
+    async with Decoders(job.pictures) as decoders, _fetcher(job) as fetcher:
         harvester = _Harvester(job, fetcher, decoders, tally)
         lines = [asyncio.create_task(_make_all(harvester, waiting, reports)) for _ in range(SHARDS_AT_ONCE)]
         try:
@@ -124,7 +129,7 @@ async def attempt_again(
         on_progress: told a few times a second.
     """
     tally = _Tally(num_records, on_progress)
-    async with Decoders(job.pictures) as decoders, Fetcher(job.fetching) as fetcher:
+    async with Decoders(job.pictures) as decoders, _fetcher(job) as fetcher:
         harvester = _Harvester(job, fetcher, decoders, tally)
         for records in shards:
             tasks = [asyncio.create_task(harvester.attempt(record)) for record in records]
@@ -133,6 +138,20 @@ async def attempt_again(
             finally:
                 await _cancel(tasks)
     tally.report()
+
+
+@asynccontextmanager
+async def _fetcher(job: HarvestJob) -> AsyncIterator[Fetcher]:
+    """Open a fetcher, with manners of its own or together with the job's other workers."""
+    if job.coordinator is None:
+        async with Fetcher(job.fetching) as fetcher:
+            yield fetcher
+        return
+    async with (
+        shared_manners(job.coordinator, job.fetching.host_limits) as manners,
+        Fetcher(job.fetching, manners) as fetcher,
+    ):
+        yield fetcher
 
 
 async def _make_all(harvester: "_Harvester", waiting: Iterator[int], reports: list[ShardReport]) -> None:

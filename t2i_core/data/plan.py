@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from t2i_core.config import Config
 from t2i_core.data.crawl import CrawlCounts, Crawler, CrawlLimits
@@ -42,6 +42,7 @@ class IngestPlan(Config):
         key: what decides its content.
         num_shards: to make.
         num_records: sources over all shards.
+        source_dir: the folder that local records lie in, None for sources of the web.
         hit: set when the data set is finished already and nothing is to be done.
     """
 
@@ -51,7 +52,17 @@ class IngestPlan(Config):
     key: StepKey
     num_shards: int
     num_records: int
+    source_dir: Path | None = None
     hit: StepRef | None = None
+
+    def from_anywhere(self) -> Self:
+        """Give the same plan for processes with another working folder."""
+        deny_list = self.config.deny_list and str(Path(self.config.deny_list).absolute())
+        return self.with_changes(
+            config=self.config.with_changes(deny_list=deny_list),
+            output_dir=self.output_dir.absolute(),
+            source_dir=self.source_dir and self.source_dir.absolute(),
+        )
 
 
 def plan_ingest(
@@ -96,6 +107,7 @@ def plan_ingest(
         key=key,
         num_shards=num_shards,
         num_records=num_records,
+        source_dir=Path(source) if kind in (SourceKind.FOLDER, SourceKind.SHARDS) else None,
         hit=hit,
     )
 

@@ -163,6 +163,23 @@ class RobotsCache(RulesCache[RobotsRules]):
         super().__init__("/robots.txt", read, RobotsRules)
 
 
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """How one host may be asked.
+
+    Attributes:
+        at_once: requests in flight.
+        delay_seconds: between two starts.
+        failures_in_row: after which it is left alone.
+        pauses_seconds: how long to leave it alone before each probe; after the last it is given up.
+    """
+
+    at_once: int
+    delay_seconds: float
+    failures_in_row: int
+    pauses_seconds: tuple[float, ...]
+
+
 class HostPace:
     """One host's turn-taking: so many at once, so long between starts, and a pause when the host asks for one.
 
@@ -177,6 +194,12 @@ class HostPace:
         self._turns = asyncio.Semaphore(limit)
         self._delay_seconds = delay_seconds
         self._next_start = 0.0
+        self._num_inside = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody holds a turn or waits for one, and no pause is under way."""
+        return not self._num_inside and self._next_start <= asyncio.get_running_loop().time()
 
     def slow_down(self, delay_seconds: float) -> None:
         """Use at least this pause between starts from now on."""
@@ -189,12 +212,32 @@ class HostPace:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[bool]:
         """Wait for a free turn and hold it while the block runs; False when the host has been given up."""
-        async with self._turns:
+        admitted = await self.enter()
+        try:
+            yield admitted
+        finally:
+            self.leave()
+
+    async def enter(self) -> bool:
+        """Wait for a free turn; False when the host has been given up. In either case, `leave` gives the turn back."""
+        self._num_inside += 1
+        has_turn = False
+        try:
+            has_turn = await self._turns.acquire()
             if self.circuit is not None and not await self.circuit.admits():
-                yield False
-                return
+                return False
             await self.start()
-            yield True
+            return True
+        except BaseException:
+            self._num_inside -= 1
+            if has_turn:
+                self._turns.release()
+            raise
+
+    def leave(self) -> None:
+        """Give a turn back."""
+        self._num_inside -= 1
+        self._turns.release()
 
     async def start(self) -> None:
         """Wait until the next request may start."""
