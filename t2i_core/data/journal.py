@@ -10,6 +10,7 @@ import json
 import os
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -58,7 +59,7 @@ class Journal:
         self._heading = digest_of([made_with, _PICTURE_FIELDS, _REJECTION_FIELDS]).encode() + b"\n"
         self._places: dict[int, _Place] = {}
         self.num_kept = 0
-        self.num_rejected = 0
+        self.rejected: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,8 +98,10 @@ class Journal:
         if isinstance(attempt.outcome, Rejection) and attempt.outcome.reason.is_outage:
             return
         if index not in self._places:
-            self.num_kept += isinstance(attempt.outcome, Picture)
-            self.num_rejected += isinstance(attempt.outcome, Rejection)
+            if isinstance(attempt.outcome, Picture):
+                self.num_kept += 1
+            else:
+                self.rejected[attempt.outcome.reason] += 1
         self._places[index] = place
 
     def add(self, index: int, attempt: Attempt) -> None:

@@ -16,13 +16,13 @@ from t2i_core.data.disk import disk_errors
 from t2i_core.data.existing import read_shards
 from t2i_core.data.fetch import Fetcher
 from t2i_core.data.folder import read_folder
-from t2i_core.data.harvest import SECONDS_BETWEEN_REPORTS
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
 from t2i_core.data.parts import PARTS_DIR, PartWriter, PlanNote, read_note
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.shard import SHARDS_DIR
 from t2i_core.data.source import SourceKind, read_list, source_kind
+from t2i_core.data.tally import SECONDS_BETWEEN_REPORTS
 from t2i_core.data.tombstone import purged_list_lines, read_tombstones, write_purged_list, write_tombstones
 from t2i_core.errors import ConfigError, DataError, T2IError
 from t2i_core.manifest import MANIFEST_NAME, OnConflict, StepKey, StepRef, claim_folder, find_hit

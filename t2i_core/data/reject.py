@@ -72,6 +72,11 @@ class RejectReason(StrEnum):
         return self in _OUTAGES
 
     @property
+    def is_refusal(self) -> bool:
+        """Whether whom it belongs to, or a list kept for them, said that it is not to be taken."""
+        return self in _REFUSALS
+
+    @property
     def may_pass(self) -> bool:
         """Whether asking for the picture again may end otherwise; who denied it once is not asked again."""
         return self in _MAY_PASS
@@ -138,6 +143,16 @@ _UNREACHABLE = frozenset(
     }
 )
 _OUTAGES = _UNREACHABLE | {RejectReason.HTTP_429, RejectReason.HTTP_5XX, RejectReason.DECODER_FAILED}
+_REFUSALS = frozenset(
+    {
+        RejectReason.DENIED,
+        RejectReason.ROBOTS,
+        RejectReason.AI_TXT,
+        RejectReason.TDM_RESERVED,
+        RejectReason.OPT_OUT_HEADER,
+        RejectReason.OPT_OUT_PAGE,
+    }
+)
 _MAY_PASS = _OUTAGES | {
     RejectReason.HTTP_4XX,
     RejectReason.HTTP_OTHER,
