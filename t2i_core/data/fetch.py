@@ -15,7 +15,7 @@ from typing import Self
 from yarl import URL
 
 from t2i_core.data import tdmrep
-from t2i_core.data.address import is_private_literal, normalise_url
+from t2i_core.data.address import is_private_literal, normalise_url, parse_url
 from t2i_core.data.body import decoded_body
 from t2i_core.data.circuit import DEFAULT_FAILURES, DEFAULT_PAUSES_SECONDS
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
@@ -358,7 +358,7 @@ class _Clock:
 
 def _join(base: URL, location: str) -> str:
     try:
-        return str(base.join(URL(location)))
+        return str(base.join(parse_url(location)))
     except ValueError:
         return ""
 
