@@ -1,17 +1,19 @@
 """The first step: web pages, URL lists, a folder of pictures or other shards become a data set.
 
 Planning reads the source once and cuts it into parts on disk; each part becomes one shard, atomically; the manifest
-comes last. So whatever ends a run, the next one goes on where it stopped, and deleting a shard makes only that anew.
+comes last. So whatever ends a run, the next one goes on where it stopped, within a shard too (`journal.py`), and
+deleting a shard makes only that anew.
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from yarl import URL
 
 from t2i_core.data.address import origin_of
 from t2i_core.data.channel import CoordinatorAddress
-from t2i_core.data.dataset import shard_outputs, write_hosts
+from t2i_core.data.dataset import remove_leftovers, shard_outputs, write_hosts
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.harvest import HarvestJob, Move, harvest
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
@@ -19,6 +21,7 @@ from t2i_core.data.parts import PARTS_DIR, read_note
 from t2i_core.data.plan import IngestPlan, plan_ingest, run_to_end
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
+from t2i_core.data.tombstone import read_purged_list
 from t2i_core.errors import ConfigError, DataError, TransientError
 from t2i_core.manifest import OnConflict, StepRef, write_manifest
 from t2i_core.progress import OnProgress, ignore_progress
@@ -60,6 +63,7 @@ def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> Har
     fetching = plan.config.fetching()
     if plan.config.deny_list and fetching.deny_list.digest != plan.key.inputs["deny_list"]:
         raise ConfigError(f"the deny-list {plan.config.deny_list} has changed since the plan was made. Run again.")
+    purged = read_purged_list(plan.output_dir)
     return HarvestJob(
         output_dir=plan.output_dir,
         layout=ShardLayout(
@@ -68,7 +72,7 @@ def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> Har
             encode_format=plan.config.encode_format,
             extra_columns=note.extra_columns,
         ),
-        fetching=fetching,
+        fetching=replace(fetching, deny_list=fetching.deny_list.joined(purged)),
         pictures=plan.config.pictures(),
         source_dir=plan.source_dir,
         move=_move(note.source, plan.source),
@@ -115,6 +119,7 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
         **(note.counts if note else {}),
     }
     with disk_errors(plan.output_dir):
+        remove_leftovers(plan.output_dir)
         files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
         places = dict.fromkeys(range(plan.num_shards), shards_dir)
         files.append(write_hosts(plan.output_dir, places, note.traffic if note else {}))

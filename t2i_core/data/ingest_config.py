@@ -13,7 +13,7 @@ from t2i_core.manifest import (
     StepKey,
 )
 
-INGEST_VERSION = 2
+INGEST_VERSION = 3
 # How fast and how patiently to ask does not decide what a data set holds.
 _VOLATILE = frozenset(
     {

@@ -96,6 +96,9 @@ class RobotsRules:
             self._refusal = answer.failure
         elif answer.status == 429 or not 200 <= answer.status < 500:
             self._refusal = Rejection(RejectReason.ROBOTS, f"robots.txt answered HTTP {answer.status}")
+        delay = self._rules.crawl_delay(PRODUCT_TOKEN) if self._rules else None
+        # The pause the site asks for between requests, at most a minute.
+        self.crawl_delay_seconds = min(float(delay or 0.0), MAX_CRAWL_DELAY_SECONDS)
 
     def refusal(self, url: URL) -> Rejection | None:
         """Say why the URL may not be asked, or None when it may."""
@@ -108,12 +111,6 @@ class RobotsRules:
     def sitemaps(self) -> list[str]:
         """The sitemaps that the file names, as they stand there."""
         return list(self._rules.sitemaps) if self._rules else []
-
-    @property
-    def crawl_delay_seconds(self) -> float:
-        """The pause the site asks for between requests, at most a minute."""
-        delay = self._rules.crawl_delay(PRODUCT_TOKEN) if self._rules else None
-        return min(float(delay or 0.0), MAX_CRAWL_DELAY_SECONDS)
 
 
 class RulesCache(Generic[T]):
@@ -269,11 +266,10 @@ def wait_seconds(attempt: int, retry_after: str | None) -> float:
 
 
 def _retry_after_seconds(value: str | None) -> float | None:
-    if not value:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
+    text = value.strip() if value else ""
+    if text.isdecimal():
+        return float(text)
     try:
-        return max(parsedate_to_datetime(value).timestamp() - time(), 0.0)
+        return max(parsedate_to_datetime(text).timestamp() - time(), 0.0)
     except (ValueError, OverflowError):
         return None
