@@ -42,6 +42,10 @@ class Pace(Protocol):
     def pause(self, seconds: float) -> None:
         """Start nothing for a while."""
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether a pause is under way that may have begun after a turn was given."""
+
     def slow_down(self, delay_seconds: float) -> None:
         """Use at least this pause between starts from now on."""
 
