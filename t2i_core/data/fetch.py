@@ -202,7 +202,8 @@ class Fetcher:
 
     async def _is_up(self, origin: URL) -> bool:
         """Ask an origin for its robots.txt again, within the turn of who waits for it; any answer but 5xx will do."""
-        answer = await self._take_slot(origin / "robots.txt", Want.RULES, _Clock(self._options.timeout_seconds))
+        await self._slots.acquire()
+        answer = await self._use_slot(origin / "robots.txt", Want.RULES, _Clock(self._options.timeout_seconds))
         if isinstance(answer, Fetched):
             self._slots.release()
         return not _is_failure(answer)
@@ -211,26 +212,36 @@ class Fetcher:
         self, url: URL, want: Want, clock: "_Clock", attempt: int
     ) -> "Fetched | Rejection | _Redirect":
         pace = self._pace(url)
-        async with pace.turn() as admitted:
-            if not admitted:
-                return Rejection(RejectReason.HOST_UNREACHABLE)
-            # While this one waited, the same URL may have been refused to another.
-            refused = self._permission.refusals.of(url)
-            if refused is not None:
-                return refused
-            answer = await self._take_slot(url, want, clock)
-            if pace.circuit is not None:
-                pace.circuit.note(failed=_is_failure(answer))
-            if isinstance(answer, Rejection) and want is not Want.RULES:
-                self._permission.refusals.note(url, answer)
-            if isinstance(answer, _Busy):
-                pace.pause(wait_seconds(attempt, answer.retry_after))
-                return answer.rejection
-            return answer
+        while True:
+            async with pace.turn() as admitted:
+                if not admitted:
+                    return Rejection(RejectReason.HOST_UNREACHABLE)
+                # While this one waited, the same URL may have been refused to another.
+                refused = self._permission.refusals.of(url)
+                if refused is not None:
+                    return refused
+                await self._slots.acquire()
+                if not pace.is_paused:
+                    return await self._take_slot(url, want, clock, attempt, pace)
+                # The host asked for a pause while this one had its turn and waited for a slot.
+                self._slots.release()
 
-    async def _take_slot(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
-        """Ask within one of the `connections`; a body keeps its slot, for `fetch` to give back."""
-        await self._slots.acquire()
+    async def _take_slot(
+        self, url: URL, want: Want, clock: "_Clock", attempt: int, pace: Pace
+    ) -> "Fetched | Rejection | _Redirect":
+        """Ask within a turn and a slot, and tell the host's pace what came of it."""
+        answer = await self._use_slot(url, want, clock)
+        if pace.circuit is not None:
+            pace.circuit.note(failed=_is_failure(answer))
+        if isinstance(answer, Rejection) and want is not Want.RULES:
+            self._permission.refusals.note(url, answer)
+        if isinstance(answer, _Busy):
+            pace.pause(wait_seconds(attempt, answer.retry_after))
+            return answer.rejection
+        return answer
+
+    async def _use_slot(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
+        """Ask within one of the `connections`, taken before; a body keeps its slot, for `fetch` to give back."""
         answer: Fetched | Rejection | _Redirect | _Busy | None = None
         try:
             answer = await self._request(url, want, clock)

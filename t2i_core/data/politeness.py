@@ -204,6 +204,7 @@ class HostPace:
         self._turns = asyncio.Semaphore(limit)
         self._delay_seconds = delay_seconds
         self._next_start = 0.0
+        self._paused_until = 0.0
         self._num_inside = 0
 
     @property
@@ -217,7 +218,13 @@ class HostPace:
 
     def pause(self, seconds: float) -> None:
         """Start nothing for a while."""
-        self._next_start = max(self._next_start, asyncio.get_running_loop().time() + seconds)
+        self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
+        self._next_start = max(self._next_start, self._paused_until)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a pause is under way that may have begun after a turn was given."""
+        return self._paused_until > asyncio.get_running_loop().time()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[bool]:
@@ -254,7 +261,7 @@ class HostPace:
         while (wait := self._next_start - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(wait)
         if self._delay_seconds:
-            self.pause(self._delay_seconds)
+            self._next_start = asyncio.get_running_loop().time() + self._delay_seconds
 
 
 def is_worth_asking_again(rejection: Rejection) -> bool:
