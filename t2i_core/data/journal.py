@@ -6,6 +6,7 @@ killed process loses nothing that it wrote, though nothing waits for the disk. A
 disk cuts the last one short, so each attempt has a checksum.
 """
 
+import fcntl
 import json
 import os
 import struct
@@ -22,6 +23,7 @@ from t2i_core.data.image import Picture
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, shard_name
+from t2i_core.errors import TransientError
 
 # Before each attempt: bytes of its note, bytes of its picture. A checksum of these and of both stands before them.
 _SIZES = struct.Struct("<II")
@@ -65,6 +67,7 @@ class Journal:
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("a+b", buffering=0)
+        self._claim()
         with self._path.open("rb") as file:
             end = self._read_whole_ones(file)
         self._file.truncate(end)
@@ -76,6 +79,19 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+    def _claim(self) -> None:
+        """Keep others away from this shard for as long as the file is open."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            self._file.close()
+            raise TransientError(
+                f"another ingest is making the shard of {self._path}. Wait until it has ended."
+            ) from err
+        except OSError:
+            # Some network file systems know no locks.
+            return
 
     def __contains__(self, index: int) -> bool:
         return index in self._places

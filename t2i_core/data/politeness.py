@@ -7,11 +7,12 @@ The other rules that a site can set are read in `tdmrep.py` and `aitxt.py`, and 
 import asyncio
 import random
 import re
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from time import time
+from time import monotonic, time
 from typing import Generic, TypeVar
 
 from protego import Protego
@@ -26,6 +27,11 @@ PRODUCT_TOKEN = "t2i"
 MAX_ROBOTS_BYTES = 512 * 1024
 MAX_CRAWL_DELAY_SECONDS = 60.0
 MAX_WAIT_SECONDS = 120.0
+# RFC 9309, section 2.4: no copy is used for longer than a day.
+RULES_SECONDS = 24 * 3600.0
+# Of all the rules kept by one cache, which take some times as many bytes.
+MAX_RULES_CHARS = 16_000_000
+_OVERHEAD_CHARS = 500
 OPT_OUT_DIRECTIVES = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none", "noml"})
 NO_FOLLOW_DIRECTIVES = frozenset({"nofollow", "none"})
 # Directives with a value of their own: their colon does not name an agent.
@@ -105,7 +111,7 @@ class RobotsRules:
         if answer.failure is not None:
             self._refusal = answer.failure
         elif answer.status == 429 or not 200 <= answer.status < 500:
-            self._refusal = Rejection(RejectReason.ROBOTS, f"robots.txt answered HTTP {answer.status}")
+            self._refusal = Rejection(RejectReason.ROBOTS_UNAVAILABLE, f"robots.txt answered HTTP {answer.status}")
         delay = self._rules.crawl_delay(PRODUCT_TOKEN) if self._rules else None
         # The pause the site asks for between requests, at most a minute.
         self.crawl_delay_seconds = min(float(delay or 0.0), MAX_CRAWL_DELAY_SECONDS)
@@ -124,42 +130,70 @@ class RobotsRules:
 
 
 class RulesCache(Generic[T]):
-    """Asks each origin for one of its files of rules once.
+    """Asks each origin for one of its files of rules once a day; those not needed for longest are forgotten.
 
     Args:
         path: of the file, from the root.
-        read: fetches one such file; called once per origin.
+        read: fetches one such file.
         parse: makes rules of what came back.
+        clock: seconds that only grow.
     """
 
     def __init__(
-        self, path: str, read: Callable[[URL], Awaitable[RobotsAnswer]], parse: Callable[[RobotsAnswer], T]
+        self,
+        path: str,
+        read: Callable[[URL], Awaitable[RobotsAnswer]],
+        parse: Callable[[RobotsAnswer], T],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._path = path
         self._read = read
         self._parse = parse
-        self._known: dict[str, T] = {}
+        self._clock = clock
+        self._known: OrderedDict[str, _Known[T]] = OrderedDict()
+        self._num_chars = 0
         self._pending: dict[str, asyncio.Event] = {}
 
     async def rules(self, url: URL) -> T:
         """Give the rules of the URL's origin, asking for them when they are not known."""
         origin = origin_of(url)
-        while origin not in self._known:
+        while (known := self._known.get(origin)) is None or self._clock() >= known.until:
             pending = self._pending.get(origin)
             if pending is None:
-                await self._ask(origin, url)
-            else:
-                # All who wait go on at once and in their order; if the one who asked was stopped, another asks.
-                await pending.wait()
-        return self._known[origin]
+                return await self._ask(origin, url)
+            # All who wait go on at once and in their order; if the one who asked was stopped, another asks.
+            await pending.wait()
+        self._known.move_to_end(origin)
+        return known.rules
 
-    async def _ask(self, origin: str, url: URL) -> None:
+    async def _ask(self, origin: str, url: URL) -> T:
         answered = self._pending[origin] = asyncio.Event()
         try:
-            self._known[origin] = self._parse(await self._read(url.origin().with_path(self._path)))
+            answer = await self._read(url.origin().with_path(self._path))
+            return self._remember(origin, answer)
         finally:
             del self._pending[origin]
             answered.set()
+
+    def _remember(self, origin: str, answer: RobotsAnswer) -> T:
+        self._forget(origin)
+        known = _Known(self._parse(answer), self._clock() + RULES_SECONDS, len(answer.text) + _OVERHEAD_CHARS)
+        self._known[origin] = known
+        self._num_chars += known.num_chars
+        while self._num_chars > MAX_RULES_CHARS and len(self._known) > 1:
+            self._forget(next(iter(self._known)))
+        return known.rules
+
+    def _forget(self, origin: str) -> None:
+        known = self._known.pop(origin, None)
+        self._num_chars -= known.num_chars if known else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Known(Generic[T]):
+    rules: T
+    until: float
+    num_chars: int
 
 
 class RobotsCache(RulesCache[RobotsRules]):

@@ -14,6 +14,7 @@ class RejectReason(StrEnum):
     PRIVATE_ADDRESS = "private_address"
     DENIED = "denied"
     ROBOTS = "robots"
+    ROBOTS_UNAVAILABLE = "robots_unavailable"
     AI_TXT = "ai_txt"
     TDM_RESERVED = "tdm_reserved"
     OPT_OUT_HEADER = "opt_out_header"
@@ -94,6 +95,7 @@ _MEANINGS = {
     RejectReason.PRIVATE_ADDRESS: "the host is not on the public internet",
     RejectReason.DENIED: "it is on the deny-list",
     RejectReason.ROBOTS: "robots.txt does not allow it",
+    RejectReason.ROBOTS_UNAVAILABLE: "robots.txt cannot be had just now, so nothing is asked for",
     RejectReason.AI_TXT: "ai.txt does not allow it",
     RejectReason.TDM_RESERVED: "its text and data mining rights are reserved (TDMRep)",
     RejectReason.OPT_OUT_HEADER: "Use of image disallowed by X-Robots-Tag directive",
@@ -151,7 +153,12 @@ _UNREACHABLE = frozenset(
         RejectReason.HOST_UNREACHABLE,
     }
 )
-_OUTAGES = _UNREACHABLE | {RejectReason.HTTP_429, RejectReason.HTTP_5XX, RejectReason.DECODER_FAILED}
+_OUTAGES = _UNREACHABLE | {
+    RejectReason.ROBOTS_UNAVAILABLE,
+    RejectReason.HTTP_429,
+    RejectReason.HTTP_5XX,
+    RejectReason.DECODER_FAILED,
+}
 _REFUSALS = frozenset(
     {
         RejectReason.DENIED,

@@ -7,11 +7,9 @@ from time import monotonic
 from typing import Any
 
 from t2i_core.data.channel import Channel
-from t2i_core.data.politeness import RobotsAnswer
+from t2i_core.data.politeness import RULES_SECONDS, RobotsAnswer
 from t2i_core.data.reject import Rejection, RejectReason
 
-# RFC 9309, section 2.4: no copy is used for longer than a day.
-KNOWN_SECONDS = 24 * 3600.0
 # A site that gave no rules may do so soon.
 FAILED_SECONDS = 600.0
 MAX_CHARS = 256_000_000
@@ -64,7 +62,7 @@ class RulesStore:
         if asking is None or asking.asker is not channel:
             return
         del self._asking[url]
-        self._remember(url, answer, FAILED_SECONDS if _is_failure(parsed) else KNOWN_SECONDS)
+        self._remember(url, answer, FAILED_SECONDS if _is_failure(parsed) else RULES_SECONDS)
         for waiting, ask_id in asking.waiting:
             waiting.send("rules", ask_id, *answer)
 

@@ -69,9 +69,11 @@ class WorkerPool:
 
     def hand_out(self) -> None:
         """Give waiting jobs to the processes that have the least to do."""
-        while self._waiting and self._workers:
-            worker = min(self._workers, key=lambda worker: len(worker.jobs))
-            if len(worker.jobs) >= JOBS_AHEAD:
+        while self._waiting:
+            # What was killed together with its neighbours must not be blamed on a job that came afterwards.
+            living = [worker for worker in self._workers if worker.is_alive]
+            worker = min(living, key=lambda worker: len(worker.jobs), default=None)
+            if worker is None or len(worker.jobs) >= JOBS_AHEAD:
                 return
             job = self._waiting.popleft()
             if not job.answer.done():
@@ -194,6 +196,11 @@ class _Worker(asyncio.Protocol):
     def _look(self) -> None:
         if self.jobs or not self.is_ready:
             self._pool.replace(self)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended, as far as can be told."""
+        return self._process.poll() is None
 
     @property
     def exit_code(self) -> int | None:

@@ -18,9 +18,9 @@ from t2i_core.data import channel as channels
 from t2i_core.data.channel import CoordinatorAddress
 from t2i_core.data.coordinator import coordinating
 from t2i_core.data.manners import Pace
-from t2i_core.data.politeness import HostLimits, RobotsAnswer
+from t2i_core.data.politeness import RULES_SECONDS, HostLimits, RobotsAnswer
 from t2i_core.data.reject import Rejection, RejectReason
-from t2i_core.data.rules_store import FAILED_SECONDS, KNOWN_SECONDS, RulesStore, pack_answer
+from t2i_core.data.rules_store import FAILED_SECONDS, RulesStore, pack_answer
 from t2i_core.data.shared_manners import SharedManners, shared_manners
 from t2i_core.errors import TransientError
 
@@ -284,7 +284,7 @@ def test_files_of_rules_are_asked_for_again_after_a_day_and_failures_sooner() ->
         return line.sent
 
     start = time[0]
-    assert ask(RobotsAnswer(404), KNOWN_SECONDS) == ["ask", "rules", "ask"]
+    assert ask(RobotsAnswer(404), RULES_SECONDS) == ["ask", "rules", "ask"]
     start = time[0]
     assert ask(RobotsAnswer(503), FAILED_SECONDS) == ["ask", "rules", "ask"]
 

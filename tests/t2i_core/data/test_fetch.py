@@ -258,7 +258,7 @@ def test_a_redirect_into_a_disallowed_place_stops(site: Any, fetch: Fetch) -> No
 def test_a_broken_robots_txt_closes_the_site(site: Any, fetch: Fetch) -> None:
     site.content |= {"/robots.txt": 500, "/x": b"x"}
     [answer] = fetch(site.url("/x"))
-    assert reason(answer) == "robots"
+    assert reason(answer) == "robots_unavailable"
     assert site.requests == ["/robots.txt"]
 
 

@@ -11,6 +11,7 @@ from t2i_core.data.journal import Journal
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt
+from t2i_core.errors import TransientError
 
 RECORDS = [SourceRecord(url=f"http://a.example/{number}.png", caption="x") for number in range(5)]
 OUTCOMES = [
@@ -138,13 +139,13 @@ def test_only_outages_are_asked_for_again(tmp_path: Path) -> None:
         assert (journal.num_kept, journal.rejected.total()) == (1, 2)
 
 
-def test_two_runs_at_once_do_not_spoil_each_others_attempts(tmp_path: Path) -> None:
-    with open_journal(tmp_path) as one, open_journal(tmp_path) as other:
-        for index in range(4):
-            (one, other)[index % 2].add(index, ATTEMPTS[index])
-        assert list(one.attempts([0, 2])) == [ATTEMPTS[0], ATTEMPTS[2]]
-        assert list(other.attempts([1, 3])) == [ATTEMPTS[1], ATTEMPTS[3]]
-    check_resumed(tmp_path, [0, 1, 2, 3])
+def test_a_shard_is_made_by_one_run_at_a_time(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal:
+        journal.add(0, ATTEMPTS[0])
+        with pytest.raises(TransientError, match="another ingest"), open_journal(tmp_path):
+            pass
+        journal.add(1, ATTEMPTS[1])
+    check_resumed(tmp_path, [0, 1])
 
 
 def test_a_finished_shard_needs_no_journal(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from itertools import pairwise
 import pytest
 from yarl import URL
 
+from t2i_core.data import politeness
 from t2i_core.data.politeness import (
     MAX_WAIT_SECONDS,
     HostPace,
     RobotsAnswer,
     RobotsCache,
     RobotsRules,
+    RulesCache,
     directives_for_us,
     is_worth_asking_again,
     opts_out,
@@ -59,8 +61,8 @@ def test_opt_out_headers_are_read_per_item_and_agent(values: list[str], refused:
         (RobotsAnswer(200, "<html>no rules at all</html>"), "/x", None),
         (RobotsAnswer(404), "/x", None),
         (RobotsAnswer(403), "/x", None),
-        (RobotsAnswer(429), "/x", RejectReason.ROBOTS),
-        (RobotsAnswer(500), "/x", RejectReason.ROBOTS),
+        (RobotsAnswer(429), "/x", RejectReason.ROBOTS_UNAVAILABLE),
+        (RobotsAnswer(500), "/x", RejectReason.ROBOTS_UNAVAILABLE),
         (RobotsAnswer(0, failure=Rejection(RejectReason.CONNECT)), "/x", RejectReason.CONNECT),
     ],
 )
@@ -92,6 +94,27 @@ def test_each_origin_is_asked_for_its_rules_once() -> None:
     asyncio.run(run())
     expected = ["http://a.example/robots.txt", "http://a.example:81/robots.txt", "https://a.example/robots.txt"]
     assert sorted(asked) == sorted(expected)
+
+
+def test_rules_are_asked_for_again_after_a_day_or_when_too_many_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(politeness, "MAX_RULES_CHARS", 5100)
+    now, asked = 0.0, []
+
+    async def read(url: URL) -> RobotsAnswer:
+        asked.append(url.host)
+        return RobotsAnswer(200, "#" * (4000 if url.host == "long" else 10))
+
+    async def run() -> None:
+        nonlocal now
+        cache = RulesCache("/robots.txt", read, RobotsRules, lambda: now)
+        for host in ("a", "b", "a", "long", "a", "b"):
+            await cache.rules(URL(f"http://{host}/"))
+        now += politeness.RULES_SECONDS
+        await cache.rules(URL("http://a/"))
+
+    asyncio.run(run())
+    # The long one leaves room for one more: the one used last.
+    assert asked == ["a", "b", "long", "b", "a"]
 
 
 def test_a_host_never_has_more_turns_than_allowed() -> None:
