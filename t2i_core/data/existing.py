@@ -1,5 +1,6 @@
 """Shards that are there already, ours or any other webdataset of pictures, as a source of a new data set."""
 
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from t2i_core.errors import ConfigError
 
 PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
 MAX_TEXT_BYTES = 1_000_000
+_UID = re.compile(r"[0-9a-f]{32}")
 
 
 def find_shards(root: Path) -> list[Path]:
@@ -81,6 +83,8 @@ def _record(path: Path, key: str, members: dict[str, tarfile.TarInfo | str]) -> 
         offset=picture.offset_data,
         size=picture.size,
         extra={name: as_text(value) for name, value in metadata.items() if name not in (*OWN_COLUMNS, LICENSE_COLUMN)},
+        uid=uid if _UID.fullmatch(uid := as_text(metadata.get("uid"))) else "",
+        facts={name: value for name, value in metadata.items() if name in OWN_COLUMNS},
     )
 
 

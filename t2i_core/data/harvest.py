@@ -15,10 +15,10 @@ from t2i_core.data.address import normalise_url
 from t2i_core.data.checksum import has_checksum
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions
-from t2i_core.data.folder import read_local
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.image import ImageOptions, Picture, process_picture
 from t2i_core.data.parts import Part, read_part
+from t2i_core.data.picture_store import ReadStored
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, ShardLayout, ShardReport, ShardWriter, read_report
@@ -62,7 +62,7 @@ class HarvestJob:
         layout: of its shards.
         fetching: how to ask.
         pictures: which pictures to take and how to store them.
-        source_dir: the folder that local records lie in, None for web sources.
+        store: gives the pictures that the source itself holds, None when it holds none.
         move: set when the site has moved since it was planned.
     """
 
@@ -70,7 +70,7 @@ class HarvestJob:
     layout: ShardLayout
     fetching: FetchOptions
     pictures: ImageOptions
-    source_dir: Path | None = None
+    store: ReadStored | None = None
     move: Move | None = None
 
 
@@ -215,14 +215,14 @@ class _Harvester:
 
 
 def _process_local(job: HarvestJob, record: SourceRecord) -> Picture | Rejection:
-    if job.source_dir is None:
+    if job.store is None:
         return Rejection(RejectReason.UNREADABLE)
     # Pictures of other shards still know where they came from.
     url = normalise_url(record.url)
     denied = job.fetching.deny_list.refusal(url) if isinstance(url, URL) else None
     if denied is not None:
         return denied
-    answer = read_local(job.source_dir, record, job.fetching.max_bytes)
+    answer = job.store(record, job.fetching.max_bytes)
     return answer if isinstance(answer, Rejection) else _process_body(job, record, answer.body)
 
 

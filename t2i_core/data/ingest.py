@@ -14,13 +14,14 @@ from t2i_core.data.dataset import shard_outputs, write_hosts
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.harvest import HarvestJob, Move, harvest
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
+from t2i_core.data.orphans import ORPHANS_NAME
 from t2i_core.data.parts import PARTS_DIR, read_note
+from t2i_core.data.picture_store import picture_store
 from t2i_core.data.plan import IngestPlan, plan_ingest, run_to_end
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
-from t2i_core.data.source import SourceKind, source_kind
 from t2i_core.errors import ConfigError, DataError, TransientError
-from t2i_core.manifest import OnConflict, StepRef, write_manifest
+from t2i_core.manifest import OnConflict, StepRef, describe_file, write_manifest
 from t2i_core.progress import OnProgress, ignore_progress
 
 __all__ = ["IngestConfig", "IngestPlan", "finish_ingest", "ingest", "ingest_key", "ingest_shard", "plan_ingest"]
@@ -45,7 +46,6 @@ def _job(plan: IngestPlan) -> HarvestJob:
     fetching = plan.config.fetching()
     if plan.config.deny_list and fetching.deny_list.digest != plan.key.inputs["deny_list"]:
         raise ConfigError(f"the deny-list {plan.config.deny_list} has changed since the plan was made. Run again.")
-    is_folder = source_kind(plan.source) in (SourceKind.FOLDER, SourceKind.SHARDS)
     return HarvestJob(
         output_dir=plan.output_dir,
         layout=ShardLayout(
@@ -56,7 +56,7 @@ def _job(plan: IngestPlan) -> HarvestJob:
         ),
         fetching=fetching,
         pictures=plan.config.pictures(),
-        source_dir=Path(plan.source) if is_folder else None,
+        store=picture_store(plan.source, pages=plan.config.pages),
         move=_move(note.source, plan.source),
     )
 
@@ -103,7 +103,10 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
         files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
         places = dict.fromkeys(range(plan.num_shards), shards_dir)
         files.append(write_hosts(plan.output_dir, places, note.traffic if note else {}))
-        sources = {"source": plan.source} | ({"deny_list": plan.config.deny_list} if plan.config.deny_list else {})
+        if (orphans := plan.output_dir / ORPHANS_NAME).exists():
+            files.append(describe_file(plan.output_dir, orphans))
+        beside = {"deny_list": plan.config.deny_list, "captions_from": plan.config.captions_from}
+        sources = {"source": plan.source} | {name: path for name, path in beside.items() if path}
         return write_manifest(
             plan.output_dir, kind="dataset", key=plan.key, sources=sources, counts=counts, files=files
         )
