@@ -7,7 +7,7 @@ until somebody asks for one by its place, and are then unpacked up to a cap.
 import io
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from t2i_core.data import tdmrep
@@ -104,7 +104,7 @@ def _read_packed(file: BinaryIO, offset: int, file_size: int) -> tuple[Record, i
     if stream.num_read > expected + 64:
         raise WarcError("it is compressed as a whole and not record by record; write it anew with `warcio recompress`")
     end = offset + member.num_packed
-    return Record(**{name: getattr(record, name) for name in Record.__slots__} | {"size": end - offset}), end
+    return replace(record, size=end - offset), end
 
 
 class _Member:
@@ -125,7 +125,8 @@ class _Member:
         while not decoder.eof:
             packed = decoder.unconsumed_tail or self._file.read(BLOCK_BYTES)
             block = decoder.decompress(packed, BLOCK_BYTES)
-            self.num_packed += len(packed) - len(decoder.unconsumed_tail) - len(decoder.unused_data)
+            # At the end both of them can hold what is left.
+            self.num_packed += len(packed) - len(decoder.unused_data if decoder.eof else decoder.unconsumed_tail)
             if block:
                 yield block
             elif not packed and not decoder.eof:
@@ -185,6 +186,13 @@ class _BoundedStream:
 class _Headers:
     """The headers of one record and of the HTTP answer in it, read from the start of a stream.
 
+    Attributes:
+        body_start: where in the stream the record's own headers end, in bytes.
+        body_size: of what follows them, HTTP headers included.
+        body: the stream of what comes after all headers.
+        http: the answer's headers, None when there are none.
+        problem: why those cannot be read, "" when they can.
+
     Raises:
         WarcError: there is no record.
     """
@@ -200,19 +208,19 @@ class _Headers:
             found = loader.parse_record_stream(stream, known_format="warc", no_record_parse=True)
         except (ArchiveLoadFailed, EOFError, ValueError) as err:
             raise WarcError(f"no record starts here ({str(err)[:100]})") from err
-        if found.length is None:
+        if not (found.rec_headers.get_header("Content-Length") or "").strip().isdecimal():
             raise WarcError("the record does not say how long it is")
         self._kind, self._told = found.rec_type, found.rec_headers
         self.body_start, self.body_size = stream.num_read, found.length
         self.body = found.raw_stream
         self.http: Any = None
-        self._problem = ""
+        self.problem = ""
         url = self.url
         if self._kind in ("response", "revisit") and url:
             try:
                 self.http = loader.load_http_headers(self._kind, url, self.body, found.length)
             except (StatusAndHeadersParserException, EOFError, ValueError, WarcError) as err:
-                self._problem = f"its HTTP headers cannot be read ({str(err)[:100]})"
+                self.problem = f"its HTTP headers cannot be read ({str(err)[:100]})"
 
     @property
     def url(self) -> str:
@@ -230,8 +238,8 @@ class _Headers:
 
     def record(self, offset: int, size: int) -> Record:
         """Tell what the record is."""
-        if self._problem:
-            return Record(offset, size, problem=self._problem)
+        if self.problem:
+            return Record(offset, size, problem=self.problem)
         is_revisit = self._kind == "revisit"
         if self.http is None and not is_revisit:
             return Record(offset, size)
@@ -260,6 +268,8 @@ def read_answer(stored: bytes, max_bytes: int) -> Fetched | Rejection:
     blocks = _Member(file).blocks() if is_packed else iter(lambda: file.read(BLOCK_BYTES), b"")
     try:
         headers = _Headers(_BoundedStream(blocks))
+        if headers.http is None:
+            return Rejection(RejectReason.UNREADABLE, headers.problem)
         # Chunks have headers of their own, which nobody needs that many of.
         body = _read_up_to(headers.body.read, 2 * max_bytes)
     except (WarcError, zlib.error) as err:
