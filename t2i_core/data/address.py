@@ -45,7 +45,8 @@ def normalise_url(text: str) -> URL | Rejection:
     try:
         url = URL(text).with_fragment(None)
         host = url.raw_host
-    except ValueError:
+    # yarl looks for the first letter of a host such as "[@", which has none.
+    except (ValueError, IndexError):
         return Rejection(RejectReason.BAD_URL)
     if url.scheme not in ("http", "https"):
         return Rejection(RejectReason.BAD_SCHEME if url.scheme else RejectReason.BAD_URL)

@@ -85,14 +85,15 @@ class ArchiveReader:
                     yield SourceRecord(url="", reason=RejectReason.BAD_ROW, detail=detail)
 
     def _note(self, record: Record, number: int, pages: SideTable, answers: SideTable) -> None:
-        if record.problem:
+        url = normalise_url(record.url) if record.url else None
+        if record.problem or isinstance(url, Rejection):
             self.counts["archive_records_unreadable"] += 1
-        if not record.url:
+        if not isinstance(url, URL):
             return
-        key, place = url_identity(record.url), [number, record.offset, record.size]
+        key, place = str(url), [number, record.offset, record.size]
         if record.is_revisit or (300 <= record.status < 400):
-            target = _target(record)
-            if target and url_identity(target) != key:
+            target = absolute(url, record.location)
+            if target and target != key:
                 answers.add(key, target)
         elif record.status == 200:
             is_page = record.content_type.split(";")[0].strip().lower() in _PAGE_TYPES
@@ -111,11 +112,6 @@ class ArchiveReader:
                 break
             url = found[0]
         return self._pages.from_web(record)
-
-
-def _target(record: Record) -> str:
-    base = normalise_url(record.url)
-    return absolute(base, record.location) if isinstance(base, URL) else ""
 
 
 def read_stored(file: ListFile, offset: int, size: int, max_bytes: int) -> Fetched | Rejection:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from t2i_core.data.orphans import OrphanLog
 from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, license_text, parse_json
 from t2i_core.data.shard import LICENSE_COLUMN, OWN_COLUMNS, SHARDS_DIR
 from t2i_core.errors import ConfigError
@@ -20,8 +21,15 @@ def find_shards(root: Path) -> list[Path]:
     return sorted(root.glob("*.tar")) or sorted((root / SHARDS_DIR).glob("*.tar"))
 
 
-def read_shards(root: Path) -> Iterator[SourceRecord]:
+def read_shards(root: Path, orphans: OrphanLog) -> Iterator[SourceRecord]:
     """Read where the pictures of existing shards lie, and what is told about them; no picture is read yet.
+
+    The members of a sample follow each other and share their name up to its first dot. Its first picture counts; its
+    caption is its .txt, else what its .json has as `caption`.
+
+    Args:
+        root: the folder.
+        orphans: is told of samples without a picture.
 
     Raises:
         ConfigError: a shard is damaged, or there is no picture in any.
@@ -31,7 +39,9 @@ def read_shards(root: Path) -> Iterator[SourceRecord]:
         try:
             for key, members in _samples(path):
                 record = _record(path.relative_to(root), key, members)
-                if record is not None:
+                if record is None:
+                    orphans.add("samples_without_picture", f"{path.relative_to(root)}: {key}", "no picture")
+                else:
                     empty = False
                     yield record
         except (tarfile.TarError, OSError, EOFError) as err:

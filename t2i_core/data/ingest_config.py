@@ -71,7 +71,7 @@ class IngestConfig(Config):
     max_aspect_ratio: float = Field(4.0, ge=1, allow_inf_nan=False, description="longest side over shortest, at most")
     max_pixels: int = Field(89_000_000, ge=1, le=89_000_000, description="width times height of a picture, at most")
     max_bytes: int = Field(20_000_000, ge=1000, le=1_000_000_000, description="size of one picture or page, in bytes")
-    max_pages: int = Field(1000, ge=1, description="pages to read at most")
+    max_pages: int = Field(1000, ge=1, description="pages to fetch at most")
     max_depth: int = Field(1000, ge=0, description="links to follow away from a start page; 0 for none")
     max_crawl_minutes: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="time for reading pages, in minutes; 0 for no limit"

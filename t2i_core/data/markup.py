@@ -60,6 +60,6 @@ def absolute(base: Base, reference: str) -> str:
         return ""
     try:
         url = normalise_url(str(base.join(URL(reference))))
-    except ValueError:
+    except (ValueError, IndexError):
         return ""
     return str(url) if isinstance(url, URL) else ""

@@ -185,7 +185,7 @@ def _read_local(job: _PlanJob, orphans: OrphanLog) -> dict[str, int]:
 def _local_records(job: _PlanJob, orphans: OrphanLog) -> Iterator[Iterator[SourceRecord]]:
     config = job.config
     if job.kind is SourceKind.SHARDS:
-        yield read_shards(Path(job.source))
+        yield read_shards(Path(job.source), orphans)
     elif job.kind is SourceKind.FOLDER:
         with SideTable(job.scratch / "_metadata.sqlite") as rows:
             yield FolderReader(Path(job.source), config.caption_column, rows, orphans).records()

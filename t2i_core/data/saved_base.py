@@ -76,5 +76,5 @@ def _address_of(text: str, tree: LexborHTMLParser) -> str:
 def _reference(text: str) -> URL | None:
     try:
         return URL(text) if text else None
-    except ValueError:
+    except (ValueError, IndexError):
         return None

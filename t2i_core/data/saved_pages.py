@@ -14,7 +14,7 @@ from yarl import URL
 
 from t2i_core.data.fetch import Fetched
 from t2i_core.data.folder import read_inside, walk_files
-from t2i_core.data.record import SourceRecord
+from t2i_core.data.record import SourceRecord, clean_text
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.saved_base import LOCAL_HOST, NOWHERE_HOST
 from t2i_core.data.stored_pages import StoredPages
@@ -71,6 +71,6 @@ def _parts(url: str) -> tuple[str, str]:
     """Give host and path of a URL, "" for what is none."""
     try:
         parsed = URL(url)
-    except ValueError:
+    except (ValueError, IndexError):
         return "", ""
-    return parsed.host or "", unquote(parsed.raw_path).removeprefix("/")
+    return parsed.host or "", clean_text(unquote(parsed.raw_path).removeprefix("/"))

@@ -63,6 +63,15 @@ def test_shards_are_filtered_by_their_own_columns_and_scores(shards: Path, tmp_p
     assert rows(tmp_path / "ds")[0]["error_message"] == "the filter leaves it out"
 
 
+def test_samples_without_a_picture_are_counted_and_named(shards: Path, tmp_path: Path) -> None:
+    with tarfile.open(shards / "00001.tar", "w") as tar:
+        add(tar, "000010000.txt", b"no picture")
+        add(tar, "000010000.json", b"{}")
+    ref = ingest(str(shards), CONFIG, tmp_path / "ds")
+    assert (ref.counts["seen"], ref.counts["samples_without_picture"]) == (4, 1)
+    assert (tmp_path / "ds/orphans.txt").read_text() == "00001.tar: 000010000\tno picture\n"
+
+
 def test_an_unknown_column_lists_those_there_are_and_leaves_nothing(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"asks for 'aesthetic', which no source has; there are .*'similarity'"):
         ingest(str(shards), CONFIG.with_changes(filter="aesthetic > 5"), tmp_path / "ds")

@@ -10,6 +10,7 @@ import pytest
 from t2i_core.data.existing import read_shards
 from t2i_core.data.fetch import Fetched
 from t2i_core.data.folder import read_local
+from t2i_core.data.orphans import OrphanLog
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection
 from t2i_core.data.source import SourceKind, read_list, source_identity, source_kind
@@ -155,4 +156,4 @@ def test_local_reads_stay_in_the_folder(tmp_path: Path) -> None:
 def test_a_damaged_tar_is_no_source(tmp_path: Path) -> None:
     (tmp_path / "00000.tar").write_bytes(b"not a tar" * 1000)
     with pytest.raises(ConfigError, match="cannot read shard"):
-        list(read_shards(tmp_path))
+        list(read_shards(tmp_path, OrphanLog(tmp_path)))
