@@ -6,7 +6,7 @@ what the archived answers and pages themselves ask for is honoured here.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,19 @@ class ArchiveReader:
         scratch: a folder for the index.
         pages: reads pages and says which pictures may be fetched.
         max_bytes: of one page.
+        on_record: told how many records were gone through.
     """
 
-    def __init__(self, source: str, scratch: Path, pages: StoredPages, max_bytes: int) -> None:
+    def __init__(
+        self, source: str, scratch: Path, pages: StoredPages, max_bytes: int, on_record: Callable[[int], None]
+    ) -> None:
         self._source = source
         self._files = find_archives(source)
         self._scratch = scratch
         self._pages = pages
         self._max_bytes = max_bytes
+        self._on_record = on_record
+        self._num_records = 0
         self.counts: Counter[str] = Counter()
 
     async def pictures(self) -> AsyncGenerator[SourceRecord]:
@@ -85,6 +90,8 @@ class ArchiveReader:
                     yield SourceRecord(url="", reason=RejectReason.BAD_ROW, detail=detail)
 
     def _note(self, record: Record, number: int, pages: SideTable, answers: SideTable) -> None:
+        self._num_records += 1
+        self._on_record(self._num_records)
         url = normalise_url(record.url) if record.url else None
         if record.problem or isinstance(url, Rejection):
             self.counts["archive_records_unreadable"] += 1

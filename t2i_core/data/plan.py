@@ -167,6 +167,9 @@ class _PlanJob:
         fields = {"pictures": self.writer.num_records}
         self.on_progress(Progress(step="ingest pages", done=counts.read, total=None, unit="pages", fields=fields))
 
+    def tell_records(self, done: int) -> None:
+        self.on_progress(Progress(step="ingest archives", done=done, total=None, unit="records"))
+
 
 def _read_local(job: _PlanJob, orphans: OrphanLog) -> dict[str, int]:
     """Write what lies on disk into parts, and count what belongs to nothing there."""
@@ -204,7 +207,7 @@ async def _read_stored_pages(job: _PlanJob) -> dict[str, int]:
     async with PageReader() as reader:
         pages = StoredPages(reader, config.denied(), offline=config.offline, on_page=job.tell_pages)
         if job.kind is SourceKind.ARCHIVES:
-            archives = ArchiveReader(job.source, job.scratch, pages, config.max_bytes)
+            archives = ArchiveReader(job.source, job.scratch, pages, config.max_bytes, job.tell_records)
             counts, pictures = archives.counts, archives.pictures()
         else:
             pictures = saved_pictures(Path(job.source), pages, config.max_bytes)
