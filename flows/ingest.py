@@ -10,7 +10,8 @@ from pydantic import Field
 from flows.outcome import completed
 from t2i_core.data.ingest import IngestConfig
 from t2i_core.manifest import OnConflict, StepRef
-from tasks.steps import TaskSteps
+from tasks.cluster import RunnerName, Spread
+from tasks.shards import ingest_in_shards
 
 DEFAULTS = IngestConfig()
 
@@ -21,7 +22,9 @@ def ingest(
     output_dir: Path,
     config: IngestConfig = DEFAULTS,
     on_conflict: OnConflict = "refuse",
-    num_shards_at_once: Annotated[int, Field(ge=1, le=64)] = 1,
+    num_shards_at_once: Annotated[int, Field(ge=0, le=1024)] = 0,
+    runner: RunnerName = "local",
+    scheduler: str = "",
 ) -> State[StepRef]:
     """Fetch pictures and their texts into a dataset folder.
 
@@ -31,8 +34,12 @@ def ingest(
         output_dir: The dataset folder; an unfinished one goes on where it stopped.
         config: How to fetch, check and store the pictures.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
-        num_shards_at_once: Shards fetched side by side; per-host limits hold within each.
+        num_shards_at_once: Shards fetched side by side, 0 for one; with the runner dask and no scheduler, workers on
+            this machine, 0 for one a core. Per-host limits hold over all of them.
+        runner: local fetches in the flow's process, dask on the workers of a Dask cluster, which must all see the
+            output folder.
+        scheduler: Address of the Dask cluster's scheduler (tcp://HOST:PORT); empty for a cluster on this machine.
     """
-    steps = TaskSteps(on_conflict=on_conflict, num_shards_at_once=num_shards_at_once)
-    ref = steps.ingest(source, config, output_dir)
+    spread = Spread(runner=runner, scheduler=scheduler, num_shards_at_once=num_shards_at_once)
+    ref = ingest_in_shards(source, config, output_dir, on_conflict=on_conflict, spread=spread)
     return completed(ref, {"ingest": ref})

@@ -19,6 +19,7 @@ from t2i_core.config import Config, canonical_json, digest_of
 from t2i_core.errors import ConfigError, DataError
 
 MANIFEST_NAME = "manifest.json"
+PREVIOUS_SUFFIX = ".previous"
 Kind = Literal["dataset", "captions", "run", "evaluation"]
 
 
@@ -242,7 +243,8 @@ def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict) -> None:
     note = folder / "step.json"
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; choose another --output-dir.")
-    if folder.is_dir() and any(folder.iterdir()):
+    # Who was killed while claiming the folder leaves a note without its name.
+    if folder.is_dir() and any(not path.name.startswith(f".{note.name}.") for path in folder.iterdir()):
         old = _noted_key(folder, note)
         if old == key:
             return
@@ -250,7 +252,7 @@ def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict) -> None:
         if on_conflict == "refuse" or old is None:
             advice = "Choose another --output-dir or delete it."
             raise ConfigError(f"{folder} already holds other work ({changed}). {advice}")
-        previous = folder.with_name(folder.name + ".previous")
+        previous = folder.with_name(folder.name + PREVIOUS_SUFFIX)
         shutil.rmtree(previous, ignore_errors=True)
         folder.replace(previous)
     write_atomically(note, json.dumps(key.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n")

@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect.client.schemas.objects import State
 
 from t2i_core.data import ingest as core
+from t2i_core.data.channel import CoordinatorAddress
 from t2i_core.data.ingest import IngestConfig, IngestPlan
 from t2i_core.data.shard import ShardReport
 from t2i_core.manifest import OnConflict, StepRef
@@ -29,10 +30,10 @@ def plan_ingest(
 
 
 @step_task("ingest shard", "shard {shard_id}")
-def ingest_shard(plan: IngestPlan, shard_id: int) -> ShardReport:
+def ingest_shard(plan: IngestPlan, shard_id: int, coordinator: CoordinatorAddress | None = None) -> ShardReport:
     """Fetch one part into one shard; a shard that is there is left alone."""
     with reporting("ingest-shard-progress") as on_progress:
-        return core.ingest_shard(plan, shard_id, on_progress=on_progress)
+        return core.ingest_shard(plan, shard_id, coordinator=coordinator, on_progress=on_progress)
 
 
 @step_task("finish ingest", "finish")

@@ -1,7 +1,7 @@
 """`t2i ingest`."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -10,6 +10,7 @@ from flows.options import config_options
 from t2i_core.data.ingest import IngestConfig
 from t2i_core.data.ingest import ingest as ingest_in_core
 from t2i_core.data.retry import parse_reasons, retry_ingest
+from t2i_core.errors import ConfigError
 from t2i_core.manifest import OnConflict
 
 if TYPE_CHECKING:
@@ -34,10 +35,28 @@ def ingest_command(
     retry: Annotated[
         str, typer.Option(help="Only ask again for what a finished dataset rejected as these: timeout,dns,http_429.")
     ] = "",
+    runner: Annotated[
+        Literal["local", "dask"],
+        typer.Option(help="Where shards are made: here, or by the workers of a Dask cluster that see the folder too."),
+    ] = "local",
+    scheduler: Annotated[
+        str, typer.Option(help="Address of the Dask cluster's scheduler, tcp://HOST:PORT; without one it runs here.")
+    ] = "",
+    num_shards_at_once: Annotated[
+        int,
+        typer.Option(
+            min=0, max=1024, help="Shards side by side (0: one), or workers of the Dask cluster here (0: one a core)."
+        ),
+    ] = 0,
     no_prefect: NoPrefect = False,
     replace: Replace = False,
 ) -> None:
     """Fetch pictures and their texts into a dataset folder."""
+    if (no_prefect or retry) and (runner != "local" or scheduler or num_shards_at_once):
+        raise ConfigError(
+            "--runner, --scheduler and --num-shards-at-once are for a whole run with Prefect: leave them out, or "
+            "--no-prefect and --retry."
+        )
     if retry:
         reasons = parse_reasons(retry)
         with progress() as view:
@@ -47,7 +66,7 @@ def ingest_command(
     def as_flow(on_conflict: OnConflict) -> "State[Any]":
         from flows.ingest import ingest
 
-        return ingest(source, output_dir, config, on_conflict, return_state=True)
+        return ingest(source, output_dir, config, on_conflict, num_shards_at_once, runner, scheduler, return_state=True)
 
     return run_step(
         partial(ingest_in_core, source, config, output_dir), as_flow, no_prefect=no_prefect, replace=replace

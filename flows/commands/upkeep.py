@@ -86,8 +86,12 @@ def purge_command(
 def _write_purge(result: PurgeResult) -> None:
     done = f"{result.num_rows:,} rows purged, {result.num_pictures:,} pictures, in {len(result.shards):,} shards"
     _write(f"{result.dataset_dir}: {done}; {len(result.uids):,} samples purged in all; digest {result.digest}")
-    for name in result.set_aside:
-        _write(f"not purged: {name}, a copy that verify set aside; delete it")
+    for name in result.deleted:
+        _write(f"deleted: {name}, a copy of a damaged shard that verify had set aside")
+    if result.previous:
+        _write(f"purged too: {result.previous}, which this data set replaced")
+    if result.unread:
+        _write(f"not purged: {result.unread} is damaged or not finished and may hold the same samples; delete it")
 
 
 @app.command("lineage")

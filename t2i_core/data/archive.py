@@ -114,11 +114,16 @@ class ArchiveReader:
             place = next((entry for entry in found if isinstance(entry, list)), None)
             if place is not None:
                 number, offset, size = place
-                return replace(record, location=str(self._files[number]), offset=offset, size=size)
+                return replace(record, location=_location(number, self._files[number]), offset=offset, size=size)
             if not found:
                 break
             url = found[0]
         return self._pages.from_web(record)
+
+
+def _location(number: int, file: ListFile) -> str:
+    """Name an archive by its place in the set, which stays when the whole set is found by another path."""
+    return f"{number}/{clean_text(file.name)}"
 
 
 def read_stored(file: ListFile, offset: int, size: int, max_bytes: int) -> Fetched | Rejection:
@@ -142,7 +147,7 @@ class ArchiveStore:
     """
 
     def __init__(self, files: Iterable[ListFile]) -> None:
-        self._files = {str(file): file for file in files}
+        self._files = {_location(number, file): file for number, file in enumerate(files)}
 
     def __call__(self, record: SourceRecord, max_bytes: int) -> Fetched | Rejection:
         """Read a picture, unless the answer that brought it asks not to use it.

@@ -1,31 +1,57 @@
-"""Columns of a list or a table that a data set passes through beside its own."""
+"""Parquet tables without pandas.
 
-from collections.abc import Collection, Mapping
+`pyarrow.array` and `pyarrow.parquet.read_table` load it first, to know whether they got any; that takes longer than
+fetching some hundred pictures.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
-from t2i_core.data.record import as_text, clean_text
-from t2i_core.data.shard import OWN_COLUMNS
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 
-def passed_through(row: Mapping[str, Any], used: Collection[str]) -> dict[str, str]:
-    """Give the cells of a row that mean nothing to an ingest, as texts; bytes are left out.
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table from one file: all columns, or these.
+
+    Raises:
+        OSError: there is no such file.
+        pa.ArrowException: it is damaged.
+    """
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=columns)
+
+
+def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Make a table of rows; what a row lacks is null.
 
     Args:
-        row: cells by column.
-        used: the columns that have a meaning.
+        rows: strings and integers by column.
+        schema: columns of type string, int32 or int64.
     """
-    return {
-        _free_name(name): as_text(value)
-        for name, value in row.items()
-        if name not in used and not isinstance(value, bytes)
-    }
+    columns = [column_of((row.get(field.name) for row in rows), field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _free_name(column: str) -> str:
-    """Keep a list's column apart from one that the shards use themselves."""
-    return f"source_{column}" if column in OWN_COLUMNS else clean_text(column)
+def column_of(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
+    """Make one column of strings or integers, None for null.
+
+    Raises:
+        OverflowError: an integer is too large, or the strings are longer than two gigabytes together.
+    """
+    listed = list(values)
+    present = np.array([value is not None for value in listed], bool)
+    valid = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little").tobytes())
+    return pa.Array.from_buffers(kind, len(listed), [valid, *_buffers(listed, kind)])
 
 
-def quoted(names: Collection[str]) -> str:
-    """Name columns in a message; those of a set in the order of the alphabet."""
-    return ", ".join(f"'{name}'" for name in (sorted(names) if isinstance(names, set | frozenset) else names))
+def _buffers(values: Sequence[Any], kind: pa.DataType) -> list[pa.Buffer]:
+    if not pa.types.is_string(kind):
+        numbers = np.array([value or 0 for value in values], kind.to_pandas_dtype())
+        return [pa.py_buffer(numbers.tobytes())]
+    encoded = [value.encode() if value else b"" for value in values]
+    ends = np.array([0, *accumulate(map(len, encoded))], np.int32)
+    return [pa.py_buffer(ends.tobytes()), pa.py_buffer(b"".join(encoded))]

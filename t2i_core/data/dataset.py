@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from t2i_core.data.hosts import HOSTS_NAME, HostLedger, Traffic
-from t2i_core.data.parts import read_note
+from t2i_core.data.parts import PARTS_DIR, read_note
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, extra_columns, read_traffic, shard_name
 from t2i_core.errors import DataError
 from t2i_core.manifest import (
@@ -30,6 +30,8 @@ from t2i_core.manifest import (
 
 REWRITE_DIR = ".rewrite"
 PARTIAL_DIR = ".rewrite.partial"
+# Shards that were begun, and files that did not come as far as their names.
+_LEFTOVER = re.compile(r"\.([0-9]{5,18}\.(journal|tar\.partial)|\w+\.(jsonl?|parquet)\.[a-z0-9_]{8})")
 _SHARD_FILE = re.compile(SHARDS_DIR + r"/([0-9]{1,18})(\.tar|\.parquet|_stats\.json)")
 
 
@@ -127,6 +129,14 @@ def finish_rewrite(dataset_dir: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         path.replace(place)
     shutil.rmtree(stage)
+
+
+def remove_leftovers(dataset_dir: Path) -> None:
+    """Remove what killed runs left of files that they were writing, once all of them have been written."""
+    for folder in (dataset_dir, dataset_dir / PARTS_DIR, dataset_dir / SHARDS_DIR):
+        for path in folder.glob(".*"):
+            if _LEFTOVER.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

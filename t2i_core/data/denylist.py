@@ -1,8 +1,9 @@
-"""An offline list of what must never be taken: domains, URL prefixes, and hashes of source bytes, one a line.
+"""An offline list of what must never be taken: domains, URLs by prefix or hash, and hashes of source bytes, one a line.
 
 `example.com` means the domain and all below it, `https://example.com/artist/` every address that starts so (over http
-too), 64 hexadecimal digits a sha256, 32 an md5. `#` starts a comment. Domains and addresses are looked up before
-asking and at every redirect, hashes before anything is decoded.
+too), 64 hexadecimal digits a sha256 of a picture's bytes, 32 an md5. `sha256:` and 64 digits stand for one URL that is
+not to be spelled out. `#` starts a comment. Domains and addresses are looked up before asking and at every redirect,
+hashes of bytes before anything is decoded.
 """
 
 import hashlib
@@ -15,12 +16,13 @@ from pathlib import Path
 from yarl import URL
 
 from t2i_core.config import digest_of
-from t2i_core.data.address import normalise_url
+from t2i_core.data.address import literal_address, normalise_url
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.errors import ConfigError
 
 MAX_LINE_CHARS = 10_000
 _HASH = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}", re.IGNORECASE)
+_URL_HASH = re.compile(r"sha256:([0-9a-f]{64})", re.IGNORECASE)
 _DOMAIN = re.compile(r"(\*?\.)?([^\s/:@?#*\[\]]+\.[^\s/:@?#*\[\]]+|localhost|\[[0-9a-f:.]+\])", re.IGNORECASE)
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 
@@ -34,12 +36,14 @@ class DenyList:
         prefixes: starts of addresses without their scheme, sorted, none of which starts with another.
         sha256: of source bytes.
         md5: of source bytes.
+        urls: sha256 of addresses, in their one spelling.
     """
 
     domains: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
     sha256: frozenset[bytes] = frozenset()
     md5: frozenset[bytes] = frozenset()
+    urls: frozenset[bytes] = frozenset()
 
     @classmethod
     def read(cls, path: Path) -> "DenyList":
@@ -61,22 +65,38 @@ class DenyList:
             _without_covered(entries.prefixes),
             frozenset(entries.sha256),
             frozenset(entries.md5),
+            frozenset(entries.urls),
+        )
+
+    def joined(self, other: "DenyList") -> "DenyList":
+        """Give the list of what one of the two denies."""
+        return DenyList(
+            self.domains | other.domains,
+            _without_covered((*self.prefixes, *other.prefixes)),
+            self.sha256 | other.sha256,
+            self.md5 | other.md5,
+            self.urls | other.urls,
         )
 
     @property
     def digest(self) -> str:
         """Identity of what is denied, whatever the files, their order and their comments."""
-        hashes = [sorted(value.hex() for value in group) for group in (self.sha256, self.md5)]
+        groups = (self.sha256, self.md5, *([self.urls] if self.urls else []))
+        hashes = [sorted(value.hex() for value in group) for group in groups]
         return digest_of([sorted(self.domains), self.prefixes, *hashes])
 
     def refusal(self, url: URL) -> Rejection | None:
         """Say that a normalised URL is denied, or None when it is not."""
         denied = bool(self.domains) and self._has_domain(url.raw_host or "")
         denied = denied or (bool(self.prefixes) and self._has_prefix(_SCHEME.sub("", str(url), count=1)))
+        denied = denied or (bool(self.urls) and hashlib.sha256(str(url).encode()).digest() in self.urls)
         return Rejection(RejectReason.DENIED) if denied else None
 
     def _has_domain(self, host: str) -> bool:
         labels = host.rstrip(".").split(".")
+        if literal_address(host):
+            # The end of an address is no domain above it.
+            return host.rstrip(".") in self.domains
         return any(".".join(labels[start:]) in self.domains for start in range(len(labels)))
 
     def _has_prefix(self, address: str) -> bool:
@@ -101,11 +121,15 @@ class _Entries:
         self.prefixes: set[str] = set()
         self.sha256: set[bytes] = set()
         self.md5: set[bytes] = set()
+        self.urls: set[bytes] = set()
 
     def add(self, line: str) -> bool:
         """Add one line; False when it is of no kind."""
         if _HASH.fullmatch(line):
             (self.sha256 if len(line) == 64 else self.md5).add(bytes.fromhex(line))
+            return True
+        if url_hash := _URL_HASH.fullmatch(line):
+            self.urls.add(bytes.fromhex(url_hash[1]))
             return True
         is_prefix = _SCHEME.match(line) is not None
         domain = _DOMAIN.fullmatch(line)

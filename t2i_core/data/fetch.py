@@ -1,39 +1,30 @@
-"""The one place that opens network connections: guarded, polite, bounded, and never raising for a bad URL.
+"""Asking for URLs: guarded, polite, bounded, and never raising for a bad one.
 
 Every hop of a redirect is checked again: scheme, address, deny-list, the rules of its site. Bytes are capped as
 announced and as they arrive, time is capped per URL, and what a server encodes is decoded only up to the same cap.
 """
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from http import HTTPStatus
 from typing import Self
 
-import aiohttp
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from t2i_core.data import tdmrep
-from t2i_core.data.address import (
-    GuardedResolver,
-    PrivateAddressError,
-    RememberingResolver,
-    is_private_literal,
-    normalise_url,
-    origin_of,
-)
-from t2i_core.data.circuit import DEFAULT_FAILURES, DEFAULT_PAUSES_SECONDS, Circuit
+from t2i_core.data.address import is_private_literal, normalise_url
+from t2i_core.data.body import decoded_body
+from t2i_core.data.circuit import DEFAULT_FAILURES, DEFAULT_PAUSES_SECONDS
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.hosts import Traffic, TrafficCounter
+from t2i_core.data.manners import Manners, OwnManners, Pace
 from t2i_core.data.permission import Permission
 from t2i_core.data.politeness import (
     MAX_ROBOTS_BYTES,
-    HostPace,
+    HostLimits,
     RobotsAnswer,
     directives_for_us,
     is_worth_asking_again,
@@ -42,10 +33,10 @@ from t2i_core.data.politeness import (
     wait_seconds,
 )
 from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.data.resolver import PrivateAddressError, Resolver
+from t2i_core.data.transport import Exchanged, Head, Response, Transport, TransportError
 
 MAX_REDIRECTS = 5
-MAX_HEADERS = 100
-MAX_HEADER_BYTES = 8190
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
@@ -91,6 +82,11 @@ class FetchOptions:
     failures_in_row: int = DEFAULT_FAILURES
     pauses_seconds: tuple[float, ...] = DEFAULT_PAUSES_SECONDS
 
+    @property
+    def host_limits(self) -> HostLimits:
+        """The part about one host."""
+        return HostLimits(self.connections_per_host, self.delay_seconds, self.failures_in_row, self.pauses_seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -112,36 +108,33 @@ class Fetched:
 
 
 class Fetcher:
-    """Asks for URLs, many at a time. Use as an async context manager; one for a whole step."""
+    """Asks for URLs, many at a time. Use as an async context manager; one for a whole step.
 
-    def __init__(self, options: FetchOptions) -> None:
+    Args:
+        options: how to ask.
+        manners: what is known of the hosts; None when nobody else asks them for the same step.
+    """
+
+    def __init__(self, options: FetchOptions, manners: Manners | None = None) -> None:
         self._options = options
         self._slots = asyncio.Semaphore(options.connections)
-        self._paces: dict[str, HostPace] = {}
-        self._permission = Permission(self._read_rules, options.deny_list, opt_out_files=options.opt_out_files)
+        self._manners = manners or OwnManners(options.host_limits)
+        self._permission = Permission(
+            self._manners.sharing(self._read_rules),
+            options.deny_list,
+            opt_out_files=options.opt_out_files,
+            refusals=self._manners.refusals,
+        )
         self._traffic = TrafficCounter()
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            ttl_dns_cache=300,
-            keepalive_timeout=30,
-            resolver=RememberingResolver(ThreadedResolver() if self._options.allow_private else GuardedResolver()),
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers={"User-Agent": user_agent(self._options.contact), "Accept-Encoding": "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            auto_decompress=False,
-            max_line_size=MAX_HEADER_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            max_headers=MAX_HEADERS,
-        )
+        options = self._options
+        resolver = Resolver(allow_private=options.allow_private)
+        self._transport = Transport(resolver, user_agent(options.contact), max_idle=options.connections)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        self._transport.close()
 
     def take_traffic(self) -> dict[str, Traffic]:
         """Give what each host was asked since this was last taken."""
@@ -203,19 +196,11 @@ class Fetcher:
         self._pace(url).slow_down((await self._permission.robots(url)).crawl_delay_seconds)
         return await self._permission.refusal(url, is_picture=want is Want.PICTURE)
 
-    def _pace(self, url: URL) -> HostPace:
-        origin = origin_of(url)
-        pace = self._paces.get(origin)
-        if pace is None:
-            options = self._options
-            circuit = Circuit(options.failures_in_row, options.pauses_seconds, partial(self._is_up, url.origin()))
-            pace = HostPace(options.connections_per_host, options.delay_seconds, circuit)
-            self._paces[origin] = pace
-        return pace
+    def _pace(self, url: URL) -> Pace:
+        return self._manners.pace(url, self._is_up)
 
     async def _is_up(self, origin: URL) -> bool:
         """Ask an origin for its robots.txt again, within the turn of who waits for it; any answer but 5xx will do."""
-        await self._pace(origin).start()
         answer = await self._take_slot(origin / "robots.txt", Want.RULES, _Clock(self._options.timeout_seconds))
         if isinstance(answer, Fetched):
             self._slots.release()
@@ -254,61 +239,26 @@ class Fetcher:
                 self._slots.release()
 
     async def _request(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
+        most = MAX_ROBOTS_BYTES if want is Want.RULES else self._options.max_bytes
+        account = Exchanged()
+
+        def limit(head: Head) -> int:
+            return 0 if _verdict(url, head, want, most) else most
+
         try:
-            async with clock.running(), self._counted(url) as response:
-                return await self._read(response, want)
+            async with clock.running():
+                response = await self._transport.get(url, limit, account)
+            return _verdict(url, response.head, want, most) or _fetched(url, response, want, most)
+        except TransportError as err:
+            return Rejection(err.reason)
         except TimeoutError:
             return Rejection(RejectReason.TIMEOUT)
         except PrivateAddressError:
             return Rejection(RejectReason.PRIVATE_ADDRESS)
-        except (aiohttp.InvalidURL, UnicodeError):
-            return Rejection(RejectReason.BAD_URL)
-        except aiohttp.ClientConnectorDNSError:
+        except OSError:
             return Rejection(RejectReason.DNS)
-        except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError):
-            return Rejection(RejectReason.TLS)
-        except aiohttp.ClientResponseError:
-            return Rejection(RejectReason.BAD_RESPONSE)
-        except (aiohttp.ClientError, OSError):
-            return Rejection(RejectReason.CONNECT)
-
-    @asynccontextmanager
-    async def _counted(self, url: URL) -> AsyncIterator[aiohttp.ClientResponse]:
-        num_bytes, sent = 0, True
-        try:
-            async with self._session.get(url, allow_redirects=False) as response:
-                try:
-                    yield response
-                finally:
-                    num_bytes = response.content.total_bytes
-        except (aiohttp.ClientConnectorDNSError, PrivateAddressError):
-            sent = False
-            raise
         finally:
-            if sent:
-                self._traffic.add(url, num_bytes)
-
-    async def _read(self, response: aiohttp.ClientResponse, want: Want) -> "Fetched | Rejection | _Redirect | _Busy":
-        status, location = response.status, response.headers.get("Location")
-        final_url = str(response.url)
-        if status in _REDIRECTS and location:
-            return _Redirect(_join(response.url, location))
-        if status != 200:
-            rejection = Rejection(*_status_reason(status), http_status=status, final_url=final_url)
-            busy = status in (429, 503)
-            return _Busy(rejection, response.headers.get("Retry-After")) if busy else rejection
-        directives = directives_for_us(response.headers.getall("X-Robots-Tag", ()))
-        if want is Want.PICTURE and opts_out(directives):
-            return Rejection(RejectReason.OPT_OUT_HEADER, http_status=status, final_url=final_url)
-        tdm = tdmrep.reservation(response.headers.getall(tdmrep.FIELD, ()))
-        if want is Want.PICTURE and tdmrep.RESERVED in tdm:
-            return Rejection(RejectReason.TDM_RESERVED, http_status=status, final_url=final_url)
-        if want is Want.PAGE and response.content_type not in _PAGE_TYPES:
-            return Rejection(RejectReason.NOT_A_PAGE, http_status=status, final_url=final_url)
-        body = await _read_body(response, want, self._options.max_bytes)
-        if isinstance(body, RejectReason):
-            return Rejection(body, http_status=status, final_url=final_url)
-        return Fetched(body, final_url, status, response.headers.get("Content-Type", ""), frozenset(directives | tdm))
+            self._traffic.add(url, account.requests, account.bytes)
 
     async def _read_rules(self, url: URL) -> RobotsAnswer:
         async with self.fetch(str(url), Want.RULES) as answer:
@@ -329,7 +279,44 @@ class _Busy:
     """A refusal for now: 429 or 503."""
 
     rejection: Rejection
-    retry_after: str | None
+    retry_after: str
+
+
+def _verdict(url: URL, head: Head, want: Want, most: int) -> "Rejection | _Redirect | _Busy | None":
+    """Say what an answer is by its status and headers alone; None when its body is wanted."""
+    status, location = head.status, head.first("location")
+    if status in _REDIRECTS and location:
+        return _Redirect(_join(url, location))
+
+    def refused(reason: RejectReason, detail: str = "") -> Rejection:
+        return Rejection(reason, detail, http_status=status, final_url=str(url))
+
+    if status != 200:
+        rejection = refused(*_status_reason(status))
+        return _Busy(rejection, head.first("retry-after")) if status in (429, 503) else rejection
+    if want is Want.PICTURE and opts_out(directives_for_us(head.all("x-robots-tag"))):
+        return refused(RejectReason.OPT_OUT_HEADER)
+    if want is Want.PICTURE and tdmrep.RESERVED in tdmrep.reservation(head.all(tdmrep.FIELD)):
+        return refused(RejectReason.TDM_RESERVED)
+    if want is Want.PAGE and _media_type(head) not in _PAGE_TYPES:
+        return refused(RejectReason.NOT_A_PAGE)
+    # A file of rules that is too long counts up to the limit, any other body does not count at all.
+    if want is not Want.RULES and (head.length or 0) > most:
+        return refused(RejectReason.TOO_MANY_BYTES)
+    return None
+
+
+def _fetched(url: URL, response: Response, want: Want, most: int) -> Fetched | Rejection:
+    head = response.head
+    body = decoded_body(response, most, may_be_cut=want is Want.RULES)
+    if isinstance(body, RejectReason):
+        return Rejection(body, http_status=head.status, final_url=str(url))
+    directives = directives_for_us(head.all("x-robots-tag")) | tdmrep.reservation(head.all(tdmrep.FIELD))
+    return Fetched(body, str(url), head.status, head.first("content-type"), frozenset(directives))
+
+
+def _media_type(head: Head) -> str:
+    return head.first("content-type").partition(";")[0].strip().lower()
 
 
 def _is_failure(answer: "Fetched | Rejection | _Redirect | _Busy") -> bool:
@@ -382,37 +369,3 @@ def _status_reason(status: int) -> tuple[RejectReason, str]:
     if 500 <= status < 600:
         return RejectReason.HTTP_5XX, message
     return RejectReason.HTTP_OTHER, message
-
-
-async def _read_body(response: aiohttp.ClientResponse, want: Want, max_bytes: int) -> bytes | RejectReason:
-    # A file of rules that is too long counts up to the limit, any other body does not count at all.
-    cap = MAX_ROBOTS_BYTES if want is Want.RULES else max_bytes
-    length = response.content_length
-    if length is not None and length > cap and want is not Want.RULES:
-        return RejectReason.TOO_MANY_BYTES
-    if length is not None and length <= cap:
-        body = await response.read()
-    else:
-        parts, size = [], 0
-        async for chunk in response.content.iter_any():
-            parts.append(chunk)
-            size += len(chunk)
-            if size > cap:
-                break
-        body = b"".join(parts)
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    decoded = body if encoding in ("", "identity") else _decompress(body, encoding, cap)
-    if isinstance(decoded, bytes) and len(decoded) > cap:
-        return decoded[:cap] if want is Want.RULES else RejectReason.TOO_MANY_BYTES
-    return decoded
-
-
-def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes | RejectReason:
-    """Undo an encoding that was not asked for, up to one byte more than the cap."""
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        return RejectReason.BAD_RESPONSE
-    stream = zlib.decompressobj(wbits=47 if "gzip" in encoding else 15)
-    try:
-        return stream.decompress(body, max_bytes + 1)
-    except zlib.error:
-        return RejectReason.BAD_RESPONSE

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from t2i_core.data.columns import passed_through, quoted
+from t2i_core.data.extra_cells import passed_through, quoted
 from t2i_core.data.list_files import ListFile, source_errors
 from t2i_core.data.list_rows import iter_rows
 from t2i_core.data.record import SourceRecord, as_text, clean_text

@@ -1,27 +1,31 @@
 """From a plan's parts to shards: fetching and decoding overlap, order and bytes do not depend on who was faster."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from yarl import URL
 
+from t2i_core.config import digest_of
 from t2i_core.data.address import normalise_url
+from t2i_core.data.channel import CoordinatorAddress
 from t2i_core.data.checksum import has_checksum
+from t2i_core.data.decoders import Decoders
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions
 from t2i_core.data.hosts import Traffic
-from t2i_core.data.image import ImageOptions, Picture, process_picture
+from t2i_core.data.image import ImageOptions, Picture
+from t2i_core.data.journal import Journal
 from t2i_core.data.parts import Part, read_part
 from t2i_core.data.picture_store import ReadStored
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, ShardLayout, ShardReport, ShardWriter, read_report
+from t2i_core.data.shared_manners import shared_manners
 from t2i_core.progress import OnProgress, Progress
 
 # While the last pictures of one shard are slow, those of the next are already under way.
@@ -64,6 +68,7 @@ class HarvestJob:
         pictures: which pictures to take and how to store them.
         store: gives the pictures that the source itself holds, None when it holds none.
         move: set when the site has moved since it was planned.
+        coordinator: keeps the manners of all who fetch for the same data set, None when nobody else does.
     """
 
     output_dir: Path
@@ -72,6 +77,7 @@ class HarvestJob:
     pictures: ImageOptions
     store: ReadStored | None = None
     move: Move | None = None
+    coordinator: CoordinatorAddress | None = None
 
 
 def finished_report(job: HarvestJob, shard_id: int) -> ShardReport | None:
@@ -94,21 +100,19 @@ async def harvest(
         on_progress: told a few times a second.
 
     Raises:
-        TransientError: the disk is full.
+        TransientError: the disk is full, or the coordinator is gone.
         DataError: a part of the plan is damaged.
     """
     tally = _Tally(num_records, on_progress)
     waiting = iter(shard_ids)
     reports: list[ShardReport] = []
-    # Pillow releases the interpreter while it decodes; an executor of processes would fit here as well.
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as decoders:
-        async with Fetcher(job.fetching) as fetcher:
-            harvester = _Harvester(job, fetcher, decoders, tally)
-            lines = [asyncio.create_task(_make_all(harvester, waiting, reports)) for _ in range(SHARDS_AT_ONCE)]
-            try:
-                await asyncio.gather(*lines)
-            finally:
-                await _cancel(lines)
+    async with Decoders(job.pictures) as decoders, _fetcher(job) as fetcher:
+        harvester = _Harvester(job, fetcher, decoders, tally)
+        lines = [asyncio.create_task(_make_all(harvester, waiting, reports)) for _ in range(SHARDS_AT_ONCE)]
+        try:
+            await asyncio.gather(*lines)
+        finally:
+            await _cancel(lines)
     tally.report()
     return sorted(reports, key=lambda report: report.shard_id)
 
@@ -125,21 +129,46 @@ async def attempt_again(
         on_progress: told a few times a second.
     """
     tally = _Tally(num_records, on_progress)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as decoders:
-        async with Fetcher(job.fetching) as fetcher:
-            harvester = _Harvester(job, fetcher, decoders, tally)
-            for records in shards:
-                tasks = [asyncio.create_task(harvester.attempt(record)) for record in records]
-                try:
-                    yield [await task for task in tasks], fetcher.take_traffic()
-                finally:
-                    await _cancel(tasks)
+    async with Decoders(job.pictures) as decoders, _fetcher(job) as fetcher:
+        harvester = _Harvester(job, fetcher, decoders, tally)
+        for records in shards:
+            tasks = [asyncio.create_task(harvester.attempt(record)) for record in records]
+            try:
+                yield [await task for task in tasks], fetcher.take_traffic()
+            finally:
+                await _cancel(tasks)
     tally.report()
+
+
+@asynccontextmanager
+async def _fetcher(job: HarvestJob) -> AsyncIterator[Fetcher]:
+    """Open a fetcher, with manners of its own or together with the job's other workers."""
+    if job.coordinator is None:
+        async with Fetcher(job.fetching) as fetcher:
+            yield fetcher
+        return
+    async with (
+        shared_manners(job.coordinator, job.fetching.host_limits) as manners,
+        Fetcher(job.fetching, manners) as fetcher,
+    ):
+        yield fetcher
 
 
 async def _make_all(harvester: "_Harvester", waiting: Iterator[int], reports: list[ShardReport]) -> None:
     for shard_id in waiting:
         reports.append(await harvester.make_shard(shard_id))
+
+
+async def _write_in_order(
+    writer: ShardWriter, journal: Journal, tasks: Mapping[int, asyncio.Task[None]], num_records: int
+) -> None:
+    """Write what the tasks have noted in the journal, and what it held before."""
+    for start in range(0, num_records, BATCH_SIZE):
+        batch = range(start, min(start + BATCH_SIZE, num_records))
+        for index in batch:
+            if index in tasks:
+                await tasks[index]
+        await asyncio.to_thread(writer.add, journal.attempts(batch))
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -152,7 +181,7 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 class _Harvester:
     """Makes single shards with one fetcher and one pool of decoders."""
 
-    def __init__(self, job: HarvestJob, fetcher: Fetcher, decoders: ThreadPoolExecutor, tally: "_Tally") -> None:
+    def __init__(self, job: HarvestJob, fetcher: Fetcher, decoders: Decoders, tally: "_Tally") -> None:
         self._job = job
         self._fetcher = fetcher
         self._decoders = decoders
@@ -165,22 +194,32 @@ class _Harvester:
             self._tally.add_report(done)
             return done
         part = read_part(self._job.output_dir, shard_id)
-        with disk_errors(self._job.output_dir), ShardWriter(self._job.layout, shard_id, part.sha256) as writer:
-            await self._fill(writer, part)
+        made_with = digest_of([part.sha256, asdict(self._job.pictures)])
+        with (
+            disk_errors(self._job.output_dir),
+            Journal(self._job.layout.shards_dir, shard_id, part.records, made_with) as journal,
+            ShardWriter(self._job.layout, shard_id, part.sha256) as writer,
+        ):
+            self._tally.add_reused(journal.num_kept, journal.num_rejected)
+            await self._fill(writer, journal, part)
             # What was asked since the last shard was finished is told with this one, so that the sum is right.
-            return await asyncio.to_thread(writer.finish, self._fetcher.take_traffic())
+            report = await asyncio.to_thread(writer.finish, self._fetcher.take_traffic())
+            journal.remove()
+            return report
 
-    async def _fill(self, writer: ShardWriter, part: Part) -> None:
-        """Work on all sources at once, and hand them to the writer in their own order."""
-        tasks = [asyncio.create_task(self.attempt(record)) for record in part.records]
+    async def _fill(self, writer: ShardWriter, journal: Journal, part: Part) -> None:
+        """Work at once on all sources that the journal lacks, and hand all to the writer in their own order."""
+        missing = [index for index in range(len(part.records)) if index not in journal]
+        tasks = {index: asyncio.create_task(self._note(journal, index, part.records[index])) for index in missing}
+        writing = asyncio.create_task(_write_in_order(writer, journal, tasks, len(part.records)))
         try:
-            while tasks:
-                attempts = [await task for task in tasks[:BATCH_SIZE]]
-                # What is written need not stay in memory until the shard is full.
-                del tasks[:BATCH_SIZE]
-                await asyncio.to_thread(writer.add, attempts)
+            # The first that fails, in whatever order, is the end: what cannot be kept need not be asked for.
+            await asyncio.gather(writing, *tasks.values())
         finally:
-            await _cancel(tasks)
+            await _cancel([writing, *tasks.values()])
+
+    async def _note(self, journal: Journal, index: int, record: SourceRecord) -> None:
+        journal.add(index, await self.attempt(record))
 
     async def attempt(self, record: SourceRecord) -> Attempt:
         """Get one picture, or learn why there is none."""
@@ -195,8 +234,8 @@ class _Harvester:
 
     async def _read(self, record: SourceRecord) -> Attempt:
         async with self._local_reads:
-            loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._decoders, _process_local, self._job, record)
+            answer = await asyncio.to_thread(_read_local, self._job, record)
+            outcome = answer if isinstance(answer, Rejection) else await self._process(record, answer.body)
             return Attempt(record, outcome)
 
     async def _fetch(self, record: SourceRecord) -> Attempt:
@@ -204,34 +243,24 @@ class _Harvester:
         url = move.to_current(record.url) if move else record.url
         async with self._fetcher.fetch(url) as answer:
             final_url = move.to_planned(answer.final_url) if move else answer.final_url
-            if isinstance(answer, Rejection):
-                return Attempt(record, answer, answer.http_status, final_url)
-            outcome = await self._process(answer, record)
+            outcome = answer if isinstance(answer, Rejection) else await self._process(record, answer.body)
             return Attempt(record, outcome, answer.http_status, final_url)
 
-    async def _process(self, answer: Fetched, record: SourceRecord) -> Picture | Rejection:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, _process_body, self._job, record, answer.body)
+    async def _process(self, record: SourceRecord, body: bytes) -> Picture | Rejection:
+        if denied := self._job.fetching.deny_list.refusal_of_bytes(body):
+            return denied
+        if record.checksum and not has_checksum(body, record.checksum):
+            return Rejection(RejectReason.HASH_MISMATCH)
+        return await self._decoders.process(body)
 
 
-def _process_local(job: HarvestJob, record: SourceRecord) -> Picture | Rejection:
+def _read_local(job: HarvestJob, record: SourceRecord) -> Fetched | Rejection:
     if job.store is None:
         return Rejection(RejectReason.UNREADABLE)
     # Pictures of other shards still know where they came from.
     url = normalise_url(record.url)
     denied = job.fetching.deny_list.refusal(url) if isinstance(url, URL) else None
-    if denied is not None:
-        return denied
-    answer = job.store(record, job.fetching.max_bytes)
-    return answer if isinstance(answer, Rejection) else _process_body(job, record, answer.body)
-
-
-def _process_body(job: HarvestJob, record: SourceRecord, body: bytes) -> Picture | Rejection:
-    if denied := job.fetching.deny_list.refusal_of_bytes(body):
-        return denied
-    if record.checksum and not has_checksum(body, record.checksum):
-        return Rejection(RejectReason.HASH_MISMATCH)
-    return process_picture(body, job.pictures)
+    return denied or job.store(record, job.fetching.max_bytes)
 
 
 class _Tally:
@@ -252,9 +281,13 @@ class _Tally:
 
     def add_report(self, report: ShardReport) -> None:
         """Count a shard that was there before."""
-        self._kept += report.kept
-        self._rejected += report.seen - report.kept
-        self._reused += report.seen
+        self.add_reused(report.kept, report.seen - report.kept)
+
+    def add_reused(self, kept: int, rejected: int) -> None:
+        """Count what an earlier run did."""
+        self._kept += kept
+        self._rejected += rejected
+        self._reused += kept + rejected
         self._tell()
 
     def _tell(self) -> None:

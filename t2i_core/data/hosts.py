@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from yarl import URL
 
 from t2i_core.config import Config
 from t2i_core.data.address import normalise_url
+from t2i_core.data.columns import read_table
 
 HOSTS_NAME = "hosts.json"
 MAX_HOSTS = 10_000
@@ -38,10 +38,12 @@ class TrafficCounter:
         self._requests: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
 
-    def add(self, url: URL, num_bytes: int) -> None:
-        """Count one request and the body that it brought."""
+    def add(self, url: URL, num_requests: int, num_bytes: int) -> None:
+        """Count requests to a URL's host, and what they brought."""
+        if not num_requests:
+            return
         host = url.raw_host or ""
-        self._requests[host] += 1
+        self._requests[host] += num_requests
         self._bytes[host] += num_bytes
 
     def take(self) -> dict[str, Traffic]:
@@ -71,7 +73,7 @@ class HostLedger:
 
     def add_rows(self, table_path: Path) -> None:
         """Add the rows of one shard; those without a host, such as local files, are under ""."""
-        table = pq.read_table(table_path, columns=["url", "reason"])
+        table = read_table(table_path, ["url", "reason"])
         for url, reason in zip(table["url"].to_pylist(), table["reason"].to_pylist(), strict=True):
             self._reasons[_host(url)][reason] += 1
 

@@ -1,16 +1,19 @@
 """The first step: web pages, URL lists, a folder of pictures or other shards become a data set.
 
 Planning reads the source once and cuts it into parts on disk; each part becomes one shard, atomically; the manifest
-comes last. So whatever ends a run, the next one goes on where it stopped, and deleting a shard makes only that anew.
+comes last. So whatever ends a run, the next one goes on where it stopped, within a shard too (`journal.py`), and
+deleting a shard makes only that anew.
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from yarl import URL
 
 from t2i_core.data.address import origin_of
-from t2i_core.data.dataset import shard_outputs, write_hosts
+from t2i_core.data.channel import CoordinatorAddress
+from t2i_core.data.dataset import remove_leftovers, shard_outputs, write_hosts
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.harvest import HarvestJob, Move, harvest
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
@@ -20,6 +23,7 @@ from t2i_core.data.picture_store import picture_store
 from t2i_core.data.plan import IngestPlan, plan_ingest, run_to_end
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
+from t2i_core.data.tombstone import read_purged_list
 from t2i_core.errors import ConfigError, DataError, TransientError
 from t2i_core.manifest import OnConflict, StepRef, describe_file, write_manifest
 from t2i_core.progress import OnProgress, ignore_progress
@@ -27,25 +31,41 @@ from t2i_core.progress import OnProgress, ignore_progress
 __all__ = ["IngestConfig", "IngestPlan", "finish_ingest", "ingest", "ingest_key", "ingest_shard", "plan_ingest"]
 
 
-def ingest_shard(plan: IngestPlan, shard_id: int, *, on_progress: OnProgress = ignore_progress) -> ShardReport:
+def ingest_shard(
+    plan: IngestPlan,
+    shard_id: int,
+    *,
+    coordinator: CoordinatorAddress | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> ShardReport:
     """Make one shard, atomically; when it is done already, give its report at once.
 
+    Args:
+        plan: of the whole data set.
+        shard_id: which.
+        coordinator: keeps the manners of all who make shards of this plan, None when nobody else does.
+        on_progress: told a few times a second.
+
     Raises:
-        TransientError: the disk is full.
+        TransientError: the disk is full, or the coordinator is gone.
         DataError: the plan on disk is damaged.
     """
     size = plan.config.samples_per_shard
     num_records = min(size, plan.num_records - shard_id * size)
-    return run_to_end(harvest(_job(plan), [shard_id], num_records, on_progress))[0]
+    return run_to_end(harvest(_job(plan, coordinator), [shard_id], num_records, on_progress))[0]
 
 
-def _job(plan: IngestPlan) -> HarvestJob:
+def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> HarvestJob:
     note = read_note(plan.output_dir)
     if note is None:
-        raise DataError(f"the plan in {plan.output_dir / PARTS_DIR} is gone or damaged. Run ingest again.")
+        raise DataError(
+            f"the plan in {plan.output_dir / PARTS_DIR} is gone, damaged, or on a disk that this worker does not see. "
+            "Run ingest again."
+        )
     fetching = plan.config.fetching()
     if plan.config.deny_list and fetching.deny_list.digest != plan.key.inputs["deny_list"]:
         raise ConfigError(f"the deny-list {plan.config.deny_list} has changed since the plan was made. Run again.")
+    purged = read_purged_list(plan.output_dir)
     return HarvestJob(
         output_dir=plan.output_dir,
         layout=ShardLayout(
@@ -54,10 +74,11 @@ def _job(plan: IngestPlan) -> HarvestJob:
             encode_format=plan.config.encode_format,
             extra_columns=note.extra_columns,
         ),
-        fetching=fetching,
+        fetching=replace(fetching, deny_list=fetching.deny_list.joined(purged)),
         pictures=plan.config.pictures(),
-        store=picture_store(plan.source, pages=plan.config.pages),
+        store=picture_store(plan.stored, pages=plan.config.pages) if plan.stored else None,
         move=_move(note.source, plan.source),
+        coordinator=coordinator,
     )
 
 
@@ -100,6 +121,7 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
         **(note.counts if note else {}),
     }
     with disk_errors(plan.output_dir):
+        remove_leftovers(plan.output_dir)
         files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
         places = dict.fromkeys(range(plan.num_shards), shards_dir)
         files.append(write_hosts(plan.output_dir, places, note.traffic if note else {}))

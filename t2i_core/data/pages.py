@@ -90,7 +90,8 @@ def _decode(body: bytes, content_type: str) -> str:
         charset = "cp1252"
     try:
         return body.decode(charset, "replace")
-    except LookupError:
+    except (LookupError, UnicodeError):
+        # No such charset, or one of Python's own that pages are not written in.
         return body.decode("utf-8", "replace")
 
 

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from t2i_core.config import Config
+from t2i_core.data.columns import column_of, read_table
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.repeats import RepeatFinder
 from t2i_core.data.shard import sample_uid, shard_name
-from t2i_core.data.tombstone import bury, read_tombstones, url_sha256
+from t2i_core.data.tombstone import Purged, bury
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import sha256_of, write_atomically
 
@@ -79,7 +80,7 @@ class PartWriter:
         self._identities = self._folder / "_identities"
         self._repeats = RepeatFinder(self._identities)
         self._extra_columns: dict[str, None] = {}
-        self._purged = {stone.url_sha256 for stone in read_tombstones(output_dir)}
+        self._purged = Purged(output_dir)
         self._num_parts = 0
         self.num_records = 0
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -97,7 +98,7 @@ class PartWriter:
                 f"the source has more than {MAX_EXTRA_COLUMNS:,} different columns. Keep what differs from row to row "
                 "inside one column."
             )
-        if self._purged and url_sha256(record.url) in self._purged:
+        if self._purged.holds(record.url):
             record = bury(record)
         elif not record.reason:
             self._repeats.add(self.num_records, _identity(record))
@@ -137,11 +138,12 @@ class PartWriter:
         shutil.rmtree(self._identities, ignore_errors=True)
 
     def _mark(self, part_id: int, rows: npt.NDArray[np.intp]) -> None:
-        table = _read_table(_part_path(self._folder, part_id))
+        table = read_table(_part_path(self._folder, part_id))
         reasons = np.array(table["reason"].to_pylist(), object)
         reasons[rows] = str(RejectReason.DUPLICATE_URL)
         place = _SCHEMA.get_field_index("reason")
-        _write_table(self._output_dir, part_id, table.set_column(place, _SCHEMA.field(place), [reasons]))
+        marked = column_of(reasons, pa.string())
+        _write_table(self._output_dir, part_id, table.set_column(place, _SCHEMA.field(place), marked))
 
 
 def _identity(record: SourceRecord) -> int:
@@ -164,7 +166,8 @@ def write_part(output_dir: Path, part_id: int, records: Sequence[SourceRecord]) 
     """Write the sources of one shard; equal sources give equal bytes."""
     columns = {name: [getattr(record, name) for record in records] for name in _SCHEMA.names}
     columns["extra"] = [json.dumps(dict(record.extra)) for record in records]
-    _write_table(output_dir, part_id, pa.table(columns, schema=_SCHEMA))
+    arrays = [column_of(columns[field.name], field.type) for field in _SCHEMA]
+    _write_table(output_dir, part_id, pa.Table.from_arrays(arrays, schema=_SCHEMA))
 
 
 def _write_table(output_dir: Path, part_id: int, table: pa.Table) -> None:
@@ -181,18 +184,12 @@ def read_part(output_dir: Path, part_id: int) -> Part:
     """
     path = _part_path(output_dir / PARTS_DIR, part_id)
     try:
-        rows: list[dict[str, Any]] = _read_table(path).to_pylist()
+        rows: list[dict[str, Any]] = read_table(path).to_pylist()
         records = [SourceRecord(**(row | {"extra": json.loads(row["extra"])})) for row in rows]
         return Part(records, sha256_of(path))
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as err:
         folder = output_dir / PARTS_DIR
         raise DataError(f"{path} is damaged. Delete {folder} and run ingest again: it is planned anew.") from err
-
-
-def _read_table(path: Path) -> pa.Table:
-    # Unlike `pq.read_table`, this does not load all that pyarrow knows about data sets of many files.
-    with pq.ParquetFile(path) as file:
-        return file.read()
 
 
 def _part_path(folder: Path, part_id: int) -> Path:

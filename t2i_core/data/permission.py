@@ -7,6 +7,7 @@ to see the header, the picture would have to be asked for.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from yarl import URL
 
@@ -28,17 +29,23 @@ class Permission:
         read: fetches one file of rules.
         deny_list: what is never asked for.
         opt_out_files: read tdmrep.json and ai.txt too.
+        refusals: what is known of them, None to start with none.
     """
 
     def __init__(
-        self, read: Callable[[URL], Awaitable[RobotsAnswer]], deny_list: DenyList, *, opt_out_files: bool
+        self,
+        read: Callable[[URL], Awaitable[RobotsAnswer]],
+        deny_list: DenyList,
+        *,
+        opt_out_files: bool,
+        refusals: "Refusals | None" = None,
     ) -> None:
         self._deny_list = deny_list
         self._opt_out_files = opt_out_files
         self._robots = RobotsCache(read)
         self._tdm = RulesCache(tdmrep.PATH, read, TdmRules)
         self._ai = RulesCache(aitxt.PATH, read, AiTxtRules)
-        self.refusals = Refusals()
+        self.refusals = refusals or Refusals()
 
     def known_refusal(self, url: URL) -> Rejection | None:
         """Say why the URL may not be asked for, as far as that is known without any request."""
@@ -59,26 +66,43 @@ class Permission:
         return (await self._ai.rules(url)).refusal(url)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a server said when it refused a URL for good."""
+
+    reason: RejectReason
+    detail: str
+    http_status: int
+
+
 class Refusals:
     """Remembers which URLs a server refused for good, the latest hundred thousand of them."""
 
     def __init__(self) -> None:
         # Eight bytes of a digest in place of a URL keep this to some ten megabytes.
-        self._known: OrderedDict[int, tuple[RejectReason, str, int]] = OrderedDict()
+        self._known: OrderedDict[int, Refusal] = OrderedDict()
 
     def of(self, url: URL) -> Rejection | None:
         """Give the refusal that the URL met before."""
-        known = self._known.get(_short(url)) if self._known else None
-        return Rejection(*known, final_url=str(url)) if known else None
+        known = self.of_digest(url_digest(url)) if self._known else None
+        return Rejection(known.reason, known.detail, known.http_status, str(url)) if known else None
+
+    def of_digest(self, digest: int) -> Refusal | None:
+        """Give the refusal that a URL of this digest met before."""
+        return self._known.get(digest)
 
     def note(self, url: URL, rejection: Rejection) -> None:
         """Remember a refusal, if it is one for good."""
-        if rejection.reason not in _FINAL:
-            return
-        self._known[_short(url)] = (rejection.reason, rejection.detail, rejection.http_status)
+        if rejection.reason in _FINAL:
+            self.remember(url_digest(url), Refusal(rejection.reason, rejection.detail, rejection.http_status))
+
+    def remember(self, digest: int, refusal: Refusal) -> None:
+        """Remember a refusal for good of the URL with this digest."""
+        self._known[digest] = refusal
         if len(self._known) > MAX_REFUSALS:
             self._known.popitem(last=False)
 
 
-def _short(url: URL) -> int:
+def url_digest(url: URL) -> int:
+    """Give 64 bits that stand for a URL."""
     return int.from_bytes(hashlib.blake2b(str(url).encode(), digest_size=8).digest())

@@ -32,6 +32,4 @@ def picture_store(source: str, *, pages: bool) -> ReadStored | None:
         from t2i_core.data.archive import ArchiveStore
 
         return ArchiveStore(find_archives(source))
-    if kind.is_stored or kind is SourceKind.SAVED_PAGES:
-        return partial(read_local, Path(source))
-    return None
+    return partial(read_local, Path(source)) if kind.holds_pictures else None

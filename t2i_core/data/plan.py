@@ -9,7 +9,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from t2i_core.config import Config
 from t2i_core.data.crawl import CrawlCounts, Crawler, CrawlLimits
@@ -21,6 +21,7 @@ from t2i_core.data.folder import FolderReader
 from t2i_core.data.harvest import SECONDS_BETWEEN_REPORTS
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
+from t2i_core.data.list_files import is_remote
 from t2i_core.data.orphans import ORPHANS_NAME, OrphanLog
 from t2i_core.data.page_reader import PageReader
 from t2i_core.data.parts import PARTS_DIR, PartWriter, PlanNote, read_note
@@ -29,7 +30,7 @@ from t2i_core.data.refine import Refinery, refinery
 from t2i_core.data.shard import SHARDS_DIR
 from t2i_core.data.side_table import SideTable
 from t2i_core.data.source import SourceKind, read_list, source_kind
-from t2i_core.data.tombstone import read_tombstones, write_tombstones
+from t2i_core.data.tombstone import purged_list_lines, read_tombstones, write_purged_list, write_tombstones
 from t2i_core.errors import ConfigError, DataError, T2IError
 from t2i_core.manifest import MANIFEST_NAME, OnConflict, StepKey, StepRef, claim_folder, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
@@ -48,6 +49,7 @@ class IngestPlan(Config):
         key: what decides its content.
         num_shards: to make.
         num_records: sources over all shards.
+        stored: where the pictures lie that the source itself holds, "" for sources of the web.
         hit: set when the data set is finished already and nothing is to be done.
     """
 
@@ -57,7 +59,17 @@ class IngestPlan(Config):
     key: StepKey
     num_shards: int
     num_records: int
+    stored: str = ""
     hit: StepRef | None = None
+
+    def from_anywhere(self) -> Self:
+        """Give the same plan for processes with another working folder."""
+        deny_list = self.config.deny_list and str(Path(self.config.deny_list).absolute())
+        return self.with_changes(
+            config=self.config.with_changes(deny_list=deny_list),
+            output_dir=self.output_dir.absolute(),
+            stored=self.stored if is_remote(self.stored) else self.stored and str(Path(self.stored).absolute()),
+        )
 
 
 def plan_ingest(
@@ -86,11 +98,13 @@ def plan_ingest(
         num_shards, num_records = hit.counts["shards"], hit.counts["seen"]
     else:
         with disk_errors(output_dir):
-            purged = read_tombstones(output_dir)
+            tombstones, purged = read_tombstones(output_dir), purged_list_lines(output_dir)
             claim_folder(output_dir, key, on_conflict)
+            # A folder that takes the place of another must not bring back what was purged from that one.
+            if tombstones:
+                write_tombstones(output_dir, tombstones)
             if purged:
-                # A folder that takes the place of another must not bring back what was purged from that one.
-                write_tombstones(output_dir, purged)
+                write_purged_list(output_dir, purged)
             note = _planned(source, kind, config, output_dir, on_progress)
         num_shards, num_records = note.num_parts, note.num_records
     return IngestPlan(
@@ -100,6 +114,7 @@ def plan_ingest(
         key=key,
         num_shards=num_shards,
         num_records=num_records,
+        stored=source if kind.holds_pictures else "",
         hit=hit,
     )
 

@@ -96,6 +96,9 @@ class RobotsRules:
             self._refusal = answer.failure
         elif answer.status == 429 or not 200 <= answer.status < 500:
             self._refusal = Rejection(RejectReason.ROBOTS, f"robots.txt answered HTTP {answer.status}")
+        delay = self._rules.crawl_delay(PRODUCT_TOKEN) if self._rules else None
+        # The pause the site asks for between requests, at most a minute.
+        self.crawl_delay_seconds = min(float(delay or 0.0), MAX_CRAWL_DELAY_SECONDS)
 
     def refusal(self, url: URL) -> Rejection | None:
         """Say why the URL may not be asked, or None when it may."""
@@ -108,12 +111,6 @@ class RobotsRules:
     def sitemaps(self) -> list[str]:
         """The sitemaps that the file names, as they stand there."""
         return list(self._rules.sitemaps) if self._rules else []
-
-    @property
-    def crawl_delay_seconds(self) -> float:
-        """The pause the site asks for between requests, at most a minute."""
-        delay = self._rules.crawl_delay(PRODUCT_TOKEN) if self._rules else None
-        return min(float(delay or 0.0), MAX_CRAWL_DELAY_SECONDS)
 
 
 class RulesCache(Generic[T]):
@@ -166,6 +163,23 @@ class RobotsCache(RulesCache[RobotsRules]):
         super().__init__("/robots.txt", read, RobotsRules)
 
 
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """How one host may be asked.
+
+    Attributes:
+        at_once: requests in flight.
+        delay_seconds: between two starts.
+        failures_in_row: after which it is left alone.
+        pauses_seconds: how long to leave it alone before each probe; after the last it is given up.
+    """
+
+    at_once: int
+    delay_seconds: float
+    failures_in_row: int
+    pauses_seconds: tuple[float, ...]
+
+
 class HostPace:
     """One host's turn-taking: so many at once, so long between starts, and a pause when the host asks for one.
 
@@ -180,6 +194,12 @@ class HostPace:
         self._turns = asyncio.Semaphore(limit)
         self._delay_seconds = delay_seconds
         self._next_start = 0.0
+        self._num_inside = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody holds a turn or waits for one, and no pause is under way."""
+        return not self._num_inside and self._next_start <= asyncio.get_running_loop().time()
 
     def slow_down(self, delay_seconds: float) -> None:
         """Use at least this pause between starts from now on."""
@@ -192,12 +212,32 @@ class HostPace:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[bool]:
         """Wait for a free turn and hold it while the block runs; False when the host has been given up."""
-        async with self._turns:
+        admitted = await self.enter()
+        try:
+            yield admitted
+        finally:
+            self.leave()
+
+    async def enter(self) -> bool:
+        """Wait for a free turn; False when the host has been given up. In either case, `leave` gives the turn back."""
+        self._num_inside += 1
+        has_turn = False
+        try:
+            has_turn = await self._turns.acquire()
             if self.circuit is not None and not await self.circuit.admits():
-                yield False
-                return
+                return False
             await self.start()
-            yield True
+            return True
+        except BaseException:
+            self._num_inside -= 1
+            if has_turn:
+                self._turns.release()
+            raise
+
+    def leave(self) -> None:
+        """Give a turn back."""
+        self._num_inside -= 1
+        self._turns.release()
 
     async def start(self) -> None:
         """Wait until the next request may start."""
@@ -226,11 +266,10 @@ def wait_seconds(attempt: int, retry_after: str | None) -> float:
 
 
 def _retry_after_seconds(value: str | None) -> float | None:
-    if not value:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
+    text = value.strip() if value else ""
+    if text.isdecimal():
+        return float(text)
     try:
-        return max(parsedate_to_datetime(value).timestamp() - time(), 0.0)
+        return max(parsedate_to_datetime(text).timestamp() - time(), 0.0)
     except (ValueError, OverflowError):
         return None

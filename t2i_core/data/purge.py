@@ -1,9 +1,11 @@
 """Removing samples from a finished data set on request: pictures and texts go, keys of all others stay.
 
-A removed sample leaves a tombstone (`tombstone.py`) as its row. All shards concerned change at once or not at all.
+A removed sample leaves a tombstone (`tombstone.py`) as its row. All shards concerned change at once or not at all. What
+was asked to be removed is written down, so that no later ingest into the folder brings it back. Copies of the data that
+lie beside it go too: those of damaged shards are deleted, the data set that this one replaced is purged likewise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,18 @@ from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import SHARDS_DIR, Attempt, ShardReport, ShardWriter, noted_report, read_traffic, shard_name
 from t2i_core.data.shard_reader import read_rows, stored_rows
-from t2i_core.data.tombstone import Tombstone, bury, read_tombstones, url_sha256, write_tombstones
+from t2i_core.data.tombstone import (
+    Tombstone,
+    bury,
+    purged_list_lines,
+    read_tombstones,
+    url_sha256,
+    write_purged_list,
+    write_tombstones,
+)
 from t2i_core.data.verify import DAMAGED_SUFFIX, require_whole
-from t2i_core.errors import DataError
-from t2i_core.manifest import Manifest, read_manifest
+from t2i_core.errors import ConfigError, DataError
+from t2i_core.manifest import PREVIOUS_SUFFIX, Manifest, read_manifest
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 
@@ -33,7 +43,9 @@ class PurgeResult(Config):
         num_pictures: pictures removed with them.
         shards: names of the shards that were changed.
         uids: of all samples ever purged from this data set.
-        set_aside: files of damaged shards beside the others, which may hold such pictures and were not touched.
+        deleted: copies of damaged shards that `verify` had set aside; what they hold cannot be told.
+        previous: the data set that this one replaced, when there is one: it was purged as well.
+        unread: a folder of that name that is damaged or not finished, and so may still hold such pictures.
     """
 
     dataset_dir: Path
@@ -42,7 +54,9 @@ class PurgeResult(Config):
     num_pictures: int
     shards: tuple[str, ...]
     uids: frozenset[str]
-    set_aside: tuple[str, ...]
+    deleted: tuple[str, ...]
+    previous: Path | None = None
+    unread: Path | None = None
 
 
 def purge(dataset_dir: Path, request: PurgeRequest, *, on_progress: OnProgress = ignore_progress) -> PurgeResult:
@@ -53,16 +67,33 @@ def purge(dataset_dir: Path, request: PurgeRequest, *, on_progress: OnProgress =
         TransientError: the disk is full; the data set is as it was.
         DataError: a shard or the manifest is damaged; the data set is as it was.
     """
+    result = _purge(dataset_dir, request, on_progress)
+    previous = dataset_dir.resolve().with_name(dataset_dir.resolve().name + PREVIOUS_SUFFIX)
+    if not previous.is_dir():
+        return result
+    try:
+        uids = _purge(previous, request, on_progress).uids
+    except (ConfigError, DataError):
+        return result.with_changes(unread=previous)
+    return result.with_changes(previous=previous, uids=result.uids | uids)
+
+
+def _purge(dataset_dir: Path, request: PurgeRequest, on_progress: OnProgress) -> PurgeResult:
+    """Purge one folder."""
     read_manifest(dataset_dir, "dataset")
     with disk_errors(dataset_dir):
         finish_rewrite(dataset_dir)
         manifest = read_manifest(dataset_dir, "dataset")
         urls = _urls_of(dataset_dir, manifest, request, on_progress)
         stones = _new_tombstones(dataset_dir, manifest, urls)
+        purged = [*purged_list_lines(dataset_dir), *request.deny_list_lines()]
         digest, num_pictures = manifest.digest, 0
         if stones:
-            changes, digest = _remove(dataset_dir, manifest, urls, stones, on_progress)
+            changes, digest = _remove(dataset_dir, manifest, urls, stones, purged, on_progress)
             num_pictures = sum(before.kept - after.kept for before, after in changes)
+        else:
+            write_purged_list(dataset_dir, purged)
+        deleted = _delete_copies(dataset_dir)
     return PurgeResult(
         dataset_dir=dataset_dir,
         digest=digest,
@@ -70,8 +101,16 @@ def purge(dataset_dir: Path, request: PurgeRequest, *, on_progress: OnProgress =
         num_pictures=num_pictures,
         shards=tuple(map(shard_name, stones)),
         uids=frozenset(stone.uid for stone in read_tombstones(dataset_dir)),
-        set_aside=tuple(sorted(path.name for path in (dataset_dir / SHARDS_DIR).glob(f"*{DAMAGED_SUFFIX}*"))),
+        deleted=deleted,
     )
+
+
+def _delete_copies(dataset_dir: Path) -> tuple[str, ...]:
+    """Delete the copies of shards that were damaged; all of them have been made anew since."""
+    copies = sorted((dataset_dir / SHARDS_DIR).glob(f"*{DAMAGED_SUFFIX}*"))
+    for path in copies:
+        path.unlink()
+    return tuple(path.name for path in copies)
 
 
 def _urls_of(dataset_dir: Path, manifest: Manifest, request: PurgeRequest, on_progress: OnProgress) -> set[str]:
@@ -108,6 +147,7 @@ def _remove(
     manifest: Manifest,
     urls: set[str],
     stones: Mapping[int, list[Tombstone]],
+    purged: Iterable[str],
     on_progress: OnProgress,
 ) -> tuple[list[tuple[ShardReport, ShardReport]], str]:
     """Rewrite the shards that hold samples to remove.
@@ -124,6 +164,7 @@ def _remove(
             on_progress(Progress(step="purge", done=done, total=len(stones), unit="shards"))
         new = (stone for found in stones.values() for stone in found)
         write_tombstones(stage, [*read_tombstones(dataset_dir), *new])
+        write_purged_list(stage, purged)
         ref = restate(stage, dataset_dir, manifest, changes)
     return changes, ref.digest
 

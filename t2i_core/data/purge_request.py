@@ -62,6 +62,10 @@ class PurgeRequest:
             pictures=frozenset(map(_sha256, named["sha256"])),
         )
 
+    def deny_list_lines(self) -> list[str]:
+        """Give the lines of a deny-list that keeps the same things out of an ingest."""
+        return [*sorted(self.domains), *sorted(self.pictures), *(f"sha256:{url}" for url in sorted(self.urls))]
+
     def names(self, row: Mapping[str, Any]) -> bool:
         """Tell whether a row of the data set is to be removed."""
         if row["sha256"] in self.pictures:

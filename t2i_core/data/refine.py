@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from t2i_core.data.address import url_identity
-from t2i_core.data.columns import passed_through, quoted
+from t2i_core.data.extra_cells import passed_through, quoted
 from t2i_core.data.list_files import find_lists, source_errors
 from t2i_core.data.list_rows import iter_rows
 from t2i_core.data.record import SourceRecord, as_text

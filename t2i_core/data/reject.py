@@ -40,6 +40,7 @@ class RejectReason(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"
     TRUNCATED = "truncated"
     DECODE_ERROR = "decode_error"
+    DECODER_FAILED = "decoder_failed"
     TOO_SMALL = "too_small"
     TOO_MANY_PIXELS = "too_many_pixels"
     BAD_ASPECT = "bad_aspect"
@@ -66,6 +67,11 @@ class RejectReason(StrEnum):
     def is_unreachable(self) -> bool:
         """Whether the host could not be reached at all, so that trying later may help."""
         return self in _UNREACHABLE
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether a host, the network or a decoder was down just then, so that a run that goes on tries again."""
+        return self in _OUTAGES
 
     @property
     def may_pass(self) -> bool:
@@ -108,6 +114,7 @@ _MEANINGS = {
     RejectReason.UNSUPPORTED_FORMAT: "a picture format that is not read",
     RejectReason.TRUNCATED: "the picture breaks off",
     RejectReason.DECODE_ERROR: "Image decoding error",
+    RejectReason.DECODER_FAILED: "the decoder crashed on it, hung, or ran out of memory",
     RejectReason.TOO_SMALL: "image too small",
     RejectReason.TOO_MANY_PIXELS: "image area too large",
     RejectReason.BAD_ASPECT: "aspect ratio too large",
@@ -119,6 +126,7 @@ _ABOUT_PIXELS = frozenset(
         RejectReason.UNSUPPORTED_FORMAT,
         RejectReason.TRUNCATED,
         RejectReason.DECODE_ERROR,
+        RejectReason.DECODER_FAILED,
         RejectReason.TOO_SMALL,
         RejectReason.TOO_MANY_PIXELS,
         RejectReason.BAD_ASPECT,
@@ -133,10 +141,9 @@ _UNREACHABLE = frozenset(
         RejectReason.HOST_UNREACHABLE,
     }
 )
-_MAY_PASS = _UNREACHABLE | {
+_OUTAGES = _UNREACHABLE | {RejectReason.HTTP_429, RejectReason.HTTP_5XX, RejectReason.DECODER_FAILED}
+_MAY_PASS = _OUTAGES | {
     RejectReason.HTTP_4XX,
-    RejectReason.HTTP_429,
-    RejectReason.HTTP_5XX,
     RejectReason.HTTP_OTHER,
     RejectReason.BAD_RESPONSE,
     RejectReason.TOO_MANY_REDIRECTS,

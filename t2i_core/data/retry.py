@@ -5,6 +5,7 @@ Only the shards that hold such a source are written anew, with what they kept as
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 from t2i_core.data.dataset import files_by_shard, finish_rewrite, layout_of, restate, staged_rewrite
@@ -27,6 +28,7 @@ from t2i_core.data.shard import (
 )
 from t2i_core.data.shard_reader import read_rows, stored_rows
 from t2i_core.data.source import source_kind
+from t2i_core.data.tombstone import read_purged_list
 from t2i_core.data.verify import require_whole
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import Manifest, StepRef, find_hit, read_manifest
@@ -107,11 +109,12 @@ async def _rewrite(
     """Write the shards of some reports anew, with the pictures that can be had now."""
     total = sum(report.rejected.get(reason, 0) for report in concerned for reason in reasons)
     waiting, changes = iter(concerned), []
+    fetching = config.fetching()
     with staged_rewrite(dataset_dir) as stage:
         job = HarvestJob(
             output_dir=dataset_dir,
             layout=layout_of(dataset_dir, manifest, concerned[0].shard_id, shards_dir=stage / SHARDS_DIR),
-            fetching=config.fetching(),
+            fetching=replace(fetching, deny_list=fetching.deny_list.joined(read_purged_list(dataset_dir))),
             pictures=config.pictures(),
             store=store,
         )

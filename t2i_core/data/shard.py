@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from t2i_core.config import Config
 from t2i_core.data.address import url_identity
+from t2i_core.data.columns import table_of
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.image import EncodeFormat, Picture
 from t2i_core.data.record import SourceRecord
@@ -147,10 +148,13 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:
+            # On a full disk even closing fails, and what was begun is in the way.
+            self._partial.unlink(missing_ok=True)
 
-    def add(self, attempts: list[Attempt]) -> None:
+    def add(self, attempts: Iterable[Attempt]) -> None:
         """Add the next sources."""
         for attempt in attempts:
             self._add(attempt)
@@ -319,7 +323,7 @@ def _parquet_bytes(rows: list[dict[str, Any]], extra_columns: tuple[str, ...]) -
     names = dict.fromkeys((*extra_columns, *_COLUMNS, LICENSE_COLUMN))
     schema = pa.schema([(name, _INTEGERS.get(name, pa.string())) for name in names])
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
+    pq.write_table(table_of(rows, schema), buffer)
     return buffer.getvalue()
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from t2i_core.data.checksum import KNOWN_CHECKSUMS, read_checksum
-from t2i_core.data.columns import passed_through, quoted
 from t2i_core.data.existing import find_shards
+from t2i_core.data.extra_cells import passed_through, quoted
 from t2i_core.data.folder import folder_listing
 from t2i_core.data.list_files import (
     LIST_NAMES,
@@ -46,6 +46,11 @@ class SourceKind(Enum):
     def is_stored(self) -> bool:
         """Whether no picture of it is ever fetched."""
         return self in (SourceKind.FOLDER, SourceKind.SHARDS)
+
+    @property
+    def holds_pictures(self) -> bool:
+        """Whether pictures lie in it, all or some of them."""
+        return self.is_stored or self in (SourceKind.ARCHIVES, SourceKind.SAVED_PAGES)
 
 
 def source_kind(source: str, *, pages: bool = False) -> SourceKind:

@@ -60,6 +60,11 @@ CASES: dict[str, tuple[list[str], int, str]] = {
         2,
         "cannot ask again for weather; choose of dns, connect, tls, timeout",
     ),
+    "a cluster without Prefect": (
+        ["ingest", "list.csv", "--output-dir", "out", "--runner", "dask", "--no-prefect"],
+        2,
+        "are for a whole run with Prefect",
+    ),
     "nothing finished to retry": (
         ["ingest", "list.csv", "--output-dir", "out", "--retry", "dns"],
         2,

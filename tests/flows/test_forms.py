@@ -16,7 +16,10 @@ from flows.train import train
 
 FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (ingest, caption, train, evaluate, pipeline)}
 TOP: dict[str, tuple[list[str], list[str]]] = {
-    "ingest": (["source", "output_dir", "config", "on_conflict", "num_shards_at_once"], ["source", "output_dir"]),
+    "ingest": (
+        ["source", "output_dir", "config", "on_conflict", "num_shards_at_once", "runner", "scheduler"],
+        ["source", "output_dir"],
+    ),
     "caption": (["dataset_dir", "output_dir", "config", "on_conflict"], ["dataset_dir", "output_dir"]),
     "train": (["captions_dir", "output_dir", "config", "on_conflict"], ["captions_dir", "output_dir"]),
     "evaluate": (

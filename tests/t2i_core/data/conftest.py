@@ -48,15 +48,32 @@ class Site:
 
     async def _main(self) -> None:
         self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
-        server = web.Server(self._answer)
-        runner = web.ServerRunner(server, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.port = runner.addresses[0][1]
+        self._runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
+        await self._runner.setup()
+        await self._listen(0)
+        self.port = self._runner.addresses[0][1]
         self._ready.set()
         await self._done.wait()
-        await runner.cleanup()
+        await self._runner.cleanup()
+
+    async def _listen(self, port: int) -> None:
+        self._listener = web.TCPSite(self._runner, "127.0.0.1", port, reuse_address=True)
+        await self._listener.start()
+
+    def go_away(self) -> None:
+        """Break every connection and refuse new ones, until `come_back`."""
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(10)
+
+    async def _hang_up(self) -> None:
+        await self._listener.stop()
+        assert self._runner.server is not None
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+
+    def come_back(self) -> None:
+        """Answer again, under the same address."""
+        asyncio.run_coroutine_threadsafe(self._listen(self.port), self._loop).result(10)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.append(request.path_qs)

@@ -43,11 +43,26 @@ def is_denied(deny_list: DenyList, text: str) -> bool:
         ("http://a.example/x y#z", ["http://a.example/x%20y.png"], ["http://a.example/x"]),
         ("http://a.example", ["http://a.example/x", "https://a.example"], ["http://b.a.example/x"]),
         ("http://a.example:81/", ["http://a.example:81/x"], ["http://a.example/x"]),
+        ("0.2.7", ["http://0.2.7/x"], ["http://192.0.2.7/x"]),
+        (
+            f"SHA256:{hashlib.sha256(b'http://a.example/x%20y').hexdigest()}",
+            ["http://A.example/x y#part"],
+            ["http://a.example/x%20y?z", "https://a.example/x%20y"],
+        ),
     ],
 )
 def test_domains_and_addresses_are_denied(tmp_path: Path, line: str, denied: list[str], allowed: list[str]) -> None:
     deny_list = deny(tmp_path, f"{line}\n")
     assert [is_denied(deny_list, url) for url in [*denied, *allowed]] == [True] * len(denied) + [False] * len(allowed)
+
+
+def test_lists_can_be_joined(tmp_path: Path) -> None:
+    first = "a.example\n" + "ab" * 32 + "\nhttp://b.example/x/\n"
+    second = "b.example\n" + "cd" * 16 + "\nsha256:" + "ef" * 32 + "\nhttps://b.example/x/y\n"
+    joined = deny(tmp_path, first).joined(deny(tmp_path, second))
+    assert joined == deny(tmp_path, first + second)
+    assert joined.digest == deny(tmp_path, second + first).digest != deny(tmp_path, first).digest
+    assert joined.joined(NOTHING_DENIED) == joined
 
 
 def test_source_bytes_are_denied_by_either_hash(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from t2i_core.data import address
@@ -191,61 +190,9 @@ def test_what_is_denied_is_not_asked_for_at_any_hop(site: Any, fetch: Fetch) -> 
     assert site.requests.count("/robots.txt") == 1
 
 
-class Names(AbstractResolver):
-    """Knows no name, and counts how often it was asked."""
-
-    def __init__(self, failure: OSError) -> None:
-        self.failure = failure
-        self.asked: list[str] = []
-
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> Any:
-        self.asked.append(host)
-        raise self.failure
-
-    async def close(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize(
-    ("failure", "seconds"),
-    [
-        (socket.gaierror(socket.EAI_NONAME, "unknown"), address.UNKNOWN_NAME_SECONDS),
-        (socket.gaierror(socket.EAI_AGAIN, "try later"), address.SILENT_RESOLVER_SECONDS),
-    ],
-)
-def test_a_name_that_does_not_resolve_is_remembered_for_a_while(failure: OSError, seconds: float) -> None:
-    names, now = Names(failure), 1000.0
-    resolver = address.RememberingResolver(names, lambda: now)
-
-    async def look_up(host: str) -> None:
-        with pytest.raises(OSError, match=str(failure.args[1])):
-            await resolver.resolve(host, 80)
-
-    for host in ("a.example", "a.example", "b.example", "a.example"):
-        asyncio.run(look_up(host))
-    assert names.asked == ["a.example", "b.example"]
-    now += seconds
-    asyncio.run(look_up("a.example"))
-    assert names.asked == ["a.example", "b.example", "a.example"]
-
-
 def test_a_name_that_does_not_resolve_keeps_its_reason_when_remembered(site: Any, fetch: Fetch) -> None:
     answers = fetch("http://name.invalid/", "http://name.invalid:81/", "https://name.invalid/")
     assert [reason(answer) for answer in answers] == ["dns", "dns", "dns"]
-
-
-def test_only_so_many_unknown_names_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "MAX_UNKNOWN_NAMES", 2)
-    names = Names(socket.gaierror(socket.EAI_NONAME, "unknown"))
-    resolver = address.RememberingResolver(names)
-
-    async def look_up(*hosts: str) -> None:
-        for host in hosts:
-            with pytest.raises(OSError, match="unknown"):
-                await resolver.resolve(host)
-
-    asyncio.run(look_up("a", "b", "c", "c", "b", "a"))
-    assert names.asked == ["a", "b", "c", "a"]
 
 
 def test_traffic_is_counted_by_host(site: Any) -> None:

@@ -184,6 +184,27 @@ def test_large_jpegs_are_decoded_small_and_look_the_same() -> None:
     assert np.abs(found - expected).max() <= 4
 
 
+@pytest.mark.parametrize("size", [(512, 700), (513, 600), (1023, 800), (1024, 1024), (2100, 2050)])
+@pytest.mark.parametrize("mode", ["center_crop", "keep_ratio", "keep_ratio_largest"])
+def test_decoding_at_a_reduced_scale_is_near_full_decoding(size: tuple[int, int], mode: Any) -> None:
+    rng = np.random.default_rng(0)
+    layers = (
+        Image.fromarray(rng.integers(0, 256, (2 << octave, 2 << octave, 3), dtype=np.uint8)).resize(size)
+        for octave in range(8)
+    )
+    detail = sum((np.asarray(layer, np.float32) - 128) * 0.7**octave for octave, layer in enumerate(layers))
+    body = encoded(Image.fromarray((detail + 128).clip(0, 255).astype(np.uint8)), "JPEG", quality=90)
+    options = ImageOptions(image_size=256, resize_mode=mode, encode_format="png")
+    with Image.open(io.BytesIO(body)) as image:
+        side = min(image.size) if mode != "keep_ratio_largest" else max(image.size)
+        left, top = ((length - side) // 2 for length in image.size)
+        square = image.crop((left, top, left + side, top + side)) if mode == "center_crop" else image
+        width, height = (round(length * 256 / side) for length in square.size)
+        full = square.resize((width, height), Image.Resampling.LANCZOS)
+    error = np.mean((pixels(body, options).astype(float) - np.asarray(full).astype(float)) ** 2)
+    assert 10 * np.log10(255**2 / error) > 40
+
+
 @pytest.mark.parametrize("fmt", ["jpg", "png", "webp"])
 def test_formats_of_the_output(fmt: Any) -> None:
     result = picture(encoded(halves(64, 64)), ImageOptions(image_size=64, encode_format=fmt))

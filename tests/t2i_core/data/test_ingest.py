@@ -180,6 +180,22 @@ def test_shards_can_be_made_one_by_one_in_any_order(gallery: Any, tmp_path: Path
     assert plan_ingest(source, CONFIG, tmp_path / "single").hit is not None
 
 
+def test_a_plan_can_be_carried_out_from_another_working_folder(
+    tmp_path: Path, make_png: MakePng, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(make_png((1, 2, 3)))
+    (tmp_path / "denied.txt").write_text("bad.example\n")
+    monkeypatch.chdir(tmp_path)
+    plan = plan_ingest("pictures", CONFIG.with_changes(deny_list="denied.txt"), Path("ds"))
+    anywhere = plan.from_anywhere()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert ingest_shard(anywhere, 0).kept == 1
+    with pytest.raises(DataError, match="a disk that this worker does not see"):
+        ingest_shard(plan, 0)
+
+
 def test_every_list_and_a_folder_give_the_same_pictures(gallery: Any, tmp_path: Path, make_png: MakePng) -> None:
     names = [f"good{n}.png" for n in range(1, 4)]
     source = url_list(gallery, tmp_path / "list.csv", names)

@@ -83,7 +83,7 @@ def test_a_url_goes_and_leaves_a_tombstone(site: Any, dataset: Path) -> None:
     assert keys(dataset) == [key for key, row in old.items() if row["status"] == "success" and key != "000001"]
     after = all_bytes(dataset)
     assert {name for name in after if after[name] != before.get(name)} == {
-        "shards/00000.tar", "shards/00000.parquet", "_parts/00000.parquet", "purged.jsonl"
+        "shards/00000.tar", "shards/00000.parquet", "_parts/00000.parquet", "purged.jsonl", "purged_deny_list.txt"
     }  # fmt: skip
     assert json.loads(after["purged.jsonl"]) == {
         "key": "000001", "uid": old["000001"]["uid"], "url_sha256": url_hash
@@ -244,12 +244,104 @@ def test_a_damaged_shard_is_not_touched(site: Any, dataset: Path) -> None:
         purge(dataset, named(urls=[site.url("/1.png")]))
 
 
-def test_copies_set_aside_are_named(site: Any, pictures: str, dataset: Path) -> None:
-    (dataset / "shards/00000_stats.json").write_text("{}")
+def set_aside(pictures: str, dataset: Path, shard: str) -> tuple[str, ...]:
+    """Have the copies of a damaged shard lie beside the one that took its place."""
+    (dataset / f"shards/{shard}_stats.json").write_text("{}")
     verify(dataset, repair=True)
     ingest(pictures, CONFIG, dataset)
+    return tuple(sorted(path.name for path in dataset.glob("shards/*.damaged")))
+
+
+def test_copies_set_aside_are_deleted(site: Any, pictures: str, dataset: Path) -> None:
+    (picture,) = [s.picture for s in iter_samples(dataset / "shards/00000.tar") if s.key == "000001"]
+    copies = set_aside(pictures, dataset, "00000")
+    assert copies == ("00000.parquet.damaged", "00000.tar.damaged", "00000_stats.json.damaged")
     result = purge(dataset, named(urls=[site.url("/1.png")]))
-    assert result.set_aside == ("00000.parquet.damaged", "00000.tar.damaged", "00000_stats.json.damaged")
+    assert result.deleted == copies
+    left = [path for path in dataset.rglob("*") if path.is_file() and picture in path.read_bytes()]
+    assert (left, list(dataset.glob("shards/*.damaged"))) == ([], [])
+    assert not verify(dataset).damaged
+
+
+def test_a_copy_goes_though_its_shard_lost_the_picture(site: Any, pictures: str, dataset: Path) -> None:
+    digest = rows(dataset)["000001"]["sha256"]
+    site.content["/1.png"] = 404
+    copies = set_aside(pictures, dataset, "00000")
+    result = purge(dataset, named(sha256s=[digest]))
+    assert (result.num_rows, result.deleted) == (0, copies)
+    assert list(dataset.glob("shards/*.damaged")) == []
+
+
+def test_the_data_set_that_was_replaced_is_purged_too(site: Any, pictures: str, dataset: Path) -> None:
+    previous = dataset.with_name("ds.previous")
+    uid = rows(dataset)["000001"]["uid"]
+    shutil.copytree(dataset, previous)
+    # What is only in the older one has to be found as well.
+    purge(dataset, named(urls=[site.url("/2.png")]))
+    shutil.rmtree(previous)
+    ingest(pictures, CONFIG.with_changes(image_size=8), dataset, on_conflict="replace")
+    assert rows(previous)["000001"]["status"] == "success"
+    result = purge(dataset, named(urls=[site.url("/1.png")]))
+    assert (result.previous, result.unread, uid in result.uids) == (previous, None, True)
+    assert rows(previous)["000001"]["reason"] == "purged"
+    assert not verify(previous).damaged
+
+
+@pytest.mark.parametrize("lost", ["manifest.json", "shards/00000.parquet"])
+def test_an_older_data_set_that_cannot_be_purged_is_named(site: Any, dataset: Path, lost: str) -> None:
+    previous = dataset.with_name("ds.previous")
+    shutil.copytree(dataset, previous)
+    (previous / lost).unlink()
+    result = purge(dataset, named(urls=[site.url("/1.png")]))
+    assert (result.num_rows, result.previous, result.unread) == (1, None, previous)
+
+
+@pytest.fixture
+def longer_list(site: Any, pictures: str, make_png: MakePng, tmp_path: Path) -> str:
+    """Pictures that were not in the first list: a new one, the first's bytes, a way to it, and one at another host."""
+    site.content |= {"/new.png": make_png((7, 7, 7)), "/copy.png": site.content["/1.png"], "/way.png": 301}
+    site.headers["/way.png"] = {"Location": "/1.png"}
+    names = ["/new.png", "/copy.png", "/way.png", "/1.png?same=no"]
+    urls = [*map(site.url, names), f"http://img.localhost:{site.port}/0.png", f"http://localhost:{site.port}/0.png"]
+    path = tmp_path / "longer.csv"
+    path.write_text("url,caption\n" + "".join(f"{url},text {number}\n" for number, url in enumerate(urls)))
+    return str(path)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_later_ingest_into_the_folder_brings_nothing_back(
+    site: Any, longer_list: str, dataset: Path, stays: bool
+) -> None:
+    digest = rows(dataset)["000001"]["sha256"]
+    purge(dataset, named(urls=[site.url("/1.png")], domains=["localhost"], sha256s=[digest]))
+    site.requests.clear()
+    config = CONFIG
+    if not stays:
+        # Another folder that is told of the list.
+        dataset, config = (
+            dataset.with_name("other"),
+            CONFIG.with_changes(deny_list=str(dataset / "purged_deny_list.txt")),
+        )
+    ingest(longer_list, config, dataset, on_conflict="replace")
+    named_there = "purged" if stays else "denied"
+    assert [row["reason"] for row in rows(dataset).values()] == ["", "denied", "denied", "denied", *[named_there] * 2]
+    assert "/1.png" not in site.requests
+    assert site.requests.count("/robots.txt") == 1
+
+
+def test_what_was_never_there_is_kept_out_as_well(site: Any, longer_list: str, dataset: Path) -> None:
+    result = purge(dataset, named(urls=[site.url("/new.png")]))
+    assert (result.num_rows, result.digest) == (0, read_manifest(dataset).digest)
+    ingest(longer_list, CONFIG, dataset, on_conflict="replace")
+    assert rows(dataset)["000000"]["reason"] == "purged"
+    # What is kept out is not spelled, and what a person adds stays.
+    path = dataset / "purged_deny_list.txt"
+    text = path.read_text()
+    assert site.url("/new.png") not in text
+    path.write_text(f"{text}# asked for by mail\nhttp://a.example:80/x/\n")
+    purge(dataset, named(domains=["b.example"]))
+    purge(dataset, named(domains=["b.example"]))
+    assert path.read_text() == f"{text}# asked for by mail\nhttp://a.example:80/x/\nb.example\n"
 
 
 def test_a_file_names_all_three(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""Host names to addresses: asked once in some minutes, many at a time, and refused unless public."""
+
+import asyncio
+import socket
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
+from time import monotonic
+
+from t2i_core.data import address
+
+MAX_NAMES = 100_000
+KNOWN_NAME_SECONDS = 300.0
+UNKNOWN_NAME_SECONDS = 300.0
+# A resolver that does not answer may do so soon; a name that does not exist will not.
+SILENT_RESOLVER_SECONDS = 30.0
+LOOKUPS_AT_ONCE = 64
+
+# From a name to its addresses, in the order in which to try them; raises OSError.
+LookUp = Callable[[str], list[str]]
+
+
+class PrivateAddressError(Exception):
+    """A host name resolves to an address that is not on the public internet."""
+
+
+class Resolver:
+    """Knows the addresses of hosts, and for some minutes also which names have none.
+
+    Args:
+        allow_private: give addresses that are not on the public internet too.
+        look_up: asks the system.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self, *, allow_private: bool, look_up: LookUp | None = None, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._allow_private = allow_private
+        self._look_up = look_up or system_addresses
+        self._clock = clock
+        self._known: OrderedDict[str, tuple[float, list[str] | OSError]] = OrderedDict()
+        self._asking: dict[str, asyncio.Future[list[str]]] = {}
+        self._threads = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="dns")
+
+    def close(self) -> None:
+        """Ask nothing more; what is being asked is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def addresses(self, host: str) -> list[str]:
+        """Give the addresses of a name, or of an address in any spelling, in the order in which to try them.
+
+        Raises:
+            PrivateAddressError: one of them is not public.
+            OSError: the name does not resolve, or did not some minutes ago.
+        """
+        literal = address.literal_address(host)
+        found = [str(literal)] if literal is not None else await self._of_name(host)
+        if not self._allow_private and not all(address.is_public(ip_address(one)) for one in found):
+            raise PrivateAddressError(host)
+        return found
+
+    async def _of_name(self, host: str) -> list[str]:
+        until, found = self._known.get(host, (0.0, []))
+        if self._clock() >= until:
+            return await self._ask(host)
+        if isinstance(found, OSError):
+            raise OSError(*found.args)
+        return found
+
+    async def _ask(self, host: str) -> list[str]:
+        """Ask the system, once for all who wait for the same name."""
+        asking = self._asking.get(host)
+        if asking is None:
+            asking = asyncio.get_running_loop().run_in_executor(self._threads, self._look_up, host)
+            self._asking[host] = asking
+            asking.add_done_callback(lambda done: self._note(host, done))
+        return await asyncio.shield(asking)
+
+    def _note(self, host: str, asked: asyncio.Future[list[str]]) -> None:
+        del self._asking[host]
+        failure = asked.exception() if not asked.cancelled() else None
+        if asked.cancelled() or not (failure is None or isinstance(failure, OSError)):
+            return
+        silent = isinstance(failure, socket.gaierror) and failure.errno == socket.EAI_AGAIN
+        unknown_seconds = SILENT_RESOLVER_SECONDS if silent else UNKNOWN_NAME_SECONDS
+        seconds = KNOWN_NAME_SECONDS if failure is None else unknown_seconds
+        self._known[host] = (self._clock() + seconds, failure or asked.result())
+        self._known.move_to_end(host)
+        while len(self._known) > MAX_NAMES:
+            self._known.popitem(last=False)
+
+    def prefer(self, host: str, good: str) -> None:
+        """Try this address of a name first from now on."""
+        until, found = self._known.get(host, (0.0, []))
+        if isinstance(found, list) and good in found:
+            self._known[host] = (until, [good, *(one for one in found if one != good)])
+
+
+def system_addresses(host: str) -> list[str]:
+    """Ask the system for the addresses of a name.
+
+    Raises:
+        OSError: it does not resolve.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    except UnicodeError as err:
+        raise OSError(socket.EAI_NONAME, f"not a host name: {host}") from err
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))

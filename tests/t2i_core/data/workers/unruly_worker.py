@@ -1,0 +1,40 @@
+"""A worker that does to itself what it is asked to."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from t2i_core.data.worker import serve
+
+
+def start(setup: Any) -> Any:
+    if setup == "fail":
+        sys.exit(3)
+    return handle
+
+
+def handle(asked: Any, body: bytes) -> tuple[Any, bytes]:
+    if asked == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if asked == "spin":
+        while True:
+            pass
+    if asked == "sleep":
+        time.sleep(1000)
+    if asked == "eat":
+        body = bytes(1024**3)
+    if asked == "crash once":
+        mark = Path(body.decode())
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    if asked == "babble":
+        os.write(0, b"\xff" * 100)
+    return [asked, os.getpid()], body[::-1]
+
+
+if __name__ == "__main__":
+    serve(start, max_memory_bytes=512 * 1024**2)
