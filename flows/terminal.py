@@ -2,15 +2,26 @@
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
+from rich.text import Text
 
-from t2i_core.progress import Progress, describe_progress
+from t2i_core.progress import Progress, describe_figures, describe_progress, describe_seconds
 
 LINE_SECONDS = 10.0
+
+
+class TimeLeftColumn(TimeRemainingColumn):
+    """The time left as the step tells it, or else as the pace of the bar tells it."""
+
+    def render(self, task: Task) -> Text:
+        """Show the time left of one bar."""
+        seconds = task.fields["seconds_left"]
+        return super().render(task) if seconds is None else Text(describe_seconds(seconds), style="progress.remaining")
 
 
 class ProgressView:
@@ -24,11 +35,13 @@ class ProgressView:
         self._display = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[text]}", style="dim"),
+            BarColumn(bar_width=16),
+            # Takes what the others leave, and a second line where that is little, so that no figure is cut off.
+            TextColumn("{task.fields[text]}", style="dim", table_column=Column(ratio=1)),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeLeftColumn(),
             console=console,
+            expand=True,
             disable=not console.is_terminal,
         )
 
@@ -49,10 +62,10 @@ class ProgressView:
             self._print_line(progress)
 
     def _update_bar(self, progress: Progress) -> None:
+        shown: dict[str, Any] = {"text": describe_figures(progress), "seconds_left": progress.seconds_left}
         if progress.step not in self._bars:
-            self._bars[progress.step] = self._display.add_task(progress.step, total=progress.total, text="")
-        text = describe_progress(progress).removeprefix(f"{progress.step}: ")
-        self._display.update(self._bars[progress.step], completed=progress.done, total=progress.total, text=text)
+            self._bars[progress.step] = self._display.add_task(progress.step, total=progress.total, **shown)
+        self._display.update(self._bars[progress.step], completed=progress.done, total=progress.total, **shown)
 
     def _print_line(self, progress: Progress) -> None:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +15,7 @@ class Progress:
         total: units in all, or None when not known.
         unit: what is counted, plural ("pictures").
         fields: figures worth showing beside it, such as {"loss": 0.1, "images/s": 290}.
+        seconds_left: how long the rest will take, in seconds, where the step knows better than its pace so far tells.
     """
 
     step: str
@@ -21,6 +23,7 @@ class Progress:
     total: float | None
     unit: str
     fields: Mapping[str, float | int | str] = field(default_factory=dict)
+    seconds_left: float | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -31,11 +34,24 @@ def ignore_progress(_: Progress) -> None:
 
 
 def describe_progress(progress: Progress) -> str:
-    """Write a record in one line, such as "train cnn: 1,200 of 4,000 images, loss 0.1"."""
+    """Write a record in one line, such as "train cnn: 1,200 of 4,000 images, loss 0.1, 0:01:10 left"."""
+    left = "" if progress.seconds_left is None else f", {describe_seconds(progress.seconds_left)} left"
+    return f"{progress.step}: {describe_figures(progress)}{left}"
+
+
+def describe_figures(progress: Progress) -> str:
+    """Write the same without the step's name and the time left, which a bar shows in places of their own."""
     total = "" if progress.total is None else f" of {progress.total:,.0f}"
-    parts = [f"{progress.step}: {progress.done:,.0f}{total} {progress.unit}"]
+    parts = [f"{progress.done:,.0f}{total} {progress.unit}"]
     return ", ".join(parts + [f"{name} {_show(value)}" for name, value in progress.fields.items()])
 
 
+def describe_seconds(seconds: float) -> str:
+    """Write a time as hours, minutes and seconds: 0:01:10, and with days: 2 days, 0:01:10."""
+    return str(timedelta(seconds=round(seconds)))
+
+
 def _show(value: float | int | str) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

@@ -4,7 +4,7 @@ import base64
 import io
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +49,18 @@ def slug(name: str) -> str:
 
 def markdown_table(rows: Mapping[str, Any], *, head: tuple[str, str]) -> str:
     """Write two columns as a markdown table."""
-    lines = [f"| {head[0]} | {head[1]} |", "|---|---:|"]
-    lines += [f"| {name} | {f'{value:,}' if isinstance(value, int) else value} |" for name, value in rows.items()]
-    return "\n".join(lines)
+    return markdown_rows(rows.items(), head=head)
+
+
+def markdown_rows(rows: Iterable[Sequence[Any]], *, head: Sequence[str]) -> str:
+    """Write rows as a markdown table: the first column is text, the others are numbers or text."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *(map(_cell, row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def picture_grid(paths: Sequence[Path], *, num_columns: int = 8) -> str:

@@ -1,16 +1,22 @@
 """Ingest as tasks: cut the source into parts, fetch each part into a shard, publish the dataset."""
 
+import json
 from pathlib import Path
 
 from prefect.client.schemas.objects import State
 
 from t2i_core.data import ingest as core
 from t2i_core.data.channel import CoordinatorAddress
+from t2i_core.data.hosts import HOSTS_NAME
 from t2i_core.data.ingest import IngestConfig, IngestPlan
+from t2i_core.data.overview import CROISSANT_NAME, REPORT_NAME
+from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import ShardReport
 from t2i_core.manifest import OnConflict, StepRef
-from tasks.artifacts import markdown_table, publish_markdown
+from tasks.artifacts import markdown_rows, markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task
+
+MAX_HOSTS = 10
 
 
 @step_task("plan ingest", "plan {source}")
@@ -45,6 +51,24 @@ def finish_ingest(plan: IngestPlan) -> State[StepRef]:
 
 
 def report(ref: StepRef) -> str:
-    """Write what was kept and what was rejected, and why."""
-    counts = dict(sorted(ref.counts.items(), key=lambda item: -item[1]))
-    return f"# Dataset {ref.digest[:12]}\n\n`{ref.path}`\n\n{markdown_table(counts, head=('count', 'pictures'))}"
+    """Write what was kept, what was rejected and why, and where the whole account is."""
+    prefix = "rejected:"
+    totals = {name: number for name, number in ref.counts.items() if not name.startswith(prefix)}
+    rejected = {name.removeprefix(prefix): n for name, n in ref.counts.items() if name.startswith(prefix)}
+    reasons = [(name, RejectReason(name).meaning, n) for name, n in sorted(rejected.items(), key=lambda item: -item[1])]
+    hosts = json.loads((ref.path / HOSTS_NAME).read_bytes())["hosts"]
+    figures = ("sources", "kept", "requests", "bytes")
+    rows = [(f"`{host['host'] or '(none)'}`", *(host[name] for name in figures)) for host in hosts[:MAX_HOSTS]]
+    return "\n\n".join(
+        [
+            f"# Dataset {ref.digest[:12]}",
+            f"`{ref.path}`",
+            markdown_table(totals, head=("count", "")),
+            "## Left out",
+            markdown_rows(reasons, head=("reason", "meaning", "sources")) if reasons else "Nothing.",
+            "## Hosts",
+            markdown_rows(rows, head=("host", *figures)),
+            f"{max(0, len(hosts) - MAX_HOSTS):,} more in `{ref.path / HOSTS_NAME}`.",
+            f"Pictures, sizes, licenses: `{ref.path / REPORT_NAME}`; data card: `{ref.path / CROISSANT_NAME}`",
+        ]
+    )

@@ -8,13 +8,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # What each room may import besides itself; whatever is not a room of ours is free, but for Prefect in the core.
-CORE_BASE = {"config", "errors", "progress", "manifest", "lifeline"}
+CORE_BASE = {"config", "errors", "progress", "manifest", "lifeline", "report"}
 SAMPLES_TO_DIFFUSION = {"samples", "data", "models", "diffusion"}
 CORE_ARROWS: dict[str, set[str]] = {
     "config": {"errors"},
     "errors": set(),
     "progress": set(),
     "lifeline": set(),
+    "report": set(),
     "manifest": {"config", "errors"},
     **dict.fromkeys(SAMPLES_TO_DIFFUSION, CORE_BASE),
     "systems": CORE_BASE | SAMPLES_TO_DIFFUSION,

@@ -51,6 +51,9 @@ def tell_result(ref: StepRef) -> None:
     """Say where the result lies and what it holds."""
     counts = ", ".join(f"{name} {count:,}" for name, count in sorted(ref.counts.items()))
     typer.echo(f"{ref.path}: {'already done' if ref.hit else 'done'} ({counts})")
+    report = ref.path / "report.html"
+    if report.is_file():
+        typer.echo(f"report: {report}")
 
 
 @contextmanager

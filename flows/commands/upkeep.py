@@ -98,7 +98,8 @@ def _write_purge(result: PurgeResult) -> None:
 def lineage_command(
     path: Annotated[Path, typer.Argument(help="An evaluation, run, captions or dataset folder, or a drawn PNG.")],
     urls: Annotated[
-        bool, typer.Option("--urls", help="List the training samples instead: key, uid and URL, one a line.")
+        bool,
+        typer.Option("--urls", help="List the training samples instead: key, uid, URL and time of fetch, one a line."),
     ] = False,
     url: Annotated[str, typer.Option(help="The other way: what at and below PATH holds this URL or rests on it.")] = "",
     workspace: Annotated[
@@ -115,7 +116,11 @@ def lineage_command(
     ancestors = trace(path) if path.is_dir() or not path.exists() else trace_picture(path, workspace)
     if urls:
         for sample in training_samples(ancestors):
-            typer.echo(sample.model_dump_json() if as_json else f"{sample.key}\t{sample.uid}\t{_plain(sample.url)}")
+            typer.echo(
+                sample.model_dump_json()
+                if as_json
+                else "\t".join((sample.key, sample.uid, _plain(sample.url), sample.fetched_at))
+            )
         return None
     return _write_json(_chain(ancestors)) if as_json else _write_chain(ancestors)
 

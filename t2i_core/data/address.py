@@ -15,12 +15,26 @@ from yarl import URL
 from t2i_core.data.reject import Rejection, RejectReason
 
 MAX_URL_CHARS = 8192
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Control characters, and halves of characters, which have no bytes.
+_NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # Escaped once or many times, as it happens to what is copied from page to page.
 _ESCAPED_AMPERSAND = re.compile(r"&(?:amp;)+")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+(%25.*)?", re.IGNORECASE)
 _NUMERIC_HOST = re.compile(r"[0-9a-fx.]+", re.IGNORECASE)
 _NAT64 = IPv6Network("64:ff9b::/96")
+
+
+def parse_url(text: str) -> URL:
+    """Read a URL, or a reference, as it stands.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return URL(text)
+    except IndexError as err:
+        # The parser stumbles over an empty host after brackets ("http://[::1]@").
+        raise ValueError(f"not a URL: {text}") from err
 
 
 def normalise_url(text: str) -> URL | Rejection:
@@ -30,13 +44,12 @@ def normalise_url(text: str) -> URL | Rejection:
         The URL, or a rejection `bad_url` or `bad_scheme`.
     """
     text = _ESCAPED_AMPERSAND.sub("&", text.strip())
-    if not text or len(text) > MAX_URL_CHARS or _CONTROL.search(text):
+    if not text or len(text) > MAX_URL_CHARS or _NOT_IN_A_URL.search(text):
         return Rejection(RejectReason.BAD_URL)
     try:
-        url = URL(text).with_fragment(None)
+        url = parse_url(text).with_fragment(None)
         host = url.raw_host
-    # yarl looks for the first letter of a host such as "[@", which has none.
-    except (ValueError, IndexError):
+    except ValueError:
         return Rejection(RejectReason.BAD_URL)
     if url.scheme not in ("http", "https"):
         return Rejection(RejectReason.BAD_SCHEME if url.scheme else RejectReason.BAD_URL)

@@ -1,8 +1,8 @@
 """The caption step: from the raw text beside each picture to clean, filtered, split and tokenized captions.
 
-The raw text is kept beside the clean one, and what is left out stays in the table with its reason. Pictures are
-compared by the sha256 of their source bytes only: perceptual hashes of small synthetic pictures collide all the time
-(two scenes differ by a few pixels, two emoji by a skin tone), so near duplicates are left to a step of their own.
+The raw text is kept beside the clean one, and what is left out stays in the table with its reason. Which pictures show
+the same is marked in the data set. Near duplicates stay unless it is asked for: of small synthetic pictures, many that
+look alike are not the same (two scenes differ by a few pixels, two emoji by a skin tone).
 """
 
 import json
@@ -19,6 +19,8 @@ from t2i_core.config import Config, canonical_json
 from t2i_core.data.caption_report import build_report, render_report
 from t2i_core.data.caption_rules import RULES, RULES_BY_NAME, clean
 from t2i_core.data.caption_table import CaptionRow, Sample, read_samples, write_captions
+from t2i_core.data.copies import Copies
+from t2i_core.data.duplicates import DuplicateKind, read_duplicates
 from t2i_core.data.split import SplitName, choose_split
 from t2i_core.data.tokenizer import Tokenizer
 from t2i_core.errors import DataError
@@ -38,7 +40,7 @@ from t2i_core.manifest import (
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 # Raise it when a rule, a filter or the split gives another result for the same config.
-STEP_VERSION = 1
+STEP_VERSION = 2
 # Longer text is no caption, and cleaning it would only take time.
 MAX_RAW_CHARACTERS = 20_000
 PROGRESS_EVERY = 10_000
@@ -53,7 +55,9 @@ class CaptionReason(StrEnum):
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
     BOILERPLATE = "boilerplate"
+    PLACEHOLDER_PICTURE = "placeholder_picture"
     DUPLICATE_PICTURE = "duplicate_picture"
+    NEAR_DUPLICATE_PICTURE = "near_duplicate_picture"
     TOO_FREQUENT = "too_frequent"
 
 
@@ -70,6 +74,13 @@ class CaptionConfig(Config):
     boilerplate: tuple[str, ...] = Field(
         ("image", "img", "photo", "picture", "thumbnail", "logo", "placeholder", "untitled", "no image", "stock photo"),
         description="Captions that say nothing, compared whole and in lower case.",
+    )
+    drop_placeholders: bool = Field(
+        True, description="Leave out pictures whose very bytes one host gives under 10 URLs or more."
+    )
+    drop_duplicates: bool = Field(True, description="Of pictures with the same source bytes, keep the first.")
+    drop_near_duplicates: bool = Field(
+        False, description="Of pictures whose perceptual hashes differ by 3 of 64 bits at most, keep the first."
     )
     max_same_caption: int = Field(0, ge=0, description="Samples kept with one caption; 0 = no limit.")
     validation_share: float = Field(0.05, ge=0, le=0.5, description="Expected share of groups for validation.")
@@ -113,7 +124,7 @@ def caption(
     """Clean, filter, split and tokenize the captions of a data set.
 
     Args:
-        dataset_dir: a finished data set; only its parquet sidecars are read.
+        dataset_dir: a finished data set; only its parquet sidecars and its marks of duplicates are read.
         config: how.
         output_dir: the captions folder; made anew unless it is already there, from the same data and config.
         on_conflict: what to do with a folder that holds other work.
@@ -129,7 +140,8 @@ def caption(
         return hit
     samples = read_samples(dataset_dir, read_manifest(dataset_dir, "dataset"))
     changes: Counter[str] = Counter()
-    drafts = list(_judge(samples, config, changes, on_progress))
+    copies = Copies(read_duplicates(dataset_dir), _dropped_kinds(config))
+    drafts = list(_judge(samples, copies, config, changes, on_progress))
     tokenizer = _train_tokenizer(drafts, config)
     num_words = {text: len(tokenizer.words(text)) for text in {draft.text for draft in drafts}}
     rows = [_row(draft, num_words[draft.text] + 1, tokenizer.context_length) for draft in drafts]
@@ -164,12 +176,12 @@ class _Draft:
 
 
 def _judge(
-    samples: Sequence[Sample], config: CaptionConfig, changes: Counter[str], on_progress: OnProgress
+    samples: Sequence[Sample], copies: Copies, config: CaptionConfig, changes: Counter[str], on_progress: OnProgress
 ) -> Iterator[_Draft]:
     """Clean and filter every sample, in order; `changes` counts the captions that each rule changed."""
     rules = [RULES_BY_NAME[name] for name in config.rules]
     clean_once = lru_cache(maxsize=100_000)(lambda text: clean(text, rules))
-    filters = _Filters(config)
+    filters = _Filters(config, copies)
     for done, sample in enumerate(samples):
         if done % PROGRESS_EVERY == 0:
             on_progress(Progress(step="caption", done=done, total=len(samples), unit="captions"))
@@ -185,11 +197,18 @@ def _judge(
     on_progress(Progress(step="caption", done=len(samples), total=len(samples), unit="captions"))
 
 
+def _dropped_kinds(config: CaptionConfig) -> set[DuplicateKind]:
+    """Say which marks make a picture a copy; a placeholder that stays is a picture like any other."""
+    exact = {DuplicateKind.EXACT, DuplicateKind.PLACEHOLDER} if config.drop_duplicates else set()
+    return exact | ({DuplicateKind.NEAR} if config.drop_near_duplicates else set())
+
+
 class _Filters:
     """Decides what is left out; remembers what it kept, so that the first of equal samples stays."""
 
-    def __init__(self, config: CaptionConfig) -> None:
+    def __init__(self, config: CaptionConfig, copies: Copies) -> None:
         self._config = config
+        self._copies = copies
         self._boilerplate = {text.casefold() for text in config.boilerplate}
         self._pictures: set[str] = set()
         self._captions: Counter[str] = Counter()
@@ -198,7 +217,7 @@ class _Filters:
         """Give the first reason against a sample, or None."""
         reason = self._about_text(sample, text) or self._about_repeats(sample, text)
         if reason is None:
-            self._pictures.add(sample.sha256)
+            self._pictures.add(self._copies.first_of(sample.key))
             self._captions[text] += 1
         return reason
 
@@ -217,8 +236,12 @@ class _Filters:
         return CaptionReason.BOILERPLATE if text.casefold() in self._boilerplate else None
 
     def _about_repeats(self, sample: Sample, text: str) -> CaptionReason | None:
-        if sample.sha256 and sample.sha256 in self._pictures:
-            return CaptionReason.DUPLICATE_PICTURE
+        kind = self._copies.kind_of(sample.key)
+        if kind is DuplicateKind.PLACEHOLDER and self._config.drop_placeholders:
+            return CaptionReason.PLACEHOLDER_PICTURE
+        if self._copies.first_of(sample.key) in self._pictures:
+            near = kind is DuplicateKind.NEAR
+            return CaptionReason.NEAR_DUPLICATE_PICTURE if near else CaptionReason.DUPLICATE_PICTURE
         limit = self._config.max_same_caption
         return CaptionReason.TOO_FREQUENT if limit and self._captions[text] >= limit else None
 

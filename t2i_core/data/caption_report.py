@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from t2i_core.data.caption_rules import RULES_BY_NAME
 from t2i_core.data.caption_table import CaptionRow
 from t2i_core.data.split import SPLITS, SplitName
 from t2i_core.data.tokenizer import Tokenizer
+from t2i_core.report.charts import bar_chart
+from t2i_core.report.page import render_page
 
 NUM_WORDS = 60
 NUM_UNKNOWN = 30
 NUM_EXAMPLES = 12
+MAX_BARS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,31 +127,22 @@ def _most_frequent(words: Counter[str], limit: int) -> dict[str, int]:
 
 def render_report(report: CaptionReport) -> str:
     """Write the report as one self-contained HTML page."""
-    loader = PackageLoader("t2i_core.data", package_path="")
-    templates = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     prefix = "rejected:"
     rejects = {name.removeprefix(prefix): n for name, n in report.counts.items() if name.startswith(prefix)}
-    template = templates.get_template("caption_report.html.j2")
-    return template.render(report=report, rejects=rejects, bars=_bars(report))
+    return render_page(
+        "t2i_core.data", "caption_report.html.j2", report=report, rejects=rejects, lengths=_length_chart(report)
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One bar of the length histogram; `height` is a share of the highest, `cut` says that the tokenizer cuts it."""
-
-    length: int
-    number: int
-    height: float
-    cut: bool
-
-
-def _bars(report: CaptionReport) -> list[Bar]:
-    first, last = min(report.lengths), min(max(report.lengths), min(report.lengths) + 119)
-    highest = max(report.lengths.values())
-    numbers = {length: report.lengths.get(length, 0) for length in range(first, last)}
-    numbers[last] = sum(number for length, number in report.lengths.items() if length >= last)
-    return [
-        Bar(n, number, number / max(highest, numbers[last]), n > report.context_length) for n, number in numbers.items()
-    ]
+def _length_chart(report: CaptionReport) -> Markup:
+    """Draw how many captions have each length; the long ones share the last bar."""
+    first = min(report.lengths)
+    last = min(max(report.lengths), first + MAX_BARS - 1)
+    numbers = [report.lengths.get(length, 0) for length in range(first, last)]
+    numbers.append(sum(number for length, number in report.lengths.items() if length >= last))
+    names = [str(length) for length in range(first, last + 1)]
+    if max(report.lengths) > last:
+        names[-1] += "+"
+    bins = [f"{name} tokens" for name in names]
+    ticks = {place + 0.5: name for place, name in enumerate(names)}
+    return bar_chart({"captions": numbers}, bins, ticks, "", "captions")

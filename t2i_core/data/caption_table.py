@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from t2i_core.data.dataset import files_by_shard
 from t2i_core.data.split import SplitName
 from t2i_core.errors import DataError
 from t2i_core.manifest import Manifest, missing_outputs
 
-COLUMNS = ("key", "uid", "caption", "sha256", "attributes", "status")
+COLUMNS = ("key", "uid", "caption", "attributes", "status")
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -38,7 +39,6 @@ class Sample:
 
     Attributes:
         caption: as it was found, "" when there was none.
-        sha256: of the picture's source bytes.
         attributes: a JSON object.
         group: what the split must not divide.
     """
@@ -47,7 +47,6 @@ class Sample:
     shard: int
     uid: str
     caption: str
-    sha256: str
     attributes: str
     group: str
 
@@ -81,7 +80,7 @@ def read_samples(dataset_dir: Path, manifest: Manifest) -> list[Sample]:
     Raises:
         DataError: a sidecar is missing, damaged, or lacks a column.
     """
-    sidecars = {file.path for file in manifest.files if file.path.endswith(".parquet")}
+    sidecars = {files[".parquet"].path for files in files_by_shard(manifest).values()}
     gone = sidecars.intersection(missing_outputs(dataset_dir, manifest))
     if gone:
         raise DataError(
@@ -101,10 +100,10 @@ def _read_sidecar(path: Path) -> Iterator[Sample]:
     except (pa.ArrowException, OSError, ValueError) as err:
         raise DataError(f"{path} cannot be read ({err}). Delete it and run the ingest again.") from err
     rows = sorted(zip(*(columns[name] for name in COLUMNS), strict=True), key=itemgetter(0))
-    for key, uid, caption, sha256, attributes, status in rows:
+    for key, uid, caption, attributes, status in rows:
         if status == "success":
             name, attributes = uid or key, attributes or "{}"
-            yield Sample(key, shard, name, caption or "", sha256 or "", attributes, _own_group(attributes) or name)
+            yield Sample(key, shard, name, caption or "", attributes, _own_group(attributes) or name)
 
 
 def _own_group(attributes: str) -> str:

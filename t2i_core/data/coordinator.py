@@ -87,6 +87,7 @@ class Coordinator:
         self.rules = RulesStore()
         self._secret = secret
         self._connections: set[asyncio.StreamWriter] = set()
+        self._workers: set[_Worker] = set()
 
     async def welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until it closes; who does not know the secret, or does not keep to it, is cut off."""
@@ -101,10 +102,17 @@ class Coordinator:
 
     async def _serve(self, channel: Channel) -> None:
         worker = _Worker(self, channel)
+        self._workers.add(worker)
         try:
             await worker.run()
         finally:
+            self._workers.discard(worker)
             worker.leave()
+
+    def tell_pause(self, origin: str, seconds: float, teller: "_Worker") -> None:
+        """Let the other workers know, who may hold turns that they have not used yet."""
+        for worker in self._workers - {teller}:
+            worker.channel.send("paused", origin, seconds)
 
     async def close(self) -> None:
         """Cut everybody off, and wait until their turns are cleared away."""
@@ -192,7 +200,8 @@ class _Worker:
             self.channel.send("turn", turn_id, admitted)
 
     def _tell_refusal(self, turn_id: int, refusal: Refusal) -> None:
-        self.channel.send("refused", turn_id, refusal.reason, refusal.detail, refusal.http_status)
+        told = (refusal.reason, refusal.detail, refusal.http_status, refusal.signals)
+        self.channel.send("refused", turn_id, *told)
 
     def _on_done(self, turn_id: int, failed: bool | None) -> None:
         # A turn that was refused is over already.
@@ -207,10 +216,12 @@ class _Worker:
         turn.pace.leave()
 
     def _on_pause(self, origin: str, seconds: float) -> None:
-        self._pace(origin).pause(_bounded(seconds, MAX_WAIT_SECONDS))
+        pause_seconds = _bounded(seconds, MAX_WAIT_SECONDS)
+        self._pace(origin).pause(pause_seconds)
+        self._coordinator.tell_pause(origin, pause_seconds, self)
 
-    def _on_refused(self, digest: int, reason: str, detail: str, http_status: int) -> None:
-        refusal = Refusal(RejectReason(reason), _text(detail), int(http_status))
+    def _on_refused(self, digest: int, reason: str, detail: str, http_status: int, signals: str) -> None:
+        refusal = Refusal(RejectReason(reason), _text(detail), int(http_status), _text(signals))
         self._coordinator.refusals.remember(int(digest), refusal)
 
     async def probe(self, turn_id: int) -> bool:

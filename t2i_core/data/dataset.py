@@ -14,24 +14,26 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from t2i_core.data.hosts import HOSTS_NAME, HostLedger, Traffic
+from t2i_core import __version__
+from t2i_core.data.duplicates import DUPLICATES_NAME, MARKED_PREFIX, write_duplicates
+from t2i_core.data.hosts import Traffic
 from t2i_core.data.parts import PARTS_DIR, read_note
-from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, extra_columns, read_traffic, shard_name
+from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, extra_columns, shard_name
 from t2i_core.errors import DataError
 from t2i_core.manifest import (
     MANIFEST_NAME,
     Manifest,
     OutputFile,
+    StepKey,
     StepRef,
     describe_file,
-    write_atomically,
     write_manifest,
 )
 
 REWRITE_DIR = ".rewrite"
 PARTIAL_DIR = ".rewrite.partial"
 # Shards that were begun, and files that did not come as far as their names.
-_LEFTOVER = re.compile(r"\.([0-9]{5,18}\.(journal|tar\.partial)|\w+\.(jsonl?|parquet)\.[a-z0-9_]{8})")
+_LEFTOVER = re.compile(r"\.([0-9]{5,18}\.(journal|tar\.partial)|\w+\.(jsonl?|parquet|html)\.[a-z0-9_]{8})")
 _SHARD_FILE = re.compile(SHARDS_DIR + r"/([0-9]{1,18})(\.tar|\.parquet|_stats\.json)")
 
 
@@ -45,22 +47,47 @@ def shard_outputs(folder: Path, report: ShardReport) -> list[OutputFile]:
     return [*files, describe_file(folder, folder / f"{stem}_stats.json", content=False)]
 
 
-def write_hosts(folder: Path, places: Mapping[int, Path], planning: Mapping[str, Traffic]) -> OutputFile:
-    """Write the account of each host: its sources from the shards' rows, its requests as they were counted.
+def write_dataset(
+    folder: Path,
+    *,
+    key: StepKey,
+    sources: Mapping[str, str],
+    counts: Mapping[str, int],
+    files: Iterable[OutputFile],
+    places: Mapping[int, Path],
+    planning: Mapping[str, Traffic],
+) -> StepRef:
+    """Write what tells of a data set as a whole: the accounts for people and programs, and the manifest last.
 
     Args:
-        folder: gets the account.
+        folder: gets them.
+        key: what decided its content.
+        sources: where each input was found.
+        counts: figures of the whole.
+        files: of its shards; of what is told anew, those there are do not count.
         places: the folder in which each shard lies, by its number.
         planning: what each host was asked for pages.
     """
-    ledger = HostLedger()
-    ledger.add_traffic(planning)
-    for shard_id, shards_dir in places.items():
-        ledger.add_rows(shards_dir / f"{shard_name(shard_id)}.parquet")
-        ledger.add_traffic(read_traffic(shards_dir, shard_id))
-    write_atomically(folder / HOSTS_NAME, ledger.as_json())
-    # Retries and redirects differ from run to run, so this is not part of what the data set is.
-    return describe_file(folder, folder / HOSTS_NAME, content=False)
+    # Only here, so that an ingest does not wait for what draws its report before it begins.
+    from t2i_core.data.overview import write_overview
+
+    marked = write_duplicates(folder, places, int(key.config["samples_per_shard"]))
+    counts = {name: count for name, count in counts.items() if not name.startswith(MARKED_PREFIX)} | marked
+    files = [file for file in files if file.path != DUPLICATES_NAME]
+    files.append(describe_file(folder, folder / DUPLICATES_NAME))
+    manifest = Manifest(
+        kind="dataset",
+        key=key,
+        code_version=__version__,
+        sources=dict(sources),
+        counts=counts,
+        files=tuple(sorted(files, key=lambda file: file.path)),
+    )
+    told = {file.path: file for file in write_overview(folder, manifest, places, planning)}
+    kept = [file for file in manifest.files if file.path not in told]
+    return write_manifest(
+        folder, kind="dataset", key=key, sources=sources, counts=counts, files=[*kept, *told.values()]
+    )
 
 
 def files_by_shard(manifest: Manifest) -> dict[int, dict[str, OutputFile]]:
@@ -167,14 +194,14 @@ def restate(
         counts.subtract(_figures(before))
         counts.update(_figures(after))
     note = read_note(dataset_dir)
-    files[HOSTS_NAME] = write_hosts(stage, places, note.traffic if note else {})
-    ref = write_manifest(
+    ref = write_dataset(
         stage,
-        kind="dataset",
         key=manifest.key,
         sources=manifest.sources,
         counts={name: count for name, count in counts.items() if count or ":" not in name},
-        files=list(files.values()),
+        files=files.values(),
+        places=places,
+        planning=note.traffic if note else {},
     )
     return ref.with_changes(path=dataset_dir)
 

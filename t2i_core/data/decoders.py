@@ -23,13 +23,13 @@ class Decoders:
     async def __aexit__(self, *error: object) -> None:
         await self._pool.__aexit__(*error)
 
-    async def process(self, body: bytes) -> Picture | Rejection:
+    async def process(self, body: bytes, boxes_cell: str = "") -> Picture | Rejection:
         """Do what `image.process_picture` does, whatever the picture does to the process.
 
         Raises:
             TransientError: the processes do not start.
         """
-        answer = await self._pool.ask(None, body)
+        answer = await self._pool.ask(boxes_cell, body)
         if answer is None:
             return Rejection(RejectReason.DECODER_FAILED)
         told, data = answer

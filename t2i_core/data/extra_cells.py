@@ -15,14 +15,14 @@ def passed_through(row: Mapping[str, Any], used: Collection[str]) -> dict[str, s
         used: the columns that have a meaning.
     """
     return {
-        _free_name(name): as_text(value)
+        free_name(name): as_text(value)
         for name, value in row.items()
         if name not in used and not isinstance(value, bytes)
     }
 
 
-def _free_name(column: str) -> str:
-    """Keep a list's column apart from one that the shards use themselves."""
+def free_name(column: str) -> str:
+    """Give the name of a list's column in a data set, apart from those that the shards use themselves."""
     return f"source_{column}" if column in OWN_COLUMNS else clean_text(column)
 
 

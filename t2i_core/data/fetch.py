@@ -15,7 +15,7 @@ from typing import Self
 from yarl import URL
 
 from t2i_core.data import tdmrep
-from t2i_core.data.address import is_private_literal, normalise_url
+from t2i_core.data.address import is_private_literal, normalise_url, parse_url
 from t2i_core.data.body import decoded_body
 from t2i_core.data.circuit import DEFAULT_FAILURES, DEFAULT_PAUSES_SECONDS
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
@@ -29,6 +29,7 @@ from t2i_core.data.politeness import (
     directives_for_us,
     is_worth_asking_again,
     opts_out,
+    signals_text,
     user_agent,
     wait_seconds,
 )
@@ -201,7 +202,8 @@ class Fetcher:
 
     async def _is_up(self, origin: URL) -> bool:
         """Ask an origin for its robots.txt again, within the turn of who waits for it; any answer but 5xx will do."""
-        answer = await self._take_slot(origin / "robots.txt", Want.RULES, _Clock(self._options.timeout_seconds))
+        await self._slots.acquire()
+        answer = await self._use_slot(origin / "robots.txt", Want.RULES, _Clock(self._options.timeout_seconds))
         if isinstance(answer, Fetched):
             self._slots.release()
         return not _is_failure(answer)
@@ -210,26 +212,36 @@ class Fetcher:
         self, url: URL, want: Want, clock: "_Clock", attempt: int
     ) -> "Fetched | Rejection | _Redirect":
         pace = self._pace(url)
-        async with pace.turn() as admitted:
-            if not admitted:
-                return Rejection(RejectReason.HOST_UNREACHABLE)
-            # While this one waited, the same URL may have been refused to another.
-            refused = self._permission.refusals.of(url)
-            if refused is not None:
-                return refused
-            answer = await self._take_slot(url, want, clock)
-            if pace.circuit is not None:
-                pace.circuit.note(failed=_is_failure(answer))
-            if isinstance(answer, Rejection) and want is not Want.RULES:
-                self._permission.refusals.note(url, answer)
-            if isinstance(answer, _Busy):
-                pace.pause(wait_seconds(attempt, answer.retry_after))
-                return answer.rejection
-            return answer
+        while True:
+            async with pace.turn() as admitted:
+                if not admitted:
+                    return Rejection(RejectReason.HOST_UNREACHABLE)
+                # While this one waited, the same URL may have been refused to another.
+                refused = self._permission.refusals.of(url)
+                if refused is not None:
+                    return refused
+                await self._slots.acquire()
+                if not pace.is_paused:
+                    return await self._take_slot(url, want, clock, attempt, pace)
+                # The host asked for a pause while this one had its turn and waited for a slot.
+                self._slots.release()
 
-    async def _take_slot(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
-        """Ask within one of the `connections`; a body keeps its slot, for `fetch` to give back."""
-        await self._slots.acquire()
+    async def _take_slot(
+        self, url: URL, want: Want, clock: "_Clock", attempt: int, pace: Pace
+    ) -> "Fetched | Rejection | _Redirect":
+        """Ask within a turn and a slot, and tell the host's pace what came of it."""
+        answer = await self._use_slot(url, want, clock)
+        if pace.circuit is not None:
+            pace.circuit.note(failed=_is_failure(answer))
+        if isinstance(answer, Rejection) and want is not Want.RULES:
+            self._permission.refusals.note(url, answer)
+        if isinstance(answer, _Busy):
+            pace.pause(wait_seconds(attempt, answer.retry_after))
+            return answer.rejection
+        return answer
+
+    async def _use_slot(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
+        """Ask within one of the `connections`, taken before; a body keeps its slot, for `fetch` to give back."""
         answer: Fetched | Rejection | _Redirect | _Busy | None = None
         try:
             answer = await self._request(url, want, clock)
@@ -288,15 +300,17 @@ def _verdict(url: URL, head: Head, want: Want, most: int) -> "Rejection | _Redir
     if status in _REDIRECTS and location:
         return _Redirect(_join(url, location))
 
+    directives = _directives(head)
+
     def refused(reason: RejectReason, detail: str = "") -> Rejection:
-        return Rejection(reason, detail, http_status=status, final_url=str(url))
+        return Rejection(reason, detail, http_status=status, final_url=str(url), signals=signals_text(directives))
 
     if status != 200:
         rejection = refused(*_status_reason(status))
         return _Busy(rejection, head.first("retry-after")) if status in (429, 503) else rejection
-    if want is Want.PICTURE and opts_out(directives_for_us(head.all("x-robots-tag"))):
+    if want is Want.PICTURE and opts_out(directives):
         return refused(RejectReason.OPT_OUT_HEADER)
-    if want is Want.PICTURE and tdmrep.RESERVED in tdmrep.reservation(head.all(tdmrep.FIELD)):
+    if want is Want.PICTURE and tdmrep.RESERVED in directives:
         return refused(RejectReason.TDM_RESERVED)
     if want is Want.PAGE and _media_type(head) not in _PAGE_TYPES:
         return refused(RejectReason.NOT_A_PAGE)
@@ -310,9 +324,13 @@ def _fetched(url: URL, response: Response, want: Want, most: int) -> Fetched | R
     head = response.head
     body = decoded_body(response, most, may_be_cut=want is Want.RULES)
     if isinstance(body, RejectReason):
-        return Rejection(body, http_status=head.status, final_url=str(url))
-    directives = directives_for_us(head.all("x-robots-tag")) | tdmrep.reservation(head.all(tdmrep.FIELD))
-    return Fetched(body, str(url), head.status, head.first("content-type"), frozenset(directives))
+        signals = signals_text(_directives(head))
+        return Rejection(body, http_status=head.status, final_url=str(url), signals=signals)
+    return Fetched(body, str(url), head.status, head.first("content-type"), _directives(head))
+
+
+def _directives(head: Head) -> frozenset[str]:
+    return frozenset(directives_for_us(head.all("x-robots-tag")) | tdmrep.reservation(head.all(tdmrep.FIELD)))
 
 
 def _media_type(head: Head) -> str:
@@ -351,7 +369,7 @@ class _Clock:
 
 def _join(base: URL, location: str) -> str:
     try:
-        return str(base.join(URL(location)))
+        return str(base.join(parse_url(location)))
     except ValueError:
         return ""
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import monotonic
+from time import time
 from typing import Any
 
 from yarl import URL
@@ -22,16 +22,17 @@ from t2i_core.data.image import ImageOptions, Picture
 from t2i_core.data.journal import Journal
 from t2i_core.data.parts import Part, read_part
 from t2i_core.data.picture_store import ReadStored
+from t2i_core.data.politeness import signals_text
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, ShardLayout, ShardReport, ShardWriter, read_report
 from t2i_core.data.shared_manners import shared_manners
-from t2i_core.progress import OnProgress, Progress
+from t2i_core.data.tally import Tally
+from t2i_core.progress import OnProgress
 
 # While the last pictures of one shard are slow, those of the next are already under way.
 SHARDS_AT_ONCE = 2
 BATCH_SIZE = 64
-SECONDS_BETWEEN_REPORTS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ async def harvest(
         TransientError: the disk is full, or the coordinator is gone.
         DataError: a part of the plan is damaged.
     """
-    tally = _Tally(num_records, on_progress)
+    tally = Tally(num_records, on_progress)
     waiting = iter(shard_ids)
     reports: list[ShardReport] = []
     async with Decoders(job.pictures) as decoders, _fetcher(job) as fetcher:
@@ -128,7 +129,7 @@ async def attempt_again(
         num_records: sources in all of them, for the progress.
         on_progress: told a few times a second.
     """
-    tally = _Tally(num_records, on_progress)
+    tally = Tally(num_records, on_progress)
     async with Decoders(job.pictures) as decoders, _fetcher(job) as fetcher:
         harvester = _Harvester(job, fetcher, decoders, tally)
         for records in shards:
@@ -181,7 +182,7 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 class _Harvester:
     """Makes single shards with one fetcher and one pool of decoders."""
 
-    def __init__(self, job: HarvestJob, fetcher: Fetcher, decoders: Decoders, tally: "_Tally") -> None:
+    def __init__(self, job: HarvestJob, fetcher: Fetcher, decoders: Decoders, tally: Tally) -> None:
         self._job = job
         self._fetcher = fetcher
         self._decoders = decoders
@@ -191,7 +192,7 @@ class _Harvester:
     async def make_shard(self, shard_id: int) -> ShardReport:
         done = finished_report(self._job, shard_id)
         if done is not None:
-            self._tally.add_report(done)
+            self._tally.add_reused(done.kept, done.rejected)
             return done
         part = read_part(self._job.output_dir, shard_id)
         made_with = digest_of([part.sha256, asdict(self._job.pictures)])
@@ -200,7 +201,7 @@ class _Harvester:
             Journal(self._job.layout.shards_dir, shard_id, part.records, made_with) as journal,
             ShardWriter(self._job.layout, shard_id, part.sha256) as writer,
         ):
-            self._tally.add_reused(journal.num_kept, journal.num_rejected)
+            self._tally.add_reused(journal.num_kept, journal.rejected)
             await self._fill(writer, journal, part)
             # What was asked since the last shard was finished is told with this one, so that the sum is right.
             report = await asyncio.to_thread(writer.finish, self._fetcher.take_traffic())
@@ -243,15 +244,22 @@ class _Harvester:
         url = move.to_current(record.url) if move else record.url
         async with self._fetcher.fetch(url) as answer:
             final_url = move.to_planned(answer.final_url) if move else answer.final_url
-            outcome = answer if isinstance(answer, Rejection) else await self._process(record, answer.body)
-            return Attempt(record, outcome, answer.http_status, final_url)
+            fetched_at = int(time()) if answer.http_status else None
+            if isinstance(answer, Rejection):
+                return Attempt(record, answer, answer.http_status, final_url, answer.signals, fetched_at)
+            self._tally.add_body(len(answer.body))
+            outcome = await self._process(record, answer.body)
+            signals = signals_text(answer.directives)
+            return Attempt(record, outcome, answer.http_status, final_url, signals, fetched_at)
 
     async def _process(self, record: SourceRecord, body: bytes) -> Picture | Rejection:
         if denied := self._job.fetching.deny_list.refusal_of_bytes(body):
             return denied
         if record.checksum and not has_checksum(body, record.checksum):
             return Rejection(RejectReason.HASH_MISMATCH)
-        return await self._decoders.process(body)
+        column = self._job.pictures.blur_column
+        # A row that says nothing about boxes, not even that there are none, is not taken for one without.
+        return await self._decoders.process(body, record.extra.get(column, "null") if column else "")
 
 
 def _read_local(job: HarvestJob, record: SourceRecord) -> Fetched | Rejection:
@@ -261,42 +269,3 @@ def _read_local(job: HarvestJob, record: SourceRecord) -> Fetched | Rejection:
     url = normalise_url(record.url)
     denied = job.fetching.deny_list.refusal(url) if isinstance(url, URL) else None
     return denied or job.store(record, job.fetching.max_bytes)
-
-
-class _Tally:
-    """Counts what is done and tells it a few times a second."""
-
-    def __init__(self, total: int, on_progress: OnProgress) -> None:
-        self._total = total
-        self._on_progress = on_progress
-        self._kept = self._rejected = self._reused = 0
-        self._started = self._told = monotonic()
-
-    def add(self, attempt: Attempt) -> None:
-        if isinstance(attempt.outcome, Picture):
-            self._kept += 1
-        else:
-            self._rejected += 1
-        self._tell()
-
-    def add_report(self, report: ShardReport) -> None:
-        """Count a shard that was there before."""
-        self.add_reused(report.kept, report.seen - report.kept)
-
-    def add_reused(self, kept: int, rejected: int) -> None:
-        """Count what an earlier run did."""
-        self._kept += kept
-        self._rejected += rejected
-        self._reused += kept + rejected
-        self._tell()
-
-    def _tell(self) -> None:
-        if monotonic() - self._told >= SECONDS_BETWEEN_REPORTS:
-            self.report()
-
-    def report(self) -> None:
-        self._told = monotonic()
-        done = self._kept + self._rejected
-        rate = (done - self._reused) / max(self._told - self._started, 1e-9)
-        fields = {"kept": self._kept, "rejected": self._rejected, "pictures/s": round(rate, 1)}
-        self._on_progress(Progress(step="ingest", done=done, total=self._total, unit="pictures", fields=fields))

@@ -2,16 +2,15 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from yarl import URL
 
 from t2i_core.config import Config
 from t2i_core.data.address import normalise_url
-from t2i_core.data.columns import read_table
 
 HOSTS_NAME = "hosts.json"
 MAX_HOSTS = 10_000
@@ -71,11 +70,10 @@ class HostLedger:
             self._requests[host] += sent.requests
             self._bytes[host] += sent.bytes
 
-    def add_rows(self, table_path: Path) -> None:
-        """Add the rows of one shard; those without a host, such as local files, are under ""."""
-        table = read_table(table_path, ["url", "reason"])
+    def add_table(self, table: pa.Table) -> None:
+        """Add the rows of one shard, their columns url and reason; those without a host (local files) are under ""."""
         for url, reason in zip(table["url"].to_pylist(), table["reason"].to_pylist(), strict=True):
-            self._reasons[_host(url)][reason] += 1
+            self._reasons[host_of(url)][reason] += 1
 
     def entries(self) -> list[dict[str, Any]]:
         """Give one entry a host, those with the most sources and requests first; the many small ones share the last."""
@@ -103,12 +101,14 @@ class HostLedger:
             "bytes": num_bytes,
         }
 
-    def as_json(self) -> bytes:
-        """Write the account."""
-        return json.dumps({"hosts": self.entries()}, indent=2).encode() + b"\n"
+
+def hosts_json(entries: Sequence[Mapping[str, Any]]) -> bytes:
+    """Write the account of all hosts."""
+    return json.dumps({"hosts": entries}, indent=2).encode() + b"\n"
 
 
-def _host(text: str) -> str:
+def host_of(text: str) -> str:
+    """Give the host of a URL as rows have it, "" when it has none."""
     return _host_of_origin("/".join(text.split("/", 3)[:3]))
 
 

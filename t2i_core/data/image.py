@@ -1,7 +1,7 @@
 """Pictures: untrusted bytes to plain 8-bit sRGB, and the only conversion between bytes and the model's range.
 
 A picture is judged from its first bytes and its header before anything is decoded. What is stored looks as a viewer
-would show it: turned upright, in sRGB, transparency over white, first frame.
+would show it: turned upright, in sRGB, transparency over one colour, first frame.
 """
 
 from __future__ import annotations
@@ -9,19 +9,25 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from PIL import Image, ImageCms
 
+from t2i_core.data.boxes import Box, Frame, blur_boxes, read_boxes
+from t2i_core.data.fingerprint import is_blank, perceptual_hash, small_copy
+from t2i_core.data.frames import count_frames, is_animated
+from t2i_core.data.modes import UnsupportedModeError, flatten, read_color
 from t2i_core.data.reject import Rejection, RejectReason
 
 if TYPE_CHECKING:
     import torch
+    from PIL import ImageFile
 
 ResizeMode = Literal["no", "border", "keep_ratio", "keep_ratio_largest", "center_crop"]
 EncodeFormat = Literal["jpg", "png", "webp"]
+TruncatedPolicy = Literal["reject", "keep"]
 
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -53,6 +59,8 @@ _OTHER_SIGNATURES = (
     (b"MM\0+", "BigTIFF"),
 )
 MAX_ICC_BYTES = 4_000_000
+# Their decoders fill the picture from one end to the other.
+_READ_BY_ROW = frozenset({"PNG", "GIF", "BMP", "TIFF"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +69,19 @@ class ImageOptions:
 
     Attributes:
         image_size: pixels of the side that `resize_mode` names.
-        resize_mode: as in img2dataset: `border` fits the longest side and pads to a square with white, `keep_ratio`
-            fits the shortest side, `keep_ratio_largest` the longest, `center_crop` the shortest and cuts a square.
+        resize_mode: as in img2dataset: `border` fits the longest side and pads to a square, `keep_ratio` fits the
+            shortest side, `keep_ratio_largest` the longest, `center_crop` the shortest and cuts a square.
         resize_only_if_bigger: leave smaller pictures as they are.
         encode_format: of the stored picture.
         encode_quality: 1 to 100 for jpg and webp; png is always lossless.
         min_image_size: pixels of the shortest side.
         max_pixels: width times height.
         max_aspect_ratio: longest side over shortest.
+        background: colour below transparent pixels and of borders, as "#rrggbb".
+        truncated: `keep` takes what arrived of a picture that breaks off (JPEG, PNG, GIF, BMP, plain TIFF).
+        reject_animated: leave out films; else their first frame counts.
+        reject_blank: leave out pictures of one colour or nearly.
+        blur_column: column of the source with boxes to blur, "" for none.
     """
 
     image_size: int = 256
@@ -79,6 +92,11 @@ class ImageOptions:
     min_image_size: int = 0
     max_pixels: int = 89_000_000
     max_aspect_ratio: float = math.inf
+    background: str = "#ffffff"
+    truncated: TruncatedPolicy = "reject"
+    reject_animated: bool = False
+    reject_blank: bool = False
+    blur_column: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +110,10 @@ class Picture:
         original_width: in pixels, as a viewer shows the source.
         original_height: in pixels, as a viewer shows the source.
         sha256: of the source's bytes.
+        phash: `perceptual_hash` of what is stored, borders left out.
+        original_format: Pillow's name of the source's format.
+        original_mode: Pillow's name of its kind of pixels.
+        frames: in the source, None when that is not known.
     """
 
     data: bytes
@@ -100,29 +122,94 @@ class Picture:
     original_width: int
     original_height: int
     sha256: str
+    phash: str = ""
+    original_format: str = ""
+    original_mode: str = ""
+    frames: int | None = None
 
 
-def process_picture(body: bytes, options: ImageOptions) -> Picture | Rejection:
-    """Turn the bytes of any supported picture into a stored one, or say why not. Never raises for bad bytes."""
-    kind = sniff(body)
+def process_picture(body: bytes, options: ImageOptions, boxes_cell: str = "") -> Picture | Rejection:
+    """Turn the bytes of any supported picture into a stored one, or say why not. Never raises for bad bytes.
+
+    Args:
+        body: the file.
+        options: what to take and how to store it.
+        boxes_cell: what its row says about boxes to blur, see `read_boxes`.
+    """
+    result = _process(body, options, boxes_cell)
+    broken_off = isinstance(result, Rejection) and result.reason is RejectReason.TRUNCATED
+    if broken_off and options.truncated == "keep" and sniff(body) == "JPEG":
+        # With an end set to it, the decoder shows what there is: coarser if progressive, gray below the break if not.
+        result = _process(body + b"\xff\xd9", options, boxes_cell)
+    if isinstance(result, Rejection):
+        return result
+    return replace(result, sha256=hashlib.sha256(body).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What the header of a picture's file says."""
+
+    format: str
+    mode: str
+    frames: int | None
+
+
+def _process(body: bytes, options: ImageOptions, boxes_cell: str) -> Picture | Rejection:
+    kind, boxes = sniff(body), read_boxes(boxes_cell)
     if isinstance(kind, Rejection):
         return kind
+    if boxes is None:
+        return Rejection(RejectReason.BAD_BOXES)
     try:
         with Image.open(io.BytesIO(body), formats=(kind,)) as image:
             # Before anything that decodes; every limit is the same whichever way the picture is turned.
-            rejection = _check_size(*image.size, options)
-            if rejection is not None:
-                return rejection
+            source = _judge(image, body, options)
+            if isinstance(source, Rejection):
+                return source
             pixels, original_size = _decode(image, options)
-            data = _encode(pixels, options)
+            return _finish(pixels, original_size, source, boxes, options)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Rejection(RejectReason.TOO_MANY_PIXELS)
-    except _UnsupportedModeError as err:
+    except UnsupportedModeError as err:
         return Rejection(RejectReason.UNSUPPORTED_FORMAT, str(err))
     except Exception as err:
         # Decoders raise anything at all on hostile bytes; whatever it is, only this sample is lost.
         return Rejection(_decode_failure(err))
-    return Picture(data, *pixels.size, *original_size, hashlib.sha256(body).hexdigest())
+
+
+def _judge(image: Image.Image, body: bytes, options: ImageOptions) -> _Source | Rejection:
+    rejection = _check_size(*image.size, options)
+    if rejection is not None:
+        return rejection
+    frames = count_frames(image, body)
+    if options.reject_animated and is_animated(image, frames):
+        return Rejection(RejectReason.ANIMATED)
+    return _Source(image.format or "", image.mode, frames)
+
+
+def _finish(
+    pixels: Image.Image, original_size: tuple[int, int], source: _Source, boxes: tuple[Box, ...], options: ImageOptions
+) -> Picture | Rejection:
+    """Hide what must not be seen, look at the result, and store it.
+
+    Args:
+        pixels: RGB, fitted, without the square of `border`.
+        original_size: width and height of the upright source.
+        source: what it was.
+        boxes: to blur.
+        options: what to take and how to store it.
+    """
+    if boxes:
+        pixels = blur_boxes(pixels, boxes, _whole(pixels.size, original_size, options))
+    small = small_copy(pixels)
+    if options.reject_blank and is_blank(pixels, small):
+        return Rejection(RejectReason.BLANK)
+    pixels = _pad(pixels, original_size, options)
+    data = _encode(pixels, options)
+    return Picture(
+        data, *pixels.size, *original_size, "", perceptual_hash(small), source.format, source.mode, source.frames
+    )
 
 
 def sniff(body: bytes) -> str | Rejection:
@@ -143,10 +230,6 @@ def sniff(body: bytes) -> str | Rejection:
     if b"<svg" in body[:1024].lower():
         other = "SVG"
     return Rejection(RejectReason.UNSUPPORTED_FORMAT, other) if other else Rejection(RejectReason.NOT_AN_IMAGE)
-
-
-class _UnsupportedModeError(Exception):
-    """A pixel format with no agreed way to show it."""
 
 
 def _check_size(width: int, height: int, options: ImageOptions) -> Rejection | None:
@@ -170,13 +253,25 @@ def _decode(image: Image.Image, options: ImageOptions) -> tuple[Image.Image, tup
     turn = _turn(image)
     size = image.size
     _draft(image, options)
-    image.load()
+    _load(image, options)
     upright = image if turn is None else image.transpose(turn)
     if turn in _SIDEWAYS:
         size = size[::-1]
     icc = image.info.get("icc_profile")
     # Colours are converted after resizing, where there are fewer pixels.
-    return _to_srgb(_resize(_flatten(upright), size, options), icc), size
+    return _to_srgb(_resize(flatten(upright, read_color(options.background)), size, options), icc), size
+
+
+def _load(image: Image.Image, options: ImageOptions) -> None:
+    try:
+        image.load()
+    except (OSError, EOFError) as err:
+        # For JPEG there is a better way than to stop here.
+        partial = options.truncated == "keep" and image.format in _READ_BY_ROW
+        if not partial or _decode_failure(err) is not RejectReason.TRUNCATED:
+            raise
+        # What arrived is in place, and nothing further is to be read.
+        cast("ImageFile.ImageFile", image).tile = []
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -203,32 +298,6 @@ def _named_side(size: tuple[int, int], mode: ResizeMode) -> int:
     return min(size) if mode in ("keep_ratio", "center_crop") else max(size)
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    """Bring any mode to 8-bit L, RGB, CMYK or LAB, with transparency laid over white.
-
-    Raises:
-        _UnsupportedModeError: float and 32-bit pictures, whose range is not known.
-    """
-    mode = image.mode
-    if mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if mode in ("I", "F"):
-        raise _UnsupportedModeError(f"pixels of mode {mode}")
-    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        return _over_white(image)
-    if mode in ("1", "L"):
-        return image.convert("L")
-    return image if mode in ("RGB", "CMYK", "LAB") else image.convert("RGB")
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    gray = image.mode in ("LA", "La")
-    image = image.convert("LA" if gray else "RGBA")
-    white = Image.new("L" if gray else "RGB", image.size, 255 if gray else (255, 255, 255))
-    white.paste(image.convert(white.mode), mask=image.getchannel("A"))
-    return white
-
-
 def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """Convert by the picture's own profile; without a usable one, as if the numbers were sRGB."""
     if image.mode == "LAB":
@@ -248,7 +317,7 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 def resize(image: Image.Image, options: ImageOptions) -> Image.Image:
-    """Fit a picture to `image_size` by the chosen mode."""
+    """Fit a picture to `image_size` by the chosen mode; the square of `border` comes last, when colours are final."""
     return _resize(image, image.size, options)
 
 
@@ -268,12 +337,7 @@ def _resize(image: Image.Image, original: tuple[int, int], options: ImageOptions
         left, top = ((length - side) // 2 for length in original)
         return _scale(image, original, (left, top, left + side, top + side), (size, size))
     width, height = (max(1, round(length * size / side)) for length in original)
-    scaled = _scale(image, original, (0, 0, *original), (width, height))
-    if mode == "border" and width != height:
-        square = Image.new("RGB", (size, size), (255, 255, 255))
-        square.paste(scaled.convert("RGB"), ((size - width) // 2, (size - height) // 2))
-        return square
-    return scaled
+    return _scale(image, original, (0, 0, *original), (width, height))
 
 
 def _scale(
@@ -285,6 +349,30 @@ def _scale(
     place = (left, top, min(right, image.width), min(bottom, image.height))
     # Whole-number averaging comes before the filter only where the picture is more than twice too large.
     return image.resize(size, Image.Resampling.LANCZOS, box=place, reducing_gap=2.0)
+
+
+def _is_resized(original_size: tuple[int, int], options: ImageOptions) -> bool:
+    side = _named_side(original_size, options.resize_mode)
+    return options.resize_mode != "no" and not (options.resize_only_if_bigger and side <= options.image_size)
+
+
+def _whole(size: tuple[int, int], original_size: tuple[int, int], options: ImageOptions) -> Frame:
+    """Say where the whole source lies in the pixels that were made of it: `center_crop` cuts the longer side."""
+    if options.resize_mode != "center_crop" or not _is_resized(original_size, options):
+        return Frame(0, 0, *size)
+    side = min(original_size)
+    left, top = ((length - side) // 2 for length in original_size)
+    return Frame(*(round(length * options.image_size / side) for length in (-left, -top, *original_size)))
+
+
+def _pad(image: Image.Image, original_size: tuple[int, int], options: ImageOptions) -> Image.Image:
+    """Put a picture fitted by `border` in the middle of a square."""
+    side = options.image_size
+    if options.resize_mode != "border" or image.width == image.height or not _is_resized(original_size, options):
+        return image
+    square = Image.new("RGB", (side, side), read_color(options.background))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
 
 
 def _encode(image: Image.Image, options: ImageOptions) -> bytes:

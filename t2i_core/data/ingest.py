@@ -13,7 +13,7 @@ from yarl import URL
 
 from t2i_core.data.address import origin_of
 from t2i_core.data.channel import CoordinatorAddress
-from t2i_core.data.dataset import remove_leftovers, shard_outputs, write_hosts
+from t2i_core.data.dataset import remove_leftovers, shard_outputs, write_dataset
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.harvest import HarvestJob, Move, harvest
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
@@ -25,7 +25,7 @@ from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
 from t2i_core.data.tombstone import read_purged_list
 from t2i_core.errors import ConfigError, DataError, TransientError
-from t2i_core.manifest import OnConflict, StepRef, describe_file, write_manifest
+from t2i_core.manifest import OnConflict, StepRef, describe_file
 from t2i_core.progress import OnProgress, ignore_progress
 
 __all__ = ["IngestConfig", "IngestPlan", "finish_ingest", "ingest", "ingest_key", "ingest_shard", "plan_ingest"]
@@ -123,14 +123,18 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
     with disk_errors(plan.output_dir):
         remove_leftovers(plan.output_dir)
         files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
-        places = dict.fromkeys(range(plan.num_shards), shards_dir)
-        files.append(write_hosts(plan.output_dir, places, note.traffic if note else {}))
         if (orphans := plan.output_dir / ORPHANS_NAME).exists():
             files.append(describe_file(plan.output_dir, orphans))
         beside = {"deny_list": plan.config.deny_list, "captions_from": plan.config.captions_from}
         sources = {"source": plan.source} | {name: path for name, path in beside.items() if path}
-        return write_manifest(
-            plan.output_dir, kind="dataset", key=plan.key, sources=sources, counts=counts, files=files
+        return write_dataset(
+            plan.output_dir,
+            key=plan.key,
+            sources=sources,
+            counts=counts,
+            files=files,
+            places=dict.fromkeys(range(plan.num_shards), shards_dir),
+            planning=note.traffic if note else {},
         )
 
 

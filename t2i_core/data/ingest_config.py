@@ -6,8 +6,9 @@ from pydantic import Field, field_validator
 
 from t2i_core.config import Config
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
+from t2i_core.data.extra_cells import free_name
 from t2i_core.data.fetch import FetchOptions
-from t2i_core.data.image import EncodeFormat, ImageOptions, ResizeMode
+from t2i_core.data.image import EncodeFormat, ImageOptions, ResizeMode, TruncatedPolicy
 from t2i_core.data.row_filter import MAX_FILTER_CHARS, RowFilter
 from t2i_core.data.source import source_identity
 from t2i_core.errors import ConfigError
@@ -66,6 +67,22 @@ class IngestConfig(Config):
         max_length=MAX_FILTER_CHARS,
         description='what to keep, by columns of the source and of the table of captions, such as "width >= 256 and '
         "similarity >= 0.3 and nsfw != 'NSFW'\": >=, <=, >, <, ==, !=, in, and, or, not; empty for everything",
+    )
+    background: str = Field(
+        "#ffffff", pattern="^#[0-9a-fA-F]{6}$", description="colour below transparent pixels and of borders, as #rrggbb"
+    )
+    truncated: TruncatedPolicy = Field(
+        "reject", description="pictures that break off: reject them, or keep what arrived (jpg, png, gif, bmp)"
+    )
+    reject_blank: bool = Field(
+        True, description="leave out pictures of one colour or nearly: every channel deviates less than 2 of 255 levels"
+    )
+    reject_animated: bool = Field(False, description="leave out animations; else their first frame is taken")
+    blur_column: str = Field(
+        "",
+        description="column of a list, or of existing shards, with boxes to blur, such as faces: a JSON list of "
+        "[x_min, y_min, x_max, y_max], each 0 to 1 of the upright picture; a picture whose boxes cannot be read is "
+        "rejected, an empty cell means no boxes; empty for none",
     )
     min_image_size: int = Field(16, ge=0, description="shortest side of a picture to keep, in pixels")
     max_aspect_ratio: float = Field(4.0, ge=1, allow_inf_nan=False, description="longest side over shortest, at most")
@@ -127,7 +144,8 @@ class IngestConfig(Config):
     def pictures(self) -> ImageOptions:
         """Give the part about pixels."""
         names = (*ImageOptions.__dataclass_fields__,)
-        return ImageOptions(**{name: getattr(self, name) for name in names})
+        blur_column = free_name(self.blur_column) if self.blur_column else ""
+        return ImageOptions(**{name: getattr(self, name) for name in names} | {"blur_column": blur_column})
 
 
 def ingest_key(source: str, config: IngestConfig, source_digest: str | None = None) -> StepKey:

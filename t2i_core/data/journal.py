@@ -10,6 +10,7 @@ import json
 import os
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,6 +28,7 @@ _SIZES = struct.Struct("<II")
 _CHECKSUM = struct.Struct("<I")
 _PICTURE_FIELDS = tuple(field.name for field in fields(Picture) if field.name != "data")
 _REJECTION_FIELDS = tuple(field.name for field in fields(Rejection))
+_ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt) if field.name not in ("record", "outcome"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,10 @@ class Journal:
     def __init__(self, shards_dir: Path, shard_id: int, records: Sequence[SourceRecord], made_with: str) -> None:
         self._path = shards_dir / f".{shard_name(shard_id)}.journal"
         self._records = records
-        self._heading = digest_of([made_with, _PICTURE_FIELDS, _REJECTION_FIELDS]).encode() + b"\n"
+        self._heading = digest_of([made_with, _PICTURE_FIELDS, _REJECTION_FIELDS, _ATTEMPT_FIELDS]).encode() + b"\n"
         self._places: dict[int, _Place] = {}
         self.num_kept = 0
-        self.num_rejected = 0
+        self.rejected: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,8 +99,10 @@ class Journal:
         if isinstance(attempt.outcome, Rejection) and attempt.outcome.reason.is_outage:
             return
         if index not in self._places:
-            self.num_kept += isinstance(attempt.outcome, Picture)
-            self.num_rejected += isinstance(attempt.outcome, Rejection)
+            if isinstance(attempt.outcome, Picture):
+                self.num_kept += 1
+            else:
+                self.rejected[attempt.outcome.reason] += 1
         self._places[index] = place
 
     def add(self, index: int, attempt: Attempt) -> None:
@@ -110,17 +114,22 @@ class Journal:
         outcome = attempt.outcome
         names = _PICTURE_FIELDS if isinstance(outcome, Picture) else _REJECTION_FIELDS
         described = {name: getattr(outcome, name) for name in names}
-        note = json.dumps([index, attempt.http_status, attempt.final_url, described]).encode()
+        told = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
+        note = json.dumps([index, told, described]).encode()
         picture = outcome.data if isinstance(outcome, Picture) else b""
-        body = b"".join((_SIZES.pack(len(note), len(picture)), note, picture))
-        end = self._append(_CHECKSUM.pack(zlib.crc32(body)) + body)
+        sizes = _SIZES.pack(len(note), len(picture))
+        checksum = zlib.crc32(picture, zlib.crc32(note, zlib.crc32(sizes)))
+        end = self._append(_CHECKSUM.pack(checksum), sizes, note, picture)
         self._places[index] = _Place(end - len(note) - len(picture), len(note), len(picture))
 
-    def _append(self, data: bytes) -> int:
+    def _append(self, *pieces: bytes) -> int:
         """Write at the end of the file, and give where that is then."""
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        written = os.writev(self._file.fileno(), pieces)
+        if written < sum(map(len, pieces)):
+            # A disk takes a part only when it is full; that is what it says to the rest.
+            rest = memoryview(b"".join(pieces))[written:]
+            while rest:
+                rest = rest[self._file.write(rest) :]
         return self._file.tell()
 
     def attempts(self, indexes: Iterable[int]) -> Iterator[Attempt]:
@@ -129,10 +138,10 @@ class Journal:
             yield self._read(self._places[index])[1]
 
     def _read(self, place: _Place) -> tuple[int, Attempt]:
-        body = os.pread(self._file.fileno(), place.note_size + place.picture_size, place.offset)
-        index, http_status, final_url, described = json.loads(body[: place.note_size])
-        outcome = _outcome(described, body[place.note_size :])
-        return index, Attempt(self._records[index], outcome, http_status, final_url)
+        descriptor = self._file.fileno()
+        index, told, described = json.loads(os.pread(descriptor, place.note_size, place.offset))
+        picture = os.pread(descriptor, place.picture_size, place.offset + place.note_size)
+        return index, Attempt(self._records[index], _outcome(described, picture), **told)
 
     def remove(self) -> None:
         """Remove the file: the shard is done."""

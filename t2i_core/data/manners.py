@@ -11,7 +11,6 @@ from typing import Protocol
 
 from yarl import URL
 
-from t2i_core.data.address import origin_of
 from t2i_core.data.circuit import Circuit
 from t2i_core.data.permission import Refusals
 from t2i_core.data.politeness import HostLimits, HostPace, RobotsAnswer
@@ -42,6 +41,10 @@ class Pace(Protocol):
 
     def pause(self, seconds: float) -> None:
         """Start nothing for a while."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a pause is under way that may have begun after a turn was given."""
 
     def slow_down(self, delay_seconds: float) -> None:
         """Use at least this pause between starts from now on."""
@@ -120,7 +123,8 @@ class OwnManners:
 
     def pace(self, url: URL, probe: Probe) -> Pace:
         """See `Manners.pace`."""
-        return self._paces.of(origin_of(url), partial(probe, url.origin()))
+        origin = url.origin()
+        return self._paces.of(str(origin), partial(probe, origin))
 
     def sharing(self, read: ReadRules) -> ReadRules:
         """Read each file as it is asked for: who asks for permission remembers it."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from selectolax.lexbor import LexborNode
 from yarl import URL
 
-from t2i_core.data.address import MAX_URL_CHARS, normalise_url
+from t2i_core.data.address import MAX_URL_CHARS, normalise_url, parse_url
 
 # No page nests what belongs together deeper than this; a hostile one would make every walk as long as the page.
 MAX_ANCESTORS = 64
@@ -59,7 +59,7 @@ def absolute(base: Base, reference: str) -> str:
     if not reference or len(reference) > MAX_URL_CHARS:
         return ""
     try:
-        url = normalise_url(str(base.join(URL(reference))))
-    except (ValueError, IndexError):
+        url = normalise_url(str(base.join(parse_url(reference))))
+    except ValueError:
         return ""
     return str(url) if isinstance(url, URL) else ""

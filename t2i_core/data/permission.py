@@ -73,6 +73,7 @@ class Refusal:
     reason: RejectReason
     detail: str
     http_status: int
+    signals: str
 
 
 class Refusals:
@@ -85,7 +86,9 @@ class Refusals:
     def of(self, url: URL) -> Rejection | None:
         """Give the refusal that the URL met before."""
         known = self.of_digest(url_digest(url)) if self._known else None
-        return Rejection(known.reason, known.detail, known.http_status, str(url)) if known else None
+        if known is None:
+            return None
+        return Rejection(known.reason, known.detail, known.http_status, str(url), known.signals)
 
     def of_digest(self, digest: int) -> Refusal | None:
         """Give the refusal that a URL of this digest met before."""
@@ -94,7 +97,8 @@ class Refusals:
     def note(self, url: URL, rejection: Rejection) -> None:
         """Remember a refusal, if it is one for good."""
         if rejection.reason in _FINAL:
-            self.remember(url_digest(url), Refusal(rejection.reason, rejection.detail, rejection.http_status))
+            refusal = Refusal(rejection.reason, rejection.detail, rejection.http_status, rejection.signals)
+            self.remember(url_digest(url), refusal)
 
     def remember(self, digest: int, refusal: Refusal) -> None:
         """Remember a refusal for good of the URL with this digest."""

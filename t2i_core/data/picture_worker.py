@@ -16,8 +16,8 @@ def start(options: Any) -> Handler:
     """Say how to handle pictures by these options."""
     pictures = ImageOptions(**options)
 
-    def handle(_: Any, body: bytes) -> tuple[Any, bytes]:
-        outcome = process_picture(body, pictures)
+    def handle(boxes_cell: Any, body: bytes) -> tuple[Any, bytes]:
+        outcome = process_picture(body, pictures, boxes_cell)
         if not isinstance(outcome, Picture):
             return {"reason": outcome.reason, "detail": outcome.detail}, b""
         return {name: getattr(outcome, name) for name in Picture.__slots__ if name != "data"}, outcome.data

@@ -18,7 +18,6 @@ from t2i_core.data.disk import disk_errors
 from t2i_core.data.existing import read_shards
 from t2i_core.data.fetch import Fetcher
 from t2i_core.data.folder import FolderReader
-from t2i_core.data.harvest import SECONDS_BETWEEN_REPORTS
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
 from t2i_core.data.list_files import is_remote
@@ -30,6 +29,7 @@ from t2i_core.data.refine import Refinery, refinery
 from t2i_core.data.shard import SHARDS_DIR
 from t2i_core.data.side_table import SideTable
 from t2i_core.data.source import SourceKind, read_list, source_kind
+from t2i_core.data.tally import SECONDS_BETWEEN_REPORTS
 from t2i_core.data.tombstone import purged_list_lines, read_tombstones, write_purged_list, write_tombstones
 from t2i_core.errors import ConfigError, DataError, T2IError
 from t2i_core.manifest import MANIFEST_NAME, OnConflict, StepKey, StepRef, claim_folder, find_hit
@@ -90,6 +90,8 @@ def plan_ingest(
     kind = source_kind(source, pages=config.pages)
     if config.hash_column and kind is not SourceKind.LIST:
         raise ConfigError(f"only a list of picture URLs has a hash_column; {source} is a {kind.value}. Leave it empty.")
+    if config.blur_column and kind not in (SourceKind.LIST, SourceKind.SHARDS):
+        raise ConfigError(f"only lists of picture URLs and shards have a blur_column; {source} is a {kind.value}.")
     key = ingest_key(source, config, source_digest)
     with disk_errors(output_dir):
         finish_rewrite(output_dir)
@@ -208,7 +210,8 @@ def _local_records(job: _PlanJob, orphans: OrphanLog) -> Iterator[Iterator[Sourc
         with SideTable(job.scratch / "_metadata.sqlite") as rows:
             yield FolderReader(Path(job.source), config.caption_column, rows, orphans).records()
     else:
-        yield read_list(job.source, config.url_column, config.caption_column, config.hash_column)
+        names = config.url_column, config.caption_column, config.hash_column, config.blur_column
+        yield read_list(job.source, *names)
 
 
 async def _read_stored_pages(job: _PlanJob) -> dict[str, int]:

@@ -31,6 +31,8 @@ NO_FOLLOW_DIRECTIVES = frozenset({"nofollow", "none"})
 # Directives with a value of their own: their colon does not name an agent.
 _VALUED_DIRECTIVE = re.compile(r"unavailable_after|max-[a-z-]+", re.IGNORECASE)
 _AGENT_PREFIX = re.compile(r"\s*([A-Za-z0-9_.*-]+)(?:/[A-Za-z0-9_.-]*)?\s*:\s*(.*)", re.DOTALL)
+_SIGNAL = re.compile(r"[a-z][a-z-]{0,40}(:\s?[a-z0-9-]{1,40})?")
+MAX_SIGNALS = 20
 T = TypeVar("T")
 
 
@@ -62,6 +64,14 @@ def directives_for_us(values: Iterable[str]) -> set[str]:
             if applies:
                 found.add(item.strip().lower())
     return found
+
+
+def signals_text(directives: Iterable[str]) -> str:
+    """Spell directives as one text to store: sorted, separated by commas.
+
+    Dates, and whatever else is no directive, are left out: they may differ from answer to answer.
+    """
+    return ",".join(sorted(filter(_SIGNAL.fullmatch, directives))[:MAX_SIGNALS])
 
 
 def opts_out(directives: Iterable[str]) -> bool:
@@ -194,6 +204,7 @@ class HostPace:
         self._turns = asyncio.Semaphore(limit)
         self._delay_seconds = delay_seconds
         self._next_start = 0.0
+        self._paused_until = 0.0
         self._num_inside = 0
 
     @property
@@ -207,7 +218,13 @@ class HostPace:
 
     def pause(self, seconds: float) -> None:
         """Start nothing for a while."""
-        self._next_start = max(self._next_start, asyncio.get_running_loop().time() + seconds)
+        self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
+        self._next_start = max(self._next_start, self._paused_until)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a pause is under way that may have begun after a turn was given."""
+        return self._paused_until > asyncio.get_running_loop().time()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[bool]:
@@ -244,7 +261,7 @@ class HostPace:
         while (wait := self._next_start - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(wait)
         if self._delay_seconds:
-            self.pause(self._delay_seconds)
+            self._next_start = asyncio.get_running_loop().time() + self._delay_seconds
 
 
 def is_worth_asking_again(rejection: Rejection) -> bool:

@@ -44,6 +44,9 @@ class RejectReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_MANY_PIXELS = "too_many_pixels"
     BAD_ASPECT = "bad_aspect"
+    BLANK = "blank"
+    ANIMATED = "animated"
+    BAD_BOXES = "bad_boxes"
     PURGED = "purged"
 
     @property
@@ -72,6 +75,11 @@ class RejectReason(StrEnum):
     def is_outage(self) -> bool:
         """Whether a host, the network or a decoder was down just then, so that a run that goes on tries again."""
         return self in _OUTAGES
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether whom it belongs to, or a list kept for them, said that it is not to be taken."""
+        return self in _REFUSALS
 
     @property
     def may_pass(self) -> bool:
@@ -118,6 +126,9 @@ _MEANINGS = {
     RejectReason.TOO_SMALL: "image too small",
     RejectReason.TOO_MANY_PIXELS: "image area too large",
     RejectReason.BAD_ASPECT: "aspect ratio too large",
+    RejectReason.BLANK: "one colour and nothing else",
+    RejectReason.ANIMATED: "it has several frames",
+    RejectReason.BAD_BOXES: "the boxes to blur cannot be read",
     RejectReason.PURGED: "removed on request",
 }
 _ABOUT_PIXELS = frozenset(
@@ -130,6 +141,9 @@ _ABOUT_PIXELS = frozenset(
         RejectReason.TOO_SMALL,
         RejectReason.TOO_MANY_PIXELS,
         RejectReason.BAD_ASPECT,
+        RejectReason.BLANK,
+        RejectReason.ANIMATED,
+        RejectReason.BAD_BOXES,
     }
 )
 _UNREACHABLE = frozenset(
@@ -142,6 +156,16 @@ _UNREACHABLE = frozenset(
     }
 )
 _OUTAGES = _UNREACHABLE | {RejectReason.HTTP_429, RejectReason.HTTP_5XX, RejectReason.DECODER_FAILED}
+_REFUSALS = frozenset(
+    {
+        RejectReason.DENIED,
+        RejectReason.ROBOTS,
+        RejectReason.AI_TXT,
+        RejectReason.TDM_RESERVED,
+        RejectReason.OPT_OUT_HEADER,
+        RejectReason.OPT_OUT_PAGE,
+    }
+)
 _MAY_PASS = _OUTAGES | {
     RejectReason.HTTP_4XX,
     RejectReason.HTTP_OTHER,
@@ -163,12 +187,14 @@ class Rejection:
             time or chance, so that equal inputs give equal tables.
         http_status: of the last answer, 0 when there was none.
         final_url: where redirects led, "" when nothing was asked.
+        signals: opt-out signals and other directives of the last answer, sorted, separated by commas.
     """
 
     reason: RejectReason
     detail: str = ""
     http_status: int = 0
     final_url: str = ""
+    signals: str = ""
 
     @property
     def message(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from selectolax.lexbor import LexborHTMLParser
 from yarl import URL
 
-from t2i_core.data.address import normalise_url
+from t2i_core.data.address import normalise_url, parse_url
 from t2i_core.data.markup import attribute
 
 # Names that cannot exist stand for a file in the folder, and for what has no address at all.
@@ -75,6 +75,6 @@ def _address_of(text: str, tree: LexborHTMLParser) -> str:
 
 def _reference(text: str) -> URL | None:
     try:
-        return URL(text) if text else None
-    except (ValueError, IndexError):
+        return parse_url(text) if text else None
+    except ValueError:
         return None

@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
-from yarl import URL
-
+from t2i_core.data.address import parse_url
 from t2i_core.data.fetch import Fetched
 from t2i_core.data.folder import read_inside, walk_files
 from t2i_core.data.record import SourceRecord, clean_text
@@ -70,7 +69,7 @@ def _placed(record: SourceRecord, pages: StoredPages) -> SourceRecord:
 def _parts(url: str) -> tuple[str, str]:
     """Give host and path of a URL, "" for what is none."""
     try:
-        parsed = URL(url)
-    except (ValueError, IndexError):
+        parsed = parse_url(url)
+    except ValueError:
         return "", ""
     return parsed.host or "", clean_text(unquote(parsed.raw_path).removeprefix("/"))

@@ -42,15 +42,23 @@ _INTEGERS = {
     "original_width": pa.int32(),
     "original_height": pa.int32(),
     "http_status": pa.int32(),
+    "frames": pa.int32(),
     "sample_crc32": pa.int64(),
 }
 # In the order in which img2dataset writes them, then those it does not have.
 _JSON_COLUMNS = (
     *("caption", "url", "key", "status", "error_message", "width", "height", "original_width", "original_height"),
     *("sha256", "uid", "reason", "http_status", "final_url", "page_url", "caption_source", "attributes"),
+    *("phash", "original_format", "original_mode", "frames", "signals"),
 )
+_OF_PICTURE = (
+    *("width", "height", "original_width", "original_height", "sha256"),
+    *("phash", "original_format", "original_mode", "frames"),
+)
+# Times differ from run to run, so this one is not in the table, but in the statistics.
+FETCH_TIME = "fetched_at"
 _COLUMNS = (*_JSON_COLUMNS, "sample_crc32")
-OWN_COLUMNS = frozenset({*_COLUMNS, "exif", "md5", "sha512"})
+OWN_COLUMNS = frozenset({*_COLUMNS, FETCH_TIME, "exif", "md5", "sha512"})
 # Lists often bring a column of this name, which then stays where it is, and is the only one.
 LICENSE_COLUMN = "license"
 
@@ -64,12 +72,16 @@ class Attempt:
         outcome: the picture to store, or why there is none.
         http_status: of the last answer, 0 when there was none.
         final_url: where redirects led, "" when nothing was fetched.
+        signals: opt-out signals and other directives of the last answer, sorted, separated by commas.
+        fetched_at: when the last answer came, in whole seconds since 1970; None when there was none.
     """
 
     record: SourceRecord
     outcome: Picture | Rejection
     http_status: int = 0
     final_url: str = ""
+    signals: str = ""
+    fetched_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +248,7 @@ class ShardWriter:
             "start_time": self._started,
             "end_time": now,
             "status_dict": dict(statuses.most_common(MAX_STATUSES)),
+            FETCH_TIME: [row.get(FETCH_TIME) for row in self._rows],
             "report": report.model_dump(mode="json", exclude={"hit"}),
         }
 
@@ -294,6 +307,25 @@ def read_traffic(shards_dir: Path, shard_id: int) -> dict[str, Traffic]:
         raise _damaged(path) from err
 
 
+def read_fetch_times(shards_dir: Path, shard_id: int, num_rows: int) -> list[int | None]:
+    """Read when the answer for each row of a finished shard came; None for rows made before that was noted.
+
+    Raises:
+        DataError: its statistics are damaged.
+    """
+    path = shards_dir / f"{shard_name(shard_id)}_stats.json"
+    try:
+        times: list[int | None] = json.loads(path.read_bytes()).get(FETCH_TIME, [None] * num_rows)
+    except FileNotFoundError:
+        return [None] * num_rows
+    except (ValueError, AttributeError) as err:
+        raise _damaged(path) from err
+    is_whole = isinstance(times, list) and len(times) == num_rows
+    if not is_whole or not all(when is None or type(when) is int for when in times):
+        raise _damaged(path)
+    return times
+
+
 def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str, Any]:
     record, outcome = attempt.record, attempt.outcome
     row: dict[str, Any] = {name: record.extra.get(name, "") for name in extra_columns}
@@ -310,12 +342,13 @@ def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str
         "page_url": record.page_url,
         "caption_source": record.caption_source,
         "attributes": record.attributes,
+        "signals": attempt.signals,
         "sample_crc32": 0,
+        FETCH_TIME: attempt.fetched_at,
         LICENSE_COLUMN: record.extra.get(LICENSE_COLUMN) or record.license,
     }
     if isinstance(outcome, Picture):
-        names = ("width", "height", "original_width", "original_height", "sha256")
-        return row | {name: getattr(outcome, name) for name in names}
+        return row | {name: getattr(outcome, name) for name in _OF_PICTURE}
     return row | {"status": outcome.reason.status, "error_message": outcome.message, "reason": str(outcome.reason)}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from t2i_core.data.shard import SHARDS_DIR, shard_name
+from t2i_core.data.shard import FETCH_TIME, SHARDS_DIR, read_fetch_times, shard_name
 from t2i_core.errors import DataError, ShardError
 from t2i_core.manifest import Manifest, read_manifest, sha256_of
 
@@ -76,13 +76,19 @@ def _grouped(tar_path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 def stored_rows(shards_dir: Path, shard_id: int) -> Iterator[tuple[dict[str, Any], dict[str, bytes]]]:
     """Read a shard as it was written: the row of each source, with the members of its sample if it was kept.
 
+    The time of its fetch is with each row, as `ShardWriter` notes it.
+
     Raises:
         ShardError: the shard is damaged.
+        DataError: its statistics are.
     """
     stem = shards_dir / shard_name(shard_id)
     tar_path = stem.with_suffix(".tar")
     samples = _grouped(tar_path)
-    for row in read_rows(stem.with_suffix(".parquet")):
+    rows = read_rows(stem.with_suffix(".parquet"))
+    times = read_fetch_times(shards_dir, shard_id, len(rows))
+    for row, fetched_at in zip(rows, times, strict=True):
+        row[FETCH_TIME] = fetched_at
         if row["status"] != "success":
             yield row, {}
             continue

@@ -54,6 +54,16 @@ class _Host:
     origin: str
     turns: asyncio.Semaphore
     delay_seconds: float = 0.0
+    paused_until: float = 0.0
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the host asked one of the workers for a pause that is not over."""
+        return self.paused_until > asyncio.get_running_loop().time()
+
+    def pause(self, seconds: float) -> None:
+        """Note that the host asked for a pause."""
+        self.paused_until = max(self.paused_until, asyncio.get_running_loop().time() + seconds)
 
 
 @dataclass(slots=True)
@@ -87,7 +97,8 @@ class SharedRefusals(Refusals):
     def remember(self, digest: int, refusal: Refusal) -> None:
         """Remember a refusal, and tell it to the others."""
         self.learn(digest, refusal)
-        self._channel.send("refused", digest, refusal.reason, refusal.detail, refusal.http_status)
+        told = (refusal.reason, refusal.detail, refusal.http_status, refusal.signals)
+        self._channel.send("refused", digest, *told)
 
     def learn(self, digest: int, refusal: Refusal) -> None:
         """Remember what another was refused."""
@@ -205,6 +216,8 @@ class SharedManners:
             self._answer_turn(message_id, bool(rest[0]))
         elif kind == "refused":
             self._learn_refusal(message_id, *rest)
+        elif kind == "paused":
+            self._pause(message_id, float(rest[0]))
         elif kind == "probe":
             self._probe(message_id)
         elif kind == "rules":
@@ -217,12 +230,17 @@ class SharedManners:
         if turn is not None and not turn.admitted.done():
             turn.admitted.set_result(admitted)
 
-    def _learn_refusal(self, turn_id: int, reason: str, detail: str, http_status: int) -> None:
+    def _learn_refusal(self, turn_id: int, reason: str, detail: str, http_status: int, signals: str) -> None:
         """Let a turn go on that its URL was refused to another: who takes it looks before it asks."""
         turn = self._turns.get(turn_id)
         if turn is not None:
-            self.refusals.learn(turn.digest, Refusal(RejectReason(reason), detail, http_status))
+            self.refusals.learn(turn.digest, Refusal(RejectReason(reason), detail, http_status, signals))
             self._answer_turn(turn_id, True)
+
+    def _pause(self, origin: str, seconds: float) -> None:
+        host = self._hosts.get(origin)
+        if host is not None:
+            host.pause(seconds)
 
     def _answer_rules(self, ask_id: int, answer: RobotsAnswer | None) -> bool:
         """Give an answer to who waits for it; False when nobody does any more."""
@@ -268,7 +286,13 @@ class RemotePace:
 
     def pause(self, seconds: float) -> None:
         """Let no worker start anything on this host for a while."""
+        self._host.pause(seconds)
         self._manners.channel.send("pause", self._host.origin, seconds)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a pause is under way that may have begun after a turn was given."""
+        return self._host.is_paused
 
     def slow_down(self, delay_seconds: float) -> None:
         """Ask from now on for at least this pause between starts, of all workers."""

@@ -135,15 +135,16 @@ class _Columns:
     url: str
     caption: str
     checksum: str
+    boxes: str
 
     def needed(self, file: ListFile) -> list[str]:
         """Give those that a row must have; a .txt has but one."""
         caption = "" if file.format == ".txt" else self.caption
-        return [name for name in (self.url, caption, self.checksum) if name]
+        return [name for name in (self.url, caption, self.checksum, self.boxes) if name]
 
 
 def read_list(
-    source: str | Path, url_column: str, caption_column: str, hash_column: str = ""
+    source: str | Path, url_column: str, caption_column: str, hash_column: str = "", blur_column: str = ""
 ) -> Iterator[SourceRecord]:
     """Read URL lists in their own order, one record a row; rows that cannot be read are rejected, not skipped.
 
@@ -152,6 +153,7 @@ def read_list(
         url_column: the column of the URLs.
         caption_column: the column of the captions, "" for none.
         hash_column: the column of the checksums of the pictures' bytes, "" for none.
+        blur_column: the column of boxes to blur, passed through as all others but required, "" for none.
 
     Raises:
         ConfigError: there are no rows, a list is unreadable or has no such column, or tables differ in their columns;
@@ -159,7 +161,7 @@ def read_list(
         TransientError: a remote store does not answer.
     """
     files = find_lists(str(source))
-    columns = _Columns(url_column, caption_column, hash_column)
+    columns = _Columns(url_column, caption_column, hash_column, blur_column)
     if len(files) > 1:
         _require_same_columns(files)
     empty = True
@@ -195,7 +197,7 @@ def _require_columns(file: ListFile, row: dict[str, Any], needed: Iterable[str])
         if column not in row:
             raise ConfigError(
                 f"{file} has no column '{column}'; its columns are {quoted(row)}. Choose with --url-column, "
-                "--caption-column and --hash-column (an empty one: none)."
+                "--caption-column, --hash-column and --blur-column (an empty one: none)."
             )
 
 

@@ -88,7 +88,8 @@ class Head:
     def length(self) -> int | None:
         """Bytes of the body as announced, None when they are not."""
         text = self.first("content-length")
-        return int(text) if text.isascii() and text.isdecimal() else None
+        # Python refuses to read very long numbers; this many digits are more than any body has.
+        return int(text[:20]) if text.isascii() and text.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,13 +241,19 @@ class Transport:
         self._multi.socket_action(descriptor, ready)
         while True:
             left, good, bad = self._multi.info_read()
-            for curl, code in [*((curl, pycurl.E_OK) for curl in good), *((curl, code) for curl, code, _ in bad)]:
+            ended_badly = ((curl, _code(code, told)) for curl, code, told in bad)
+            for curl, code in [*((curl, pycurl.E_OK) for curl in good), *ended_badly]:
                 self._multi.remove_handle(curl)
                 ended = self._waiting.pop(curl, None)
                 if ended is not None and not ended.done():
                     ended.set_result(code)
             if not left:
                 return
+
+
+def _code(code: int, told: str) -> int:
+    """Tell a badly chunked body from a connection that broke: libcurl has one code for both."""
+    return pycurl.E_FTP_WEIRD_SERVER_REPLY if code == pycurl.E_RECV_ERROR and "chunk" in told else code
 
 
 @dataclass(slots=True)

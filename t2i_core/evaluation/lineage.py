@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 from t2i_core.config import Config
 from t2i_core.data.caption import CAPTIONS_NAME
 from t2i_core.data.dataset import files_by_shard
-from t2i_core.data.shard import SHARDS_DIR, shard_name
+from t2i_core.data.shard import SHARDS_DIR, read_fetch_times, shard_name
 from t2i_core.data.shard_reader import read_rows
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import MANIFEST_NAME, Manifest, finished_folders, read_manifest
@@ -135,11 +136,19 @@ def outdated(ancestors: Sequence[Ancestor]) -> list[str]:
 
 
 class TrainingSample(Config):
-    """A sample that a chain rests on, and where it came from; a purged one has the hash of its URL."""
+    """A sample that a chain rests on, and where it came from; a purged one has the hash of its URL.
+
+    Attributes:
+        key: its name in the data set.
+        uid: its identity.
+        url: of its picture.
+        fetched_at: when the picture came, in UTC such as 2026-01-31T23:59:59Z; "" for local files and purged ones.
+    """
 
     key: str
     uid: str
     url: str
+    fetched_at: str
 
 
 def training_samples(ancestors: Sequence[Ancestor]) -> Iterator[TrainingSample]:
@@ -160,10 +169,13 @@ def _of_captions(captions: Ancestor) -> Iterator[TrainingSample]:
     dataset_dir = (captions.folder / captions.manifest.sources.get("dataset", "")).resolve()
     read_manifest(dataset_dir, "dataset")
     for shard_id, rows in groupby(_train_rows(captions.folder / CAPTIONS_NAME), key=lambda row: row["shard"]):
-        table = read_rows(_table_path(dataset_dir, shard_id), ["uid", "url"])
-        urls = {row["uid"]: row["url"] for row in table}
+        # A key is one row; a uid may also be that of a rejected copy.
+        samples = {sample.key: sample for sample in _of_shard(dataset_dir, shard_id)}
         for row in rows:
-            yield TrainingSample(key=row["key"], uid=row["uid"], url=urls.get(row["uid"], ""))
+            found = samples.get(row["key"])
+            if found is None or found.uid != row["uid"]:
+                found = TrainingSample(key=row["key"], uid=row["uid"], url="", fetched_at="")
+            yield found
 
 
 def _train_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -179,9 +191,19 @@ def _train_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _of_dataset(dataset: Ancestor) -> Iterator[TrainingSample]:
     for shard_id in files_by_shard(dataset.manifest):
-        for row in read_rows(_table_path(dataset.folder, shard_id), ["key", "uid", "url", "status"]):
-            if row["status"] == "success":
-                yield TrainingSample(key=row["key"], uid=row["uid"], url=row["url"])
+        yield from _of_shard(dataset.folder, shard_id, kept_only=True)
+
+
+def _of_shard(dataset_dir: Path, shard_id: int, *, kept_only: bool = False) -> Iterator[TrainingSample]:
+    rows = read_rows(_table_path(dataset_dir, shard_id), ["key", "uid", "url", "status"])
+    times = read_fetch_times(dataset_dir / SHARDS_DIR, shard_id, len(rows))
+    for row, fetched_at in zip(rows, times, strict=True):
+        if row["status"] == "success" or not kept_only:
+            yield TrainingSample(key=row["key"], uid=row["uid"], url=row["url"], fetched_at=_in_utc(fetched_at))
+
+
+def _in_utc(seconds: int | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _table_path(dataset_dir: Path, shard_id: int) -> Path:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
@@ -17,10 +16,11 @@ from PIL import Image
 
 from t2i_core import __version__
 from t2i_core.evaluation.benchmark import BENCHMARK_VERSION, TASK_TITLES
-from t2i_core.evaluation.charts import PictureBook, histogram, line_chart
 from t2i_core.evaluation.measure import Evaluation
 from t2i_core.evaluation.statistics import wilson
 from t2i_core.manifest import write_atomically
+from t2i_core.report.charts import PictureBook, histogram, line_chart
+from t2i_core.report.page import render_page
 
 SCHEMA_VERSION = 1
 GRID_PROMPTS, GRID_SEEDS, NUM_FAILURES, NUM_CLOSEST, NUM_SAMPLE_GRIDS = 8, 4, 6, 12, 4
@@ -98,8 +98,9 @@ def write_report(folder: Path, run_dir: Path, evaluation: Evaluation) -> None:
         evaluation: what was measured.
     """
     book = PictureBook()
-    page = _environment().get_template("report.html.j2")
-    html = page.render(
+    html = render_page(
+        "t2i_core.evaluation",
+        "report.html.j2",
         metrics=metrics_of(evaluation),
         evaluation=evaluation,
         run=_run_config(run_dir),
@@ -118,16 +119,6 @@ def write_report(folder: Path, run_dir: Path, evaluation: Evaluation) -> None:
     )
     write_atomically(folder / "report.html", html.encode())
     write_atomically(folder / "report.md", _markdown(evaluation).encode())
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("t2i_core.evaluation", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _run_config(run_dir: Path) -> dict[str, str]:

@@ -19,7 +19,9 @@ def dataset(tmp_path: Path) -> Path:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for i, name in enumerate(["a", "b", "c", "d", "e", "f\nx"]):
-        Image.new("RGB", (16, 16), (i * 20, 0, 0)).save(folder / f"{name}.png")
+        picture = Image.new("RGB", (16, 16), (i * 20, 0, 0))
+        picture.paste("white", (0, 0, 8, 8))
+        picture.save(folder / f"{name}.png")
         (folder / f"{name}.txt").write_text(f"picture number {i}")
     config = IngestConfig(image_size=16, encode_format="png", samples_per_shard=4)
     ingest(str(folder), config, tmp_path / "work/dataset")

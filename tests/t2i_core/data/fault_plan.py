@@ -242,6 +242,7 @@ def _misled(plan: Planner) -> None:
     for _ in range(10):
         plan.row(_redirected(plan, "file:///etc/passwd"), "redirected to a file", "bad_scheme")
         plan.row(_redirected(plan, "http://user:word@example.com/"), "redirected to a login", "bad_url")
+        plan.row(_redirected(plan, "http://[::1]@"), "redirected to brackets", "bad_url")
         plan.add(1, "redirect to nowhere", lambda: (http(302),), "http_other")
 
 
@@ -287,9 +288,11 @@ def _bombs(plan: Planner) -> None:
     tiff = picture(plan.rng, "TIFF", (1500, 1000))
     chunked = {"Content-Length": "", "Transfer-Encoding": "chunked"}
     many = {"Content-Length": str(10**15)}
+    long = {"Content-Length": "9" * 5000}
     forms: dict[str, tuple[str, Answer]] = {
         "gzip bomb": ("too_many_bytes", http(body=zipped, headers={"Content-Encoding": "gzip"})),
         "endless body": ("too_many_bytes", http(headers=chunked, end=End.ENDLESS)),
+        "length of 5,000 digits": ("too_many_bytes", http(body=b"x" * 100, headers=long, end=End.CLOSE)),
         "huge length": ("too_many_bytes", http(body=b"x" * 100, headers=many, end=End.STALL)),
         "too many bytes": ("too_many_bytes", http(body=b"x" * (MAX_BYTES + 1))),
         "endless head": ("bad_response", Answer(b"HTTP/1.1 200 -\r\n" + b"X-A: " + b"y" * 500_000, End.STALL)),
@@ -301,7 +304,7 @@ def _bombs(plan: Planner) -> None:
         "not HTTP": ("bad_response", Answer(b"220 mail.example ESMTP ready\r\n\r\n", End.CLOSE)),
         "unknown encoding": ("bad_response", http(body=b"xyz", headers={"Content-Encoding": "xyz"})),
         "broken gzip": ("bad_response", http(body=b"\x1f\x8b" + b"x" * 50, headers={"Content-Encoding": "gzip"})),
-        "broken chunks": ("connect", http(body=b"zz\r\nxxx\r\n", headers=chunked, end=End.CLOSE)),
+        "broken chunks": ("bad_response", http(body=b"zz\r\nxxx\r\n", headers=chunked, end=End.CLOSE)),
     }
     for name, (reason, answer) in forms.items():
         plan.add(10, name, lambda answer=answer: (answer,), reason)
@@ -321,6 +324,7 @@ def _unusable(plan: Planner) -> None:
         plan.row(f"http://user:word@127.0.0.1/{number}", "login", "bad_url")
         plan.row(f"http:///{number}", "no host", "bad_url")
         plan.row(f"just words {number}", "words", "bad_url")
+        plan.row(f"http://[::{number}]@", "brackets", "bad_url")
     for row in [row for row in plan.rows if row.fault == "gzip"][:20]:
         again = replace(row, fault="repeated", reason="duplicate_url", retried="duplicate_url", late=True)
         plan.rows.append(again)

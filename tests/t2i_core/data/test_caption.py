@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from t2i_core.data.caption import CaptionConfig, caption, caption_key
 from t2i_core.data.caption_rules import RULES, RULES_BY_NAME, CaptionRule, clean
+from t2i_core.data.duplicates import write_duplicates
 from t2i_core.data.split import choose_split
 from t2i_core.data.tokenizer import Tokenizer
 from t2i_core.errors import ConfigError, DataError
@@ -127,6 +128,10 @@ def test_split_of_a_group_never_changes() -> None:
 # ----------------------------------------------------------------------------------------------------------------- step
 
 
+SAMPLES_PER_SHARD = 10_000
+SAME = "5" * 64
+
+
 def _row(index: int, text: str | None, **changes: Any) -> Row:
     row: Row = {
         "url": f"http://example.org/{index}.png",
@@ -134,7 +139,9 @@ def _row(index: int, text: str | None, **changes: Any) -> Row:
         "uid": f"uid{index}",
         "caption": text,
         "status": "success",
-        "sha256": f"{index:064x}",
+        "reason": "",
+        "sha256": f"{index + 1:016x}{0:048x}",
+        "phash": f"{0:016x}",
         "attributes": "{}",
     }
     return row | changes
@@ -144,7 +151,12 @@ def _dataset(folder: Path, *shards: list[Row]) -> Path:
     (folder / "shards").mkdir(parents=True)
     for number, rows in enumerate(shards):
         pq.write_table(pa.Table.from_pylist(rows), folder / "shards" / f"{number:05d}.parquet")
-    files = [describe_file(folder, path) for path in sorted((folder / "shards").iterdir())]
+    write_duplicates(folder, dict.fromkeys(range(len(shards)), folder / "shards"), SAMPLES_PER_SHARD)
+    return _finish(folder)
+
+
+def _finish(folder: Path) -> Path:
+    files = [describe_file(folder, path) for path in sorted(folder.rglob("*.parquet"))]
     key = StepKey(step="ingest", version=1, config={}, inputs={"source": "by hand"})
     write_manifest(folder, kind="dataset", key=key, sources={}, counts={}, files=files)
     return folder
@@ -195,28 +207,26 @@ def test_types_of_the_table(tmp_path: Path) -> None:
 
 def test_every_filter_has_its_reason_and_all_are_counted(tmp_path: Path) -> None:
     rows = [
-        _row(0, "a fine cat"),
+        _row(0, "a fine cat", sha256=SAME),
         _row(1, None),
         _row(2, " <p> </p> "),
         _row(3, "x"),
         _row(4, "one two three four five six"),
         _row(5, "w" * 30_000),
         _row(6, "Untitled"),
-        _row(7, "the same cat again", sha256=f"{0:064x}"),
+        _row(7, "the same cat again", sha256=SAME),
         _row(8, "a fine cat"),
         _row(9, "a fine cat"),
-        _row(10, "no hash", sha256=""),
-        _row(11, "no hash either", sha256=None),
     ]
     config = ALL_TRAIN.with_changes(max_words=5, max_same_caption=2)
     ref = caption(_dataset(tmp_path / "dataset", rows), config, tmp_path / "captions")
     reasons = [row["reason"] for row in _table(ref)]
     assert reasons == [
         "", "empty", "empty", "too_short", "too_long", "too_long", "boilerplate", "duplicate_picture", "",
-        "too_frequent", "", "",
+        "too_frequent",
     ]  # fmt: skip
     assert [row["status"] for row in _table(ref)] == ["rejected" if reason else "kept" for reason in reasons]
-    assert {name: ref.counts[name] for name in ("seen", "kept", "rejected")} == {"seen": 12, "kept": 4, "rejected": 8}
+    assert {name: ref.counts[name] for name in ("seen", "kept", "rejected")} == {"seen": 10, "kept": 2, "rejected": 8}
     rejected = {name: number for name, number in ref.counts.items() if name.startswith("rejected:")}
     assert rejected == {
         "rejected:empty": 2, "rejected:too_short": 1, "rejected:too_long": 2, "rejected:boilerplate": 1,
@@ -225,7 +235,7 @@ def test_every_filter_has_its_reason_and_all_are_counted(tmp_path: Path) -> None
 
 
 def test_picture_whose_first_caption_was_empty_is_kept_with_its_second(tmp_path: Path) -> None:
-    rows = [_row(0, "", sha256="same"), _row(1, "a cat", sha256="same"), _row(2, "cat", sha256="same")]
+    rows = [_row(0, "", sha256=SAME), _row(1, "a cat", sha256=SAME), _row(2, "cat", sha256=SAME)]
     ref = caption(_dataset(tmp_path / "dataset", rows), ALL_TRAIN, tmp_path / "captions")
     assert [row["reason"] for row in _table(ref)] == ["empty", "", "duplicate_picture"]
 
@@ -354,9 +364,12 @@ def test_lost_and_damaged_sidecars_are_named(tmp_path: Path) -> None:
 
 def test_sidecar_without_a_column_is_refused(tmp_path: Path) -> None:
     row = _row(0, "a cat")
-    del row["sha256"]
-    with pytest.raises(DataError, match="no column sha256"):
-        caption(_dataset(tmp_path / "dataset", [row]), ALL_TRAIN, tmp_path / "captions")
+    dataset = _dataset(tmp_path / "dataset", [row])
+    del row["uid"]
+    pq.write_table(pa.Table.from_pylist([row]), dataset / "shards/00000.parquet")
+    _finish(dataset)
+    with pytest.raises(DataError, match="no column uid"):
+        caption(dataset, ALL_TRAIN, tmp_path / "captions")
 
 
 def test_nothing_left_to_train_on_is_said_with_the_reasons(tmp_path: Path) -> None:

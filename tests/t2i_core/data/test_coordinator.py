@@ -140,6 +140,19 @@ def test_a_pause_that_one_worker_was_asked_for_holds_for_all(address: Coordinato
     run(scenario)
 
 
+def test_who_holds_a_turn_already_learns_of_a_pause(address: CoordinatorAddress) -> None:
+    async def scenario() -> None:
+        async with two_workers(address) as (first, second), pace(first).turn(), pace(second).turn():
+            assert not pace(second).is_paused
+            pace(first).pause(60)
+            while not pace(second).is_paused:
+                await asyncio.sleep(0.01)
+            assert pace(first).is_paused
+            assert not pace(second, URL("http://b.example/1.png")).is_paused
+
+    run(scenario)
+
+
 def test_failures_of_all_workers_count_and_one_of_them_looks(address: CoordinatorAddress) -> None:
     probed: list[tuple[str, URL]] = []
 

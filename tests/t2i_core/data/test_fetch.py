@@ -1,6 +1,7 @@
 import asyncio
 import gzip
 import socket
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
@@ -141,6 +142,32 @@ def test_a_busy_host_is_asked_again_and_a_refusal_never(site: Any, fetch: Fetch)
     answers = fetch(site.url("/busy"), site.url("/denied"), site.url("/opted-out"), retries=2)
     assert [reason(answer) for answer in answers] == ["ok", "http_4xx", "opt_out_header"]
     assert [site.requests.count(path) for path in ("/busy", "/denied", "/opted-out")] == [3, 1, 1]
+
+
+def test_a_pause_holds_for_requests_that_had_their_turn_and_waited_for_a_connection(site: Any) -> None:
+    starts: list[float] = []
+
+    async def busy_once(_: web.Request) -> web.Response:
+        starts.append(time.monotonic())
+        await asyncio.sleep(0.05)
+        busy = len(starts) == 1
+        return web.Response(status=429, headers={"Retry-After": "1"}) if busy else web.Response(body=b"picture")
+
+    site.content |= {f"/{number}": busy_once for number in range(8)}
+
+    async def ask(fetcher: Fetcher, number: int) -> str:
+        async with fetcher.fetch(site.url(f"/{number}")) as answer:
+            return reason(answer)
+
+    async def run() -> list[str]:
+        options = FetchOptions(connections=1, connections_per_host=8, allow_private=True)
+        async with Fetcher(options) as fetcher:
+            return await asyncio.gather(*(ask(fetcher, number) for number in range(8)))
+
+    assert asyncio.run(run()) == ["ok"] * 8
+    # The answer that asked for the pause took a little time itself.
+    assert [at for at in starts[1:] if at < starts[0] + 1.0] == []
+    assert len(starts) == 9
 
 
 def test_a_refused_picture_is_never_asked_for_again(site: Any, fetch: Fetch) -> None:

@@ -25,6 +25,7 @@ from t2i_core.data.caption_rules import RULES, clean
 from t2i_core.data.denylist import DenyList
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions, Want
 from t2i_core.data.image import ImageOptions, Picture, process_picture
+from t2i_core.data.markup import absolute
 from t2i_core.data.pages import read_page
 from t2i_core.data.politeness import RobotsAnswer, RobotsRules, directives_for_us, opts_out, wait_seconds
 from t2i_core.data.record import as_text, clean_text, license_text
@@ -387,6 +388,8 @@ URLS = st.tuples(
 ).map("".join)
 
 
+@example("http://[::1]@")
+@example("http://a.example/&\ud800amp;")
 @example("http://a.example:80/x")
 @example("http://a.example/?a&amp;amp;b")
 @given(URLS | st.text())
@@ -398,6 +401,13 @@ def test_a_url_is_settled_once_it_is_normalised(text: str) -> None:
     assert url_identity(url_identity(text)) == url_identity(text)
     assert origin_of(url).startswith(("http://", "https://"))
     is_private_literal(url)
+
+
+@example("http://[::1]@")
+@given(URLS | st.text() | st.lists(PIECES).map("".join))
+def test_no_reference_breaks_a_page(text: str) -> None:
+    found = absolute(URL(PAGE_URL), text)
+    assert found == "" or str(normalise_url(found)) == found
 
 
 @given(HOSTS | st.text("0123456789abcdefx.:%[]", max_size=20) | st.text(max_size=9))

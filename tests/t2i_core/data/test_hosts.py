@@ -1,20 +1,17 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from yarl import URL
 
 from t2i_core.data import hosts
-from t2i_core.data.hosts import HostLedger, Traffic, TrafficCounter
+from t2i_core.data.hosts import HostLedger, Traffic, TrafficCounter, hosts_json
 
 
-def table(path: Path, *rows: tuple[str, str]) -> Path:
+def table(*rows: tuple[str, str]) -> pa.Table:
     urls, reasons = zip(*rows, strict=True)
-    pq.write_table(pa.table({"url": urls, "reason": reasons}), path)
-    return path
+    return pa.table({"url": urls, "reason": reasons})
 
 
 def entry(host: str, kept: int, rejected: dict[str, int], requests: int = 0, num_bytes: int = 0) -> dict[str, Any]:
@@ -36,11 +33,10 @@ def test_traffic_is_given_once() -> None:
     assert counter.take() == {}
 
 
-def test_sources_are_added_up_by_host_whatever_its_spelling(tmp_path: Path) -> None:
+def test_sources_are_added_up_by_host_whatever_its_spelling() -> None:
     ledger = HostLedger()
-    ledger.add_rows(
+    ledger.add_table(
         table(
-            tmp_path / "0.parquet",
             ("http://a.example/1", ""),
             ("HTTPS://A.Example:81/2", "robots"),
             ("http://münchen.example/3", ""),
@@ -48,7 +44,7 @@ def test_sources_are_added_up_by_host_whatever_its_spelling(tmp_path: Path) -> N
             ("ftp://c.example/5", "bad_scheme"),
         )
     )
-    ledger.add_rows(table(tmp_path / "1.parquet", ("http://a.example/1", "denied"), ("http://a.example/6", "robots")))
+    ledger.add_table(table(("http://a.example/1", "denied"), ("http://a.example/6", "robots")))
     ledger.add_traffic({"a.example": Traffic(requests=2, bytes=10), "redirected.example": Traffic(requests=1)})
     ledger.add_traffic({"a.example": Traffic(requests=3, bytes=5)})
     assert ledger.entries() == [
@@ -57,14 +53,14 @@ def test_sources_are_added_up_by_host_whatever_its_spelling(tmp_path: Path) -> N
         entry("xn--mnchen-3ya.example", 1, {}),
         entry("redirected.example", 0, {}, 1),
     ]
-    assert json.loads(ledger.as_json())["hosts"] == ledger.entries()
+    assert json.loads(hosts_json(ledger.entries()))["hosts"] == ledger.entries()
 
 
-def test_many_small_hosts_share_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_small_hosts_share_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "MAX_HOSTS", 1)
     ledger = HostLedger()
     urls = ["http://big.example/1", "http://big.example/2", "http://a.example/", "http://b.example/"]
-    ledger.add_rows(table(tmp_path / "0.parquet", *((url, "") for url in urls[:3]), (urls[3], "dns")))
+    ledger.add_table(table(*((url, "") for url in urls[:3]), (urls[3], "dns")))
     ledger.add_traffic({"b.example": Traffic(requests=1, bytes=2), "a.example": Traffic(requests=3, bytes=4)})
     assert ledger.entries() == [
         entry("big.example", 2, {}),

@@ -14,14 +14,14 @@ from t2i_core.data.shard import Attempt
 
 RECORDS = [SourceRecord(url=f"http://a.example/{number}.png", caption="x") for number in range(5)]
 OUTCOMES = [
-    Picture(b"first picture", 8, 9, 16, 18, "ab" * 32),
+    Picture(b"first picture", 8, 9, 16, 18, "ab" * 32, "cd" * 8, "GIF", "P", 3),
     Rejection(RejectReason.HTTP_4XX, "HTTP Error 404: Not Found", 404, "http://a.example/moved"),
     Picture(bytes(range(256)), 1, 2, 3, 4, ""),
     Rejection(RejectReason.TOO_SMALL),
     Picture(b"", 5, 6, 7, 8, "\udcff \N{SNOWMAN} \n"),
 ]
 ATTEMPTS = [
-    Attempt(record, outcome, 200 + number, record.url)
+    Attempt(record, outcome, 200 + number, record.url, "noai,noindex", 1_000_000_000 + number)
     for number, (record, outcome) in enumerate(zip(RECORDS, OUTCOMES, strict=True))
 ]
 ORDER = [3, 0, 4, 1, 2]
@@ -47,14 +47,14 @@ def check_resumed(folder: Path, expected: list[int]) -> None:
     with open_journal(folder) as journal:
         assert [index for index in range(5) if index in journal] == sorted(expected)
         kept = sum(isinstance(OUTCOMES[index], Picture) for index in expected)
-        assert (journal.num_kept, journal.num_rejected) == (kept, len(expected) - kept)
+        assert (journal.num_kept, journal.rejected.total()) == (kept, len(expected) - kept)
         assert list(journal.attempts(expected)) == [ATTEMPTS[index] for index in expected]
         for index in set(range(5)).difference(expected):
             journal.add(index, ATTEMPTS[index])
         assert list(journal.attempts(range(5))) == ATTEMPTS
     with open_journal(folder) as journal:
         assert list(journal.attempts(range(5))) == ATTEMPTS
-        assert (journal.num_kept, journal.num_rejected) == (3, 2)
+        assert (journal.num_kept, journal.rejected.total()) == (3, 2)
 
 
 def test_what_was_kept_is_there_again_in_any_order(tmp_path: Path) -> None:
@@ -131,11 +131,11 @@ def test_only_outages_are_asked_for_again(tmp_path: Path) -> None:
         assert list(journal.attempts(range(5))) == attempts
     with open_journal(tmp_path) as journal:
         assert [index in journal for index in range(5)] == list(made.values())
-        assert journal.num_rejected == 2
+        assert journal.rejected.total() == 2
         journal.add(0, ATTEMPTS[0])
     with open_journal(tmp_path) as journal:
         assert list(journal.attempts([0, 3])) == [ATTEMPTS[0], attempts[3]]
-        assert (journal.num_kept, journal.num_rejected) == (1, 2)
+        assert (journal.num_kept, journal.rejected.total()) == (1, 2)
 
 
 def test_two_runs_at_once_do_not_spoil_each_others_attempts(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t2i_core.data import repeats
+from t2i_core.data import spill
 from t2i_core.data.parts import MAX_EXTRA_COLUMNS, PARTS_DIR, PartWriter, read_note, read_part
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.repeats import RepeatFinder
@@ -36,7 +36,7 @@ def later_ones(identities: list[int | None]) -> list[int]:
 @given(identities=st.lists(st.none() | IDENTITIES, max_size=60), in_memory=st.sampled_from([1, 3, 1000]))
 def test_repeats_are_those_a_set_would_find(identities: list[int | None], in_memory: int) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(repeats, "_ENTRIES_IN_MEMORY", in_memory)
+        patch.setattr(spill, "_ENTRIES_IN_MEMORY", in_memory)
         finder = RepeatFinder(Path(folder) / "identities")
         for row, identity in enumerate(identities):
             if identity is not None:
@@ -50,7 +50,7 @@ def test_repeats_are_those_a_set_would_find(identities: list[int | None], in_mem
 
 @pytest.mark.parametrize("in_memory", [2, 1000])
 def test_repeats_are_marked_in_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int) -> None:
-    monkeypatch.setattr(repeats, "_ENTRIES_IN_MEMORY", in_memory)
+    monkeypatch.setattr(spill, "_ENTRIES_IN_MEMORY", in_memory)
     writer = PartWriter(tmp_path, 3)
     sources = ["a", "b", "A", "a", "bad", "bad", "c", "b"]
     for name in sources:

@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import json
 import os
@@ -34,9 +35,10 @@ def keys(dataset_dir: Path) -> list[str]:
 
 
 def all_bytes(dataset_dir: Path) -> dict[str, bytes]:
-    """Everything that content is made of; statistics hold times, the account of hosts every request ever sent."""
+    """Everything that content is made of; statistics hold times, the account of hosts every request ever sent, and
+    report and card tell of all of it."""
     paths = [path for path in dataset_dir.rglob("*") if path.is_file() and not path.name.endswith("_stats.json")]
-    others = {"manifest.json", "hosts.json"}
+    others = {"manifest.json", "hosts.json", "report.html", "croissant.json"}
     return {str(path.relative_to(dataset_dir)): path.read_bytes() for path in paths if path.name not in others}
 
 
@@ -70,12 +72,15 @@ def test_a_url_goes_and_leaves_a_tombstone(site: Any, dataset: Path) -> None:
     assert (result.num_rows, result.num_pictures, result.shards) == (1, 1, ("00000",))
     assert result.uids == {old["000001"]["uid"]}
     url_hash = hashlib.sha256(site.url("/1.png").encode()).hexdigest()
-    empty = dict.fromkeys(["width", "height", "original_width", "original_height", "sha256"])
+    empty = dict.fromkeys(
+        ["width", "height", "original_width", "original_height", "sha256", "phash", "original_format", "original_mode",
+         "frames"]
+    )  # fmt: skip
     assert rows(dataset)["000001"] == empty | {
         "note": "", "caption": "", "url": f"sha256:{url_hash}", "key": "000001", "status": "purged",
         "error_message": "removed on request", "uid": old["000001"]["uid"], "reason": "purged", "http_status": 0,
         "final_url": "", "page_url": "", "caption_source": "", "attributes": "{}", "sample_crc32": 0,
-            "license": "",
+        "signals": "", "license": "",
     }  # fmt: skip
     assert {key: row for key, row in rows(dataset).items() if key != "000001"} == {
         key: row for key, row in old.items() if key != "000001"
@@ -83,7 +88,8 @@ def test_a_url_goes_and_leaves_a_tombstone(site: Any, dataset: Path) -> None:
     assert keys(dataset) == [key for key, row in old.items() if row["status"] == "success" and key != "000001"]
     after = all_bytes(dataset)
     assert {name for name in after if after[name] != before.get(name)} == {
-        "shards/00000.tar", "shards/00000.parquet", "_parts/00000.parquet", "purged.jsonl", "purged_deny_list.txt"
+        "shards/00000.tar", "shards/00000.parquet", "_parts/00000.parquet", "purged.jsonl", "purged_deny_list.txt",
+        "duplicates.parquet"
     }  # fmt: skip
     assert json.loads(after["purged.jsonl"]) == {
         "key": "000001", "uid": old["000001"]["uid"], "url_sha256": url_hash
@@ -100,10 +106,11 @@ def test_a_url_goes_and_leaves_a_tombstone(site: Any, dataset: Path) -> None:
 
 def test_nothing_of_the_picture_is_left_on_disk(site: Any, dataset: Path) -> None:
     (picture,) = [s.picture for s in iter_samples(dataset / "shards/00000.tar") if s.key == "000001"]
+    assert base64.b64encode(picture) in (dataset / "report.html").read_bytes()
     purge(dataset, named(urls=[site.url("/1.png")]))
     for path in (path for path in dataset.rglob("*") if path.is_file()):
         body = path.read_bytes()
-        assert picture not in body, path
+        assert picture not in body and base64.b64encode(picture) not in body, path
         assert b"caption of /1.png" not in body and b"from /1.png" not in body, path
         assert site.url("/1.png").encode() not in body, path
     part = pq.read_table(dataset / "_parts/00000.parquet").to_pylist()[1]

@@ -55,7 +55,7 @@ def brace(shards: Path) -> str:
 
 
 def is_of(image: Any, number: int) -> bool:
-    return bool((np.asarray(image).reshape(-1, 3) == color(number)).all())
+    return bool((np.asarray(image)[-2:] == color(number)).all())
 
 
 def test_webdataset_reads_it(shards: Path) -> None:

@@ -284,7 +284,7 @@ def test_a_run_that_is_stopped_goes_on_from_there(
     assert gallery.num_asked() <= gallery.num_pictures + 2 * CONNECTIONS
 
 
-def test_decoders_that_are_killed_change_no_byte(
+def test_a_decoder_that_is_killed_changes_no_byte(
     site: Any, make_png: MakePng, launcher: Launcher, tmp_path: Path
 ) -> None:
     gallery = Gallery(site, make_png, 200)
@@ -296,9 +296,7 @@ def test_decoders_that_are_killed_change_no_byte(
     pid = launcher.start(source, tmp_path / "crashed")
     assert reached.wait(20)
     decoders = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    assert decoders
-    for decoder in decoders:
-        os.kill(int(decoder), signal.SIGKILL)
+    os.kill(int(decoders[0]), signal.SIGKILL)
     assert launcher.wait() == 0
     assert content(tmp_path / "crashed") == content(tmp_path / "whole")
     assert gallery.num_asked() == gallery.num_pictures

@@ -48,7 +48,9 @@ def world(tmp_path: Path) -> Path:
         (tmp_path / name).mkdir()
         for i in range(number):
             picture = io.BytesIO()
-            Image.new("RGB", (16, 16), (i * 9, number, 7)).save(picture, "PNG")
+            image = Image.new("RGB", (16, 16), (i * 9, number, 7))
+            image.paste("white", (0, 0, 8, 8))
+            image.save(picture, "PNG")
             (tmp_path / name / f"{name}-{i:02d}.png").write_bytes(picture.getvalue())
             (tmp_path / name / f"{name}-{i:02d}.txt").write_text(f"{name} number {i}")
     root = tmp_path / "work"

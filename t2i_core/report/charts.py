@@ -1,9 +1,9 @@
-"""Small pictures of numbers for the report: line charts and histograms as inline SVG, thumbnails as data URIs."""
+"""Small pictures of numbers for reports: line charts and histograms as inline SVG, thumbnails as data URIs."""
 
 import base64
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,9 @@ Floats = npt.NDArray[np.float64]
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 190, 46, 24, 8
 PALETTE = ("#2f6fde", "#e0752d", "#3a9a5b", "#a348b5", "#7b8794", "#c4a000", "#1d8a99", "#b5484a", "#555e9c", "#8d6e4f")
 MAX_POINTS = 300
+# Texts below an axis are at least this far apart, in the drawing's own units.
+TICK_DISTANCE = 40
+MIN_BINS = 13
 # Thumbnails larger than this many bytes as PNG are stored as JPEG.
 PNG_BYTES, MAX_SIDE = 3000, 128
 
@@ -36,7 +39,7 @@ def line_chart(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_
                 '<polyline points="{}" fill="none" stroke="{}" stroke-width="1.6"><title>{}</title></polyline>'
             ).format(points, color, name)
         )
-    return _framed(Markup().join(paths), x_range, (low, high), x_label, list(lines))
+    return _framed(Markup().join(paths), (low, high), _ends(x_range), x_label, list(lines))
 
 
 def histogram(samples: Mapping[str, Floats], x_label: str, num_bins: int = 40) -> Markup:
@@ -57,7 +60,7 @@ def histogram(samples: Mapping[str, Floats], x_label: str, num_bins: int = 40) -
         shapes.append(
             Markup('<polygon points="{}" fill="{}" fill-opacity=".25" stroke="{}"/>').format(points, color, color)
         )
-    return _framed(Markup().join(shapes), x_range, y_range, x_label, list(kept))
+    return _framed(Markup().join(shapes), y_range, _ends(x_range), x_label, list(kept))
 
 
 def _thinned(x: Sequence[float], y: Sequence[float]) -> tuple[Floats, Floats]:
@@ -77,29 +80,95 @@ def _points(x: Floats, y: Floats, x_range: tuple[float, float], y_range: tuple[f
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, down, strict=True))
 
 
-def _framed(
-    content: Markup, x_range: tuple[float, float], y_range: tuple[float, float], x_label: str, names: list[str]
+def bar_chart(
+    series: Mapping[str, Sequence[int]], bins: Sequence[str], ticks: Mapping[float, str], x_label: str, unit: str
 ) -> Markup:
-    """Put axes and a legend around a drawing."""
+    """Draw counts that were taken in bins; those well before the first and after the last one in use are left out.
+
+    Args:
+        series: the counts by name, each a number for each bin; several lie on top of each other.
+        bins: what each bin holds, such as "64 to 75 px".
+        ticks: texts below the axis, by their place on it, where bin i goes from i to i + 1.
+        x_label: what is counted along the axis, "" for none.
+        unit: what is counted, plural.
+    """
+    used = [i for i in range(len(bins)) if any(counts[i] for counts in series.values())]
+    if not used:
+        return Markup()
+    first, end = _widened(used[0], used[-1] + 1, len(bins))
+    x_range, y_range = (first, end), (0, max(max(counts) for counts in series.values()))
+    bars = (
+        _bar(i, counts[i], x_range, y_range[1], color, f"{bins[i]}; {unit}: {counts[i]:,}")
+        for counts, color in zip(series.values(), PALETTE, strict=False)
+        for i in range(first, end)
+        if counts[i]
+    )
+    marks = [(_across(place, x_range), "middle", text) for place, text in ticks.items() if first <= place <= end]
+    return _framed(Markup().join(bars), y_range, _apart(marks), x_label, list(series) if len(series) > 1 else [])
+
+
+def _widened(first: int, end: int, limit: int) -> tuple[int, int]:
+    """Show some empty bins where few are in use, so that a single bar looks like one."""
+    missing = max(0, MIN_BINS - (end - first))
+    first = max(0, first - missing // 2)
+    return first, min(limit, max(end + (missing + 1) // 2, first + MIN_BINS))
+
+
+def _bar(i: int, count: int, x_range: tuple[float, float], highest: int, color: str, title: str) -> Markup:
+    left, right = _across(i, x_range), _across(i + 1, x_range)
+    height = max(1.0, count / highest * (HEIGHT - BOTTOM - TOP))
+    place = Markup('x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"').format(
+        left + 0.5, HEIGHT - BOTTOM - height, max(right - left - 1, 1), height
+    )
+    return Markup('<rect {} fill="{}" fill-opacity=".6"><title>{}</title></rect>').format(place, color, title)
+
+
+def _across(value: float, x_range: tuple[float, float]) -> float:
+    return LEFT + (value - x_range[0]) / ((x_range[1] - x_range[0]) or 1) * (WIDTH - LEFT - 8)
+
+
+def _apart(marks: Iterable[tuple[float, str, str]]) -> list[tuple[float, str, str]]:
+    """Leave out the texts that would touch the one before."""
+    kept: list[tuple[float, str, str]] = []
+    for mark in sorted(marks):
+        if not kept or mark[0] - kept[-1][0] >= TICK_DISTANCE:
+            kept.append(mark)
+    return kept
+
+
+def _ends(x_range: tuple[float, float]) -> list[tuple[float, str, str]]:
+    """Give the texts below both ends of an axis."""
+    return [(LEFT, "start", _short(x_range[0])), (WIDTH - 8, "end", _short(x_range[1]))]
+
+
+def _framed(
+    content: Markup,
+    y_range: tuple[float, float],
+    ticks: Sequence[tuple[float, str, str]],
+    x_label: str,
+    names: list[str],
+) -> Markup:
+    """Put axes and a legend around a drawing; ticks are places across, anchors and texts."""
     base = HEIGHT - BOTTOM
     texts = [
         (LEFT - 5, TOP + 8, "end", _short(y_range[1])),
         (LEFT - 5, base, "end", _short(y_range[0])),
-        (LEFT, HEIGHT - 8, "start", _short(x_range[0])),
-        (WIDTH - 8, HEIGHT - 8, "end", _short(x_range[1])),
+        *((x, HEIGHT - 8, anchor, text) for x, anchor, text in ticks),
         ((LEFT + WIDTH) / 2, HEIGHT - 8, "middle", x_label),
     ]
     labels = Markup().join(
-        Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(x, y, anchor, text)
+        Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(round(x, 1), y, anchor, text)
         for x, y, anchor, text in texts
+        if text
     )
     axes = Markup('<path d="M{0} {1}V{2}H{3}" class="axis"/>').format(LEFT, TOP, base, WIDTH - 8)
     keys = Markup().join(
         Markup('<span class="key"><i style="background:{}"></i>{}</span>').format(color, escape(name))
         for name, color in zip(names, PALETTE, strict=False)
     )
-    return Markup('<svg viewBox="0 0 {} {}" class="chart" role="img">{}{}{}</svg><p class="keys">{}</p>').format(
-        WIDTH, HEIGHT, axes, content, labels, keys
+    legend = Markup('<p class="keys">{}</p>').format(keys) if names else Markup()
+    return Markup('<svg viewBox="0 0 {} {}" class="chart" role="img">{}{}{}</svg>{}').format(
+        WIDTH, HEIGHT, axes, content, labels, legend
     )
 
 

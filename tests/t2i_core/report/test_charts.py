@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from t2i_core.evaluation.charts import PictureBook, histogram, line_chart
+from t2i_core.report.charts import PictureBook, bar_chart, histogram, line_chart
 
 
 def svg(markup):
@@ -41,3 +41,35 @@ def test_a_picture_is_stored_once_and_only_small():
     assert book.add(big) == book.add(big.copy()) != book.add(big[:200])
     assert book.css.count("data:image") == 2
     assert len(book.css) < 60_000
+
+
+def test_bars_are_as_high_as_their_counts():
+    bins = [f"bin {i}" for i in range(6)]
+    chart = bar_chart({"<width>": [0, 4, 0, 2, 0, 0], "height": [0, 0, 1, 0, 0, 0]}, bins, {1: "1", 4: "4"}, "", "&")
+    bars = svg(chart).findall(".//rect")
+    titles = [bar[0].text for bar in bars]
+
+    assert titles == ["bin 1; &: 4", "bin 3; &: 2", "bin 2; &: 1"]
+    heights = [float(bar.attrib["height"]) for bar in bars]
+    assert heights[0] == 2 * heights[1] == 4 * heights[2]
+    assert [text.text for text in svg(chart).findall(".//text")] == ["4", "0", "1", "4"]
+    assert "&lt;width&gt;" in chart
+
+
+def test_empty_ends_are_left_out_but_a_single_bar_does_not_fill_the_chart():
+    def drawn(*used):
+        counts = [int(i in used) for i in range(40)]
+        return svg(bar_chart({"n": counts}, [""] * 40, {i + 0.5: str(i) for i in range(40)}, "", "n"))
+
+    def ends(root):
+        numbers = [int(text.text) for text in root.findall(".//text")[2:]]
+        return numbers[0], numbers[-1]
+
+    assert ends(drawn(10, 35)) == (10, 34)
+    assert ends(drawn(0)) == (0, 12) and ends(drawn(20)) == (14, 26) and ends(drawn(39)) == (33, 39)
+    (bar,) = drawn(20).findall(".//rect")
+    assert float(bar.attrib["width"]) < 40
+
+
+def test_no_counts_are_no_chart():
+    assert bar_chart({"width": [0, 0]}, ["a", "b"], {}, "", "pictures") == ""

@@ -1,0 +1,32 @@
+"""What Prefect shows of an ingest."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from t2i_core.data.ingest import IngestConfig, ingest
+from tasks.artifacts import markdown_rows
+from tasks.ingest import report
+
+
+def test_the_artifact_has_the_figures_of_the_report_and_says_where_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("RGB", (64, 64), "red").save(folder / "a.png")
+    (folder / "b.png").write_bytes(b"no picture")
+    ref = ingest(str(folder), IngestConfig(image_size=16), tmp_path / "ds")
+
+    lines = report(ref).splitlines()
+
+    assert "| kept | 1 |" in lines and "| rejected | 1 |" in lines
+    assert "| not_an_image | the bytes are not a picture | 1 |" in lines
+    assert "| `(none)` | 2 | 1 | 0 | 0 |" in lines
+    assert any(str(tmp_path / "ds" / "report.html") in line for line in lines)
+
+
+def test_a_cell_stays_in_its_row() -> None:
+    assert markdown_rows([("a|b\nc", 1234)], head=("x", "y")).splitlines() == [
+        "| x | y |",
+        "| --- | ---: |",
+        "| a\\|b c | 1,234 |",
+    ]
