@@ -29,8 +29,8 @@ def ingest(
     """Fetch pictures and their texts into a dataset folder.
 
     Args:
-        source: Page, URL list (csv, tsv, txt, json, jsonl, parquet; .gz, .bz2, .zst), folder or glob of lists, here or
-            remote (s3://...), or folder of pictures.
+        source: Page, URL list (csv, tsv, txt, json, jsonl, parquet; .gz, .bz2, .zst) or web archive (.warc, .warc.gz),
+            folder or glob of them, here or remote (s3://...), or folder of pictures, of shards (.tar), of saved pages.
         output_dir: The dataset folder; an unfinished one goes on where it stopped.
         config: How to fetch, check and store the pictures.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).

@@ -25,8 +25,9 @@ def ingest_command(
     source: Annotated[
         str,
         typer.Argument(
-            help="Page; URL list (csv, tsv, txt, json, jsonl, parquet; .gz, .bz2, .zst), folder or 'glob/*' of lists, "
-            "here or remote (s3://...); folder of pictures."
+            help="Page; URL list (csv, tsv, txt, json, jsonl, parquet; .gz, .bz2, .zst) or web archive (.warc, "
+            ".warc.gz), folder or 'glob/*' of them, here or remote (s3://...); folder of pictures with texts beside "
+            "them or in metadata.csv, of shards (.tar), or with --pages of saved pages."
         ),
     ],
     output_dir: OutputDir,

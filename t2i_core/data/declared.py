@@ -5,9 +5,8 @@ from dataclasses import replace
 from itertools import islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
-from yarl import URL
 
-from t2i_core.data.markup import absolute, ancestors, attribute
+from t2i_core.data.markup import Base, absolute, ancestors, attribute
 from t2i_core.data.mention import Mention
 
 MAX_DECLARED = 100
@@ -16,7 +15,7 @@ _OPEN_GRAPH_URLS = ("og:image", "og:image:url", "og:image:secure_url")
 _LICENSE_METAS = ("dcterms.license", "dc.rights.license", "dc.rights", "dcterms.rights")
 
 
-def declared_pictures(tree: LexborHTMLParser, base: URL) -> Iterator[Mention]:
+def declared_pictures(tree: LexborHTMLParser, base: Base) -> Iterator[Mention]:
     """Give the pictures that stand for the page, with the texts that describe them; a page's title does not."""
     metas = [(name, attribute(node, "content")) for node in tree.css("meta[content]") if (name := _name(node))]
     yield from islice(_open_graph(metas, base), MAX_DECLARED)
@@ -31,7 +30,7 @@ def _name(node: LexborNode) -> str:
     return (attribute(node, "property") or attribute(node, "name")).lower()
 
 
-def _open_graph(metas: list[tuple[str, str]], base: URL) -> Iterator[Mention]:
+def _open_graph(metas: list[tuple[str, str]], base: Base) -> Iterator[Mention]:
     """Read `og:image`s: each starts a picture, and the lines up to the next one are about it."""
     current: Mention | None = None
     for name, content in metas:
@@ -47,7 +46,7 @@ def _open_graph(metas: list[tuple[str, str]], base: URL) -> Iterator[Mention]:
         yield current
 
 
-def _twitter(metas: dict[str, str], base: URL) -> Iterator[Mention]:
+def _twitter(metas: dict[str, str], base: Base) -> Iterator[Mention]:
     """Read the one picture of a Twitter card, whatever the order of its lines."""
     url = absolute(base, metas.get("twitter:image") or metas.get("twitter:image:src", ""))
     caption = metas.get("twitter:image:alt", "")
@@ -55,7 +54,7 @@ def _twitter(metas: dict[str, str], base: URL) -> Iterator[Mention]:
         yield Mention(url=url, caption=caption, rule="twitter:image:alt" if caption else "")
 
 
-def declared_license(tree: LexborHTMLParser, base: URL) -> str:
+def declared_license(tree: LexborHTMLParser, base: Base) -> str:
     """Give the license of the whole page: what its `rel=license` links agree on, else what its Dublin Core says.
 
     A link in a figure is about that figure. When the others name several licenses, each is about some part of the page

@@ -1,16 +1,19 @@
 """Shards that are there already, ours or any other webdataset of pictures, as a source of a new data set."""
 
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from t2i_core.data.orphans import OrphanLog
 from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, license_text, parse_json
 from t2i_core.data.shard import LICENSE_COLUMN, OWN_COLUMNS, SHARDS_DIR
 from t2i_core.errors import ConfigError
 
 PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
 MAX_TEXT_BYTES = 1_000_000
+_UID = re.compile(r"[0-9a-f]{32}")
 
 
 def find_shards(root: Path) -> list[Path]:
@@ -18,8 +21,15 @@ def find_shards(root: Path) -> list[Path]:
     return sorted(root.glob("*.tar")) or sorted((root / SHARDS_DIR).glob("*.tar"))
 
 
-def read_shards(root: Path) -> Iterator[SourceRecord]:
+def read_shards(root: Path, orphans: OrphanLog) -> Iterator[SourceRecord]:
     """Read where the pictures of existing shards lie, and what is told about them; no picture is read yet.
+
+    The members of a sample follow each other and share their name up to its first dot. Its first picture counts; its
+    caption is its .txt, else what its .json has as `caption`.
+
+    Args:
+        root: the folder.
+        orphans: is told of samples without a picture.
 
     Raises:
         ConfigError: a shard is damaged, or there is no picture in any.
@@ -29,7 +39,9 @@ def read_shards(root: Path) -> Iterator[SourceRecord]:
         try:
             for key, members in _samples(path):
                 record = _record(path.relative_to(root), key, members)
-                if record is not None:
+                if record is None:
+                    orphans.add("samples_without_picture", f"{path.relative_to(root)}: {key}", "no picture")
+                else:
                     empty = False
                     yield record
         except (tarfile.TarError, OSError, EOFError) as err:
@@ -81,6 +93,8 @@ def _record(path: Path, key: str, members: dict[str, tarfile.TarInfo | str]) -> 
         offset=picture.offset_data,
         size=picture.size,
         extra={name: as_text(value) for name, value in metadata.items() if name not in (*OWN_COLUMNS, LICENSE_COLUMN)},
+        uid=uid if _UID.fullmatch(uid := as_text(metadata.get("uid"))) else "",
+        facts={name: value for name, value in metadata.items() if name in OWN_COLUMNS},
     )
 
 

@@ -1,13 +1,31 @@
-"""A local folder of pictures: a walk in fixed order, captions from sidecar files, bounded reads, no links followed."""
+"""A local folder of pictures: a walk in fixed order, texts beside them, bounded reads, no links followed.
+
+Which text belongs to which picture:
+
+- Pictures are told by their endings, in any folder below; names that start with "." and links are left out.
+- A sidecar is a file in the picture's own folder with the same name and .txt, .caption or .json in place of the ending
+  or after it (`a.txt` or `a.jpg.txt` for `a.jpg`); of the two the second counts. Capitals matter in names and not in
+  endings. So `a.jpg` and `a.png` share `a.txt`, and `A.jpg` has no part in it.
+- A table `metadata.csv`, `.jsonl` or `.parquet` tells in `file_name` which picture, in its folder or below, a row is
+  about; of several tables the nearest counts. Two rows about one picture make two samples. Other columns are passed
+  through.
+- The caption is that of the table, else the .txt, else the .caption, else what the .json has in the caption column; its
+  other keys are the attributes.
+- A sidecar without a picture is an orphan, told in `orphans.txt`; a row without a picture is a rejected source.
+"""
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from t2i_core.data.fetch import Fetched
+from t2i_core.data.folder_metadata import METADATA_NAMES, FolderMetadata, Told
+from t2i_core.data.orphans import OrphanLog
 from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, parse_json
 from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.data.side_table import SideTable
 from t2i_core.errors import ConfigError
 
 # Formats that cannot be read are walked too, so that they are counted instead of silently missing.
@@ -15,89 +33,194 @@ PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".jp2", ".svg"}
 )
 CAPTION_SUFFIXES = (".txt", ".caption")
+SIDECAR_SUFFIXES = (*CAPTION_SUFFIXES, ".json")
 MAX_SIDECAR_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """What a walk needs of one folder: its entries in order, which are folders, and its files' names."""
+
+    below: PurePosixPath
+    names: tuple[str, ...]
+    folders: frozenset[str]
+
+    @property
+    def files(self) -> list[str]:
+        return [name for name in self.names if name not in self.folders]
 
 
 def folder_listing(root: Path) -> list[str]:
     """List a folder's files with size and time of change, one line each, in fixed order."""
     lines = []
-    for path in _walk(root, PurePosixPath()):
+    for path in walk_files(root):
         status = (root / path).lstat()
         lines.append(f"{path}\t{status.st_size}\t{status.st_mtime_ns}")
     return lines
 
 
-def read_folder(root: Path, caption_column: str) -> Iterator[SourceRecord]:
-    """Find the pictures below a folder, in the order of their names.
+def walk_files(root: Path) -> Iterator[PurePosixPath]:
+    """Give the regular files below a folder in the order of their names, hidden ones and links left out."""
+    for folder, name in _walk(root):
+        if name:
+            yield folder.below / name
 
-    A caption comes from the file of the same stem ending in .txt or .caption, or from the `caption_column` of one
-    ending in .json, whose other keys become the attributes.
 
-    Raises:
-        ConfigError: there is no picture in it.
+def _walk(root: Path) -> Iterator[tuple[_Folder, str]]:
+    """Give each folder, with "" for a name, when it is entered, and then each file in it and below."""
+    # Folders can be nested more deeply than functions.
+    waiting = [(folder := _list(root, PurePosixPath()), iter(folder.names))]
+    yield folder, ""
+    while waiting:
+        folder, names = waiting[-1]
+        name = next(names, None)
+        if name is None:
+            waiting.pop()
+        elif name in folder.folders:
+            inner = _list(root, folder.below / name)
+            waiting.append((inner, iter(inner.names)))
+            yield inner, ""
+        else:
+            yield folder, name
+
+
+def _list(root: Path, below: PurePosixPath) -> _Folder:
+    names, folders = [], []
+    with os.scandir(root / below) as entries:
+        for entry in entries:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if not entry.name.startswith(".") and (is_folder or entry.is_file(follow_symlinks=False)):
+                names.append(entry.name)
+                folders += [entry.name] * is_folder
+    return _Folder(below, tuple(sorted(names)), frozenset(folders))
+
+
+class FolderReader:
+    """Reads the sources of a folder of pictures; the rules of pairing stand at the top of this module.
+
+    Args:
+        root: the folder.
+        caption_column: of tables, and key of JSON sidecars; "" for none.
+        rows: where to keep the rows of tables.
+        orphans: is told of sidecars and rows without a picture.
     """
-    empty = True
-    for path in _walk(root, PurePosixPath()):
-        if path.suffix.lower() in PICTURE_SUFFIXES:
-            empty = False
-            yield _record(root, path, caption_column)
-    if empty:
-        raise ConfigError(f"{root} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).")
+
+    def __init__(self, root: Path, caption_column: str, rows: SideTable, orphans: OrphanLog) -> None:
+        self._root = root
+        self._caption_column = caption_column
+        self._metadata = FolderMetadata(root, caption_column, rows)
+        self._orphans = orphans
+
+    def records(self) -> Iterator[SourceRecord]:
+        """Give the pictures in the order of their names, then the rows that are about none.
+
+        Raises:
+            ConfigError: there is no picture, or a table cannot be used.
+        """
+        empty, sidecars = True, dict[str, str]()
+        for folder, name in _walk(self._root):
+            if not name:
+                sidecars = _sidecars(folder.files)
+                self._note_orphans(folder, sidecars)
+                for table in METADATA_NAMES:
+                    if table in folder.files:
+                        yield from self._metadata.load(folder.below, table)
+            elif _is_picture(name):
+                empty = False
+                yield from self._about(folder.below / name, sidecars)
+        if empty:
+            raise ConfigError(f"{self._root} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).")
+        for record in self._metadata.orphans():
+            self._orphans.add("metadata_without_picture", record.detail, record.url)
+            yield record
+
+    def _note_orphans(self, folder: _Folder, sidecars: Mapping[str, str]) -> None:
+        pictures = {name for name in folder.files if _is_picture(name)}
+        owners = pictures | {_stem(name) for name in pictures}
+        for spelled, name in sidecars.items():
+            if _stem(spelled) not in owners:
+                self._orphans.add("sidecars_without_picture", _utf8(folder.below / name), "no picture of this name")
+
+    def _about(self, path: PurePosixPath, sidecars: Mapping[str, str]) -> Iterator[SourceRecord]:
+        name = _utf8(path)
+        if name != str(path):
+            yield SourceRecord(url=name, reason=RejectReason.UNREADABLE, detail="its name is not UTF-8")
+            return
+        text, attributes = self._sidecar(path, sidecars)
+        for told in self._metadata.about(name) or [Told("", {})]:
+            source = "metadata" if told.caption else "sidecar" if text else ""
+            yield SourceRecord(
+                url=name,
+                caption=told.caption or text,
+                caption_source=source,
+                attributes=attributes,
+                location=name,
+                extra=told.extra,
+            )
+
+    def _sidecar(self, path: PurePosixPath, sidecars: Mapping[str, str]) -> tuple[str, str]:
+        """Read caption and attributes that lie beside a picture."""
+
+        def read(suffix: str) -> str:
+            spellings = (f"{path.name}{suffix}", f"{path.stem}{suffix}")
+            found = next((sidecars[spelled] for spelled in spellings if spelled in sidecars), None)
+            return _read_text(self._root / path.parent / found) if found else ""
+
+        caption, attributes = "", "{}"
+        if described := read(".json"):
+            try:
+                data = parse_json(described)
+            except ValueError:
+                data = None
+            if isinstance(data, dict):
+                caption = as_text(data.pop(self._caption_column, ""))
+                attributes = attributes_json(data)
+        texts = (read(suffix) for suffix in CAPTION_SUFFIXES)
+        return clean_text(next((text for text in texts if text), caption)).strip(), attributes
+
+
+def _is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem
+
+
+def _sidecars(names: list[str]) -> dict[str, str]:
+    """Give the names of sidecars by the name that they have with a small ending, which wins where both are there."""
+    found: dict[str, str] = {}
+    for name in names:
+        path = PurePosixPath(name)
+        if path.suffix.lower() in SIDECAR_SUFFIXES:
+            # Capitals come before small letters.
+            found[f"{path.stem}{path.suffix.lower()}"] = name
+    return found
+
+
+def _utf8(path: PurePosixPath) -> str:
+    return os.fsencode(str(path)).decode("utf-8", "replace")
 
 
 def read_local(root: Path, record: SourceRecord, max_bytes: int) -> Fetched | Rejection:
     """Read the bytes of a record that lies in the folder, without following links or leaving it."""
-    path = PurePosixPath(record.location)
+    body = read_inside(root, record.location, max_bytes, record.offset, record.size)
+    return body if isinstance(body, Rejection) else Fetched(body, "", 0)
+
+
+def read_inside(root: Path, location: str, max_bytes: int, offset: int = 0, size: int = 0) -> bytes | Rejection:
+    """Read a file below a folder, or a part of it."""
+    path = PurePosixPath(location)
     if path.is_absolute() or ".." in path.parts:
         return Rejection(RejectReason.UNREADABLE)
     try:
-        body = _read_bounded(root / path, max_bytes, record.offset, record.size)
-    except OSError as err:
-        return Rejection(RejectReason.UNREADABLE, err.strerror or "")
-    return Rejection(RejectReason.TOO_MANY_BYTES) if body is None else Fetched(body, "", 0)
-
-
-def _walk(root: Path, below: PurePosixPath) -> Iterator[PurePosixPath]:
-    """Give the regular files in a folder of `root` and in those below it, hidden ones left out."""
-    with os.scandir(root / below) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(root, below / entry.name)
-        elif entry.is_file(follow_symlinks=False):
-            yield below / entry.name
-
-
-def _record(root: Path, path: PurePosixPath, caption_column: str) -> SourceRecord:
-    name = os.fsencode(str(path)).decode("utf-8", "replace")
-    if name != str(path):
-        return SourceRecord(url=name, reason=RejectReason.UNREADABLE, detail="its name is not UTF-8")
-    caption, attributes = _sidecar(root / path, caption_column)
-    return SourceRecord(
-        url=name,
-        caption=caption,
-        caption_source="sidecar" if caption else "",
-        attributes=attributes,
-        location=name,
-    )
-
-
-def _sidecar(picture: Path, caption_column: str) -> tuple[str, str]:
-    """Read caption and attributes that lie beside a picture."""
-    caption, attributes = "", "{}"
-    described = _read_text(picture.with_suffix(".json"))
-    if described:
-        try:
-            data = parse_json(described)
-        except ValueError:
-            data = None
-        if isinstance(data, dict):
-            caption = as_text(data.pop(caption_column, ""))
-            attributes = attributes_json(data)
-    texts = (_read_text(picture.with_suffix(suffix)) for suffix in CAPTION_SUFFIXES)
-    return clean_text(next((text for text in texts if text), caption)).strip(), attributes
+        # A link among the folders on the way would lead out as well as one at the end.
+        if not (root / path.parent).resolve().is_relative_to(root.resolve()):
+            return Rejection(RejectReason.UNREADABLE)
+        body = _read_bounded(root / path, max_bytes, offset, size)
+    except (OSError, ValueError, RuntimeError) as err:
+        return Rejection(RejectReason.UNREADABLE, err.strerror or "" if isinstance(err, OSError) else "")
+    return Rejection(RejectReason.TOO_MANY_BYTES) if body is None else body
 
 
 def _read_text(path: Path) -> str:

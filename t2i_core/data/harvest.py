@@ -17,11 +17,11 @@ from t2i_core.data.checksum import has_checksum
 from t2i_core.data.decoders import Decoders
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions
-from t2i_core.data.folder import read_local
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.image import ImageOptions, Picture
 from t2i_core.data.journal import Journal
 from t2i_core.data.parts import Part, read_part
+from t2i_core.data.picture_store import ReadStored
 from t2i_core.data.politeness import signals_text
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
@@ -67,7 +67,7 @@ class HarvestJob:
         layout: of its shards.
         fetching: how to ask.
         pictures: which pictures to take and how to store them.
-        source_dir: the folder that local records lie in, None for web sources.
+        store: gives the pictures that the source itself holds, None when it holds none.
         move: set when the site has moved since it was planned.
         coordinator: keeps the manners of all who fetch for the same data set, None when nobody else does.
     """
@@ -76,7 +76,7 @@ class HarvestJob:
     layout: ShardLayout
     fetching: FetchOptions
     pictures: ImageOptions
-    source_dir: Path | None = None
+    store: ReadStored | None = None
     move: Move | None = None
     coordinator: CoordinatorAddress | None = None
 
@@ -263,9 +263,9 @@ class _Harvester:
 
 
 def _read_local(job: HarvestJob, record: SourceRecord) -> Fetched | Rejection:
-    if job.source_dir is None:
+    if job.store is None:
         return Rejection(RejectReason.UNREADABLE)
     # Pictures of other shards still know where they came from.
     url = normalise_url(record.url)
     denied = job.fetching.deny_list.refusal(url) if isinstance(url, URL) else None
-    return denied or read_local(job.source_dir, record, job.fetching.max_bytes)
+    return denied or job.store(record, job.fetching.max_bytes)

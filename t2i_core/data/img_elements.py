@@ -11,7 +11,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from yarl import URL
 
 from t2i_core.data.address import origin_of
-from t2i_core.data.markup import absolute, ancestors, attribute, text_of, tokens
+from t2i_core.data.markup import Base, absolute, ancestors, attribute, text_of, tokens
 from t2i_core.data.mention import Mention
 from t2i_core.data.record import attributes_json, parse_json
 from t2i_core.data.srcset import largest_candidate
@@ -30,7 +30,7 @@ _SIZE_SUFFIX = re.compile(r"[-_](thumb|thumbnail|tn|small|preview|\d+x\d+|\d+px)
 class ImgElements:
     """Reads the `<img>` elements of one page; what several of them share is read once."""
 
-    def __init__(self, tree: LexborHTMLParser, base: URL) -> None:
+    def __init__(self, tree: LexborHTMLParser, base: Base) -> None:
         self._tree = tree
         self._base = base
         self._shared: dict[tuple[str, int], str] = {}
@@ -126,7 +126,7 @@ def _is_decoration(image: LexborNode, around: list[LexborNode]) -> bool:
     return any(attribute(node, "aria-hidden").lower() == "true" for node in (image, *around))
 
 
-def _best_source(base: URL, picture: LexborNode) -> str:
+def _best_source(base: Base, picture: LexborNode) -> str:
     """Give the first usable address that the `<source>`s of a `<picture>` name."""
     for source in picture.css("source"):
         if attribute(source, "type").lower() not in _UNREADABLE_TYPES:
@@ -148,7 +148,7 @@ def _figcaption(figure: LexborNode) -> str:
     return text_of(caption) if caption is not None else ""
 
 
-def _stated_license(base: URL, figure: LexborNode) -> str:
+def _stated_license(base: Base, figure: LexborNode) -> str:
     """Give the license that a figure links to; "" when it links to several, because none is then surely this one's."""
     found = {absolute(base, attribute(node, "href")) for node in figure.css("[rel~=license][href]")} - {""}
     return found.pop() if len(found) == 1 else ""

@@ -17,13 +17,15 @@ from t2i_core.data.dataset import remove_leftovers, shard_outputs, write_dataset
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.harvest import HarvestJob, Move, harvest
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
+from t2i_core.data.orphans import ORPHANS_NAME
 from t2i_core.data.parts import PARTS_DIR, read_note
+from t2i_core.data.picture_store import picture_store
 from t2i_core.data.plan import IngestPlan, plan_ingest, run_to_end
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
 from t2i_core.data.tombstone import read_purged_list
 from t2i_core.errors import ConfigError, DataError, TransientError
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import OnConflict, StepRef, describe_file
 from t2i_core.progress import OnProgress, ignore_progress
 
 __all__ = ["IngestConfig", "IngestPlan", "finish_ingest", "ingest", "ingest_key", "ingest_shard", "plan_ingest"]
@@ -74,7 +76,7 @@ def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> Har
         ),
         fetching=replace(fetching, deny_list=fetching.deny_list.joined(purged)),
         pictures=plan.config.pictures(),
-        source_dir=plan.source_dir,
+        store=picture_store(plan.stored, pages=plan.config.pages) if plan.stored else None,
         move=_move(note.source, plan.source),
         coordinator=coordinator,
     )
@@ -121,7 +123,10 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
     with disk_errors(plan.output_dir):
         remove_leftovers(plan.output_dir)
         files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
-        sources = {"source": plan.source} | ({"deny_list": plan.config.deny_list} if plan.config.deny_list else {})
+        if (orphans := plan.output_dir / ORPHANS_NAME).exists():
+            files.append(describe_file(plan.output_dir, orphans))
+        beside = {"deny_list": plan.config.deny_list, "captions_from": plan.config.captions_from}
+        sources = {"source": plan.source} | {name: path for name, path in beside.items() if path}
         return write_dataset(
             plan.output_dir,
             key=plan.key,

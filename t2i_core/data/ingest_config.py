@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from t2i_core.config import Config
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
+from t2i_core.data.extra_cells import free_name
 from t2i_core.data.fetch import FetchOptions
 from t2i_core.data.image import EncodeFormat, ImageOptions, ResizeMode, TruncatedPolicy
-from t2i_core.data.source import free_name, source_identity
+from t2i_core.data.row_filter import MAX_FILTER_CHARS, RowFilter
+from t2i_core.data.source import source_identity
+from t2i_core.errors import ConfigError
 from t2i_core.manifest import (
     StepKey,
 )
@@ -41,13 +44,29 @@ class IngestConfig(Config):
     encode_format: EncodeFormat = Field("jpg", description="format of the stored pictures; png is lossless")
     encode_quality: int = Field(95, ge=1, le=100, description="quality of jpg and webp, 1 to 100; png ignores it")
     samples_per_shard: int = Field(1000, ge=1, le=100_000, description="sources in one shard, rejected ones included")
-    pages: bool = Field(False, description="the source is a list of page URLs, not of picture URLs")
+    pages: bool = Field(
+        False, description="the source is a list of page URLs, not of picture URLs, or a folder of saved pages"
+    )
+    offline: bool = Field(
+        False, description="fetch nothing: pictures that an archive or a folder of saved pages lacks are rejected"
+    )
     url_column: str = Field("url", min_length=1, description="column of a list that holds the URLs")
     caption_column: str = Field("caption", description="column of a list that holds the captions; empty for none")
     hash_column: str = Field(
         "",
         description="column of a list that holds md5, sha1, sha256 or sha512 of each picture's bytes, in hexadecimal; "
         "pictures with another are rejected, rows without one too; empty for none",
+    )
+    captions_from: str = Field(
+        "",
+        description="table, or folder or glob of them, of new captions, joined by its column uid, or else by its "
+        "url_column; what it has no caption for keeps its own; further columns are passed through; empty for none",
+    )
+    filter: str = Field(
+        "",
+        max_length=MAX_FILTER_CHARS,
+        description='what to keep, by columns of the source and of the table of captions, such as "width >= 256 and '
+        "similarity >= 0.3 and nsfw != 'NSFW'\": >=, <=, >, <, ==, !=, in, and, or, not; empty for everything",
     )
     background: str = Field(
         "#ffffff", pattern="^#[0-9a-fA-F]{6}$", description="colour below transparent pixels and of borders, as #rrggbb"
@@ -69,7 +88,7 @@ class IngestConfig(Config):
     max_aspect_ratio: float = Field(4.0, ge=1, allow_inf_nan=False, description="longest side over shortest, at most")
     max_pixels: int = Field(89_000_000, ge=1, le=89_000_000, description="width times height of a picture, at most")
     max_bytes: int = Field(20_000_000, ge=1000, le=1_000_000_000, description="size of one picture or page, in bytes")
-    max_pages: int = Field(1000, ge=1, description="pages to read at most")
+    max_pages: int = Field(1000, ge=1, description="pages to fetch at most")
     max_depth: int = Field(1000, ge=0, description="links to follow away from a start page; 0 for none")
     max_crawl_minutes: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="time for reading pages, in minutes; 0 for no limit"
@@ -98,6 +117,16 @@ class IngestConfig(Config):
         0.0, ge=0, le=1, description="share of sources that must be kept, 0 to 1, or it fails"
     )
 
+    @field_validator("filter")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        try:
+            if text:
+                RowFilter.parse(text)
+        except ConfigError as err:
+            raise ValueError(str(err)) from err
+        return text
+
     def fetching(self) -> FetchOptions:
         """Give the part about asking."""
         names = set(FetchOptions.__dataclass_fields__) & set(type(self).model_fields)
@@ -123,15 +152,17 @@ def ingest_key(source: str, config: IngestConfig, source_digest: str | None = No
     """Say what decides the data set; nothing but remote lists is asked over the network, for their versions.
 
     Args:
-        source: lists, a folder of pictures or shards, or an http(s) page.
+        source: lists, a folder of pictures, saved pages or shards, archives, or an http(s) page.
         config: the options; those of speed and patience do not count.
         source_digest: stands for the content of a source that is known to be the same under another address.
 
     Raises:
-        ConfigError: there is no such source, or the deny-list cannot be read.
+        ConfigError: there is no such source, or the deny-list or the table of captions cannot be read.
     """
-    options = config.model_dump(mode="json", exclude={*_VOLATILE, "deny_list"})
-    inputs = {"source": source_digest or source_identity(source)}
+    options = config.model_dump(mode="json", exclude={*_VOLATILE, "deny_list", "captions_from"})
+    inputs = {"source": source_digest or source_identity(source, pages=config.pages)}
     if config.deny_list:
         inputs["deny_list"] = config.denied().digest
+    if config.captions_from:
+        inputs["captions_from"] = source_identity(config.captions_from)
     return StepKey(step="ingest", version=INGEST_VERSION, config=options, inputs=inputs)

@@ -6,9 +6,8 @@ from itertools import islice
 from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser
-from yarl import URL
 
-from t2i_core.data.markup import absolute
+from t2i_core.data.markup import Base, absolute
 from t2i_core.data.mention import Mention
 from t2i_core.data.record import license_text, parse_json
 
@@ -54,7 +53,7 @@ class _Place:
     subject: "dict[str, Any] | None" = None
 
 
-def read_linked_data(tree: LexborHTMLParser, base: URL) -> LinkedData:
+def read_linked_data(tree: LexborHTMLParser, base: Base) -> LinkedData:
     """Read the JSON-LD scripts of a page; one that is broken or too long is passed over."""
     places = list(islice((place for script in _scripts(tree) for place in _walk(script)), MAX_NODES))
     pictures = (mention for place in places if (mention := _mention(place, base)) is not None)
@@ -96,7 +95,7 @@ def _inside(place: _Place) -> Iterator[_Place]:
                 yield _Place(value, place.depth + 1, place.value if key == "image" else None)
 
 
-def _mention(place: _Place, base: URL) -> Mention | None:
+def _mention(place: _Place, base: Base) -> Mention | None:
     """Describe a picture: an `ImageObject` anywhere, and whatever is the `image` of something."""
     described = place.value if isinstance(place.value, dict) else {"url": place.value}
     if place.subject is None and not _types(described) & _PICTURE_TYPES:
@@ -120,7 +119,7 @@ def _caption(described: dict[str, Any], subject: dict[str, Any]) -> tuple[str, s
     return next(own, None) or next(about, ("", ""))
 
 
-def _license(described: dict[str, Any], base: URL) -> str:
+def _license(described: dict[str, Any], base: Base) -> str:
     """Give what an object says about its use: the license, else where to get one, else whose it is."""
     for key in _LICENSE_KEYS:
         for text in _texts(described.get(key)):

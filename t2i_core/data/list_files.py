@@ -1,4 +1,4 @@
-"""Where the lists of a source lie: one file, a folder or a glob of them, here or behind any URL that fsspec opens."""
+"""Where the lists or web archives of a source lie: one, a folder or a glob of them, here or behind a URL of fsspec."""
 
 import csv
 import glob
@@ -17,6 +17,7 @@ from t2i_core.manifest import sha256_of
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+ARCHIVE_SUFFIXES = (".warc", ".warc.gz")
 LIST_NAMES = f"{', '.join(LIST_SUFFIXES)} (all but .parquet also with {', '.join(COMPRESSIONS)} after it)"
 _MAGIC = frozenset("*?[")
 # What object stores and file servers call the version of a file; the first that one knows stands for the content.
@@ -25,7 +26,7 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "blob_id", "LastModified",
 
 @dataclass(frozen=True, slots=True)
 class ListFile:
-    """One list.
+    """One list, or one archive.
 
     Attributes:
         path: as its file system spells it.
@@ -48,21 +49,46 @@ class ListFile:
         """What it is, by its name: one of `LIST_SUFFIXES`, or "" for no list."""
         return list_format(self.path)
 
+    def open_raw(self) -> BinaryIO:
+        """Open its bytes as they are stored.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        # Who reads it closes it.
+        return open(self.path, "rb") if self.remote is None else self.remote.open(self.path, "rb")  # noqa: PTH123
+
     def open(self) -> BinaryIO:
         """Open its bytes, decompressed as they are read.
 
         Raises:
             OSError: it cannot be opened.
         """
-        # Who reads it closes it.
-        file = open(self.path, "rb") if self.remote is None else self.remote.open(self.path, "rb")  # noqa: PTH123, SIM115
+        file = self.open_raw()
         codec = COMPRESSIONS.get(PurePosixPath(self.path).suffix.lower())
         return cast(BinaryIO, pa.input_stream(file, compression=codec) if codec else file)
 
+    def read_range(self, offset: int, size: int) -> bytes:
+        """Read a part of its bytes as they are stored; fewer than asked for at the end.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        if self.remote is not None:
+            return bytes(self.remote.cat_file(self.path, offset, offset + size))
+        with open(self.path, "rb") as file:  # noqa: PTH123
+            file.seek(offset)
+            return file.read(size)
+
     def fingerprint(self) -> str:
         """Give what changes with its content: the digest of its bytes, or what a remote store says of its version."""
+        return sha256_of(Path(self.path)) if self.remote is None else self.version()
+
+    def version(self) -> str:
+        """Give what changes whenever it is written: size and time, or what a remote store says of its version."""
         if self.remote is None:
-            return sha256_of(Path(self.path))
+            status = Path(self.path).stat()
+            return f"{status.st_size}\t{status.st_mtime_ns}"
         info = self.remote.info(self.path)
         version = next((str(info[key]) for key in _VERSIONS if info.get(key)), "")
         return digest_of([str(self), info.get("size"), version])
@@ -74,6 +100,11 @@ def list_format(name: str) -> str:
     inner = PurePosixPath(path.stem) if path.suffix in COMPRESSIONS else path
     is_list = inner.suffix in LIST_SUFFIXES and (inner is path or inner.suffix != ".parquet")
     return inner.suffix if is_list else ""
+
+
+def is_archive(name: str) -> bool:
+    """Tell whether a file name, or a pattern, promises web archives."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def is_remote(source: str) -> bool:
@@ -107,14 +138,41 @@ def find_lists(source: str) -> list[ListFile]:
         ConfigError: there is none, one of the files is no list, or a package to reach them is missing.
         TransientError: a remote store does not answer.
     """
-    with source_errors(source):
-        files = _remote_files(source) if is_remote(source) else _local_files(source)
+    files = _find_files(source)
     if not files:
         raise ConfigError(f"no such source: there is no list at {source}.")
     for file in files:
         if not file.format:
             raise ConfigError(f"{file} is not a URL list: its name must end in one of {LIST_NAMES}.")
     return files
+
+
+def find_archives(source: str) -> list[ListFile]:
+    """Find the archives of a source, in the order of their names; what lies beside them is passed over.
+
+    Raises:
+        ConfigError: there is none, or a package to reach them is missing.
+        TransientError: a remote store does not answer.
+    """
+    files = [file for file in _find_files(source) if is_archive(file.path)]
+    if not files:
+        raise ConfigError(f"no such source: there is no archive ({', '.join(ARCHIVE_SUFFIXES)}) at {source}.")
+    return files
+
+
+def holds_archives(source: str) -> bool:
+    """Tell whether there are archives in a folder, or among what a pattern names.
+
+    Raises:
+        ConfigError: a package to look is missing.
+        TransientError: a remote store does not answer.
+    """
+    return any(is_archive(file.path) for file in _find_files(source))
+
+
+def _find_files(source: str) -> list[ListFile]:
+    with source_errors(source):
+        return _remote_files(source) if is_remote(source) else _local_files(source)
 
 
 def _local_files(source: str) -> list[ListFile]:

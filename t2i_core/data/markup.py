@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from itertools import islice
+from typing import Protocol
 
 from selectolax.lexbor import LexborNode
 from yarl import URL
@@ -11,6 +12,18 @@ from t2i_core.data.address import MAX_URL_CHARS, normalise_url, parse_url
 
 # No page nests what belongs together deeper than this; a hostile one would make every walk as long as the page.
 MAX_ANCESTORS = 64
+
+
+class Base(Protocol):
+    """What the references on a page are resolved against; the URL of the page is one."""
+
+    def join(self, url: URL, /) -> URL:
+        """Resolve a reference.
+
+        Raises:
+            ValueError: that gives no URL.
+        """
+        ...
 
 
 def attribute(node: LexborNode, name: str) -> str:
@@ -40,7 +53,7 @@ def _parents(node: LexborNode) -> Iterator[LexborNode]:
         parent = parent.parent
 
 
-def absolute(base: URL, reference: str) -> str:
+def absolute(base: Base, reference: str) -> str:
     """Resolve a reference found on a page; "" when that gives nothing to ask for."""
     reference = re.sub(r"[\t\r\n]", "", reference.strip())
     if not reference or len(reference) > MAX_URL_CHARS:

@@ -22,8 +22,12 @@ class PageReader:
     async def __aexit__(self, *error: object) -> None:
         await self._pool.__aexit__(*error)
 
-    async def read(self, answer: Fetched) -> Page | Rejection:
+    async def read(self, answer: Fetched, folder: str = "") -> Page | Rejection:
         """Read a page, or say that it takes more time or memory than a page may.
+
+        Args:
+            answer: the page; the URL of a saved one is its path below the folder.
+            folder: that a saved page lies in, "" for others.
 
         Raises:
             TransientError: the process does not start.
@@ -32,6 +36,7 @@ class PageReader:
             "url": answer.final_url,
             "content_type": answer.content_type,
             "directives": sorted(answer.directives),
+            "folder": folder,
         }
         read = await self._pool.ask(asked, answer.body)
         if read is None:

@@ -10,11 +10,12 @@ from yarl import URL
 from t2i_core.data.declared import declared_license, declared_pictures
 from t2i_core.data.img_elements import ImgElements
 from t2i_core.data.jsonld import read_linked_data
-from t2i_core.data.markup import absolute, attribute, tokens
+from t2i_core.data.markup import Base, absolute, attribute, tokens
 from t2i_core.data.mention import Mention, settle
 from t2i_core.data.politeness import NO_FOLLOW_DIRECTIVES, PRODUCT_TOKEN, opts_out
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
+from t2i_core.data.saved_base import SavedBase
 from t2i_core.data.tdmrep import FIELD as TDM_FIELD
 from t2i_core.data.tdmrep import is_page_reserved, reservation
 
@@ -28,7 +29,7 @@ class Page:
     """What a page offers.
 
     Attributes:
-        url: where it was found, after redirects.
+        url: where it was found, after redirects; the path of a saved page that does not say where it was found.
         mentions: the places that name pictures, in document order, those in its head last.
         links: absolute URLs of pages it links to, in document order; none when it asks not to follow them.
         license: of its pictures that have none of their own, "" when it states none.
@@ -51,17 +52,24 @@ class Page:
         return replace(self, mentions=(*self.mentions, *mentions))
 
 
-def read_page(body: bytes, url: str, content_type: str = "", directives: Iterable[str] = ()) -> Page:
+def read_page(body: bytes, url: str, content_type: str = "", directives: Iterable[str] = (), folder: str = "") -> Page:
     """Read one HTML page.
 
     Args:
         body: the page's bytes.
-        url: where it was found, after redirects.
+        url: where it was found, after redirects; of a saved page its path below the folder.
         content_type: the header, for its charset.
         directives: of X-Robots-Tag headers, as far as they concern this agent.
+        folder: that a saved page lies in, "" for others; what it names is then looked for there first.
     """
-    tree = LexborHTMLParser(_decode(body, content_type))
-    base = _base(tree, url)
+    text = _decode(body, content_type)
+    tree = LexborHTMLParser(text)
+    base: Base
+    if folder:
+        base = SavedBase(folder, url, text, tree)
+        url = base.page_url or url
+    else:
+        base = _base(tree, url)
     header, meta = set(directives), _meta_directives(tree)
     told = header | meta
     reason = _page_reason(header, meta)
@@ -111,7 +119,7 @@ def _page_reason(header: set[str], meta: set[str]) -> str:
     return RejectReason.TDM_RESERVED if is_page_reserved(header, meta) else ""
 
 
-def _links(tree: LexborHTMLParser, base: URL) -> Iterator[str]:
+def _links(tree: LexborHTMLParser, base: Base) -> Iterator[str]:
     for node in tree.css("a[href]"):
         if "nofollow" in tokens(node, "rel"):
             continue

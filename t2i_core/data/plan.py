@@ -2,9 +2,11 @@
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self, TypeVar
@@ -15,12 +17,17 @@ from t2i_core.data.dataset import finish_rewrite
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.existing import read_shards
 from t2i_core.data.fetch import Fetcher
-from t2i_core.data.folder import read_folder
+from t2i_core.data.folder import FolderReader
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
+from t2i_core.data.list_files import is_remote
+from t2i_core.data.orphans import ORPHANS_NAME, OrphanLog
+from t2i_core.data.page_reader import PageReader
 from t2i_core.data.parts import PARTS_DIR, PartWriter, PlanNote, read_note
 from t2i_core.data.record import SourceRecord
+from t2i_core.data.refine import Refinery, refinery
 from t2i_core.data.shard import SHARDS_DIR
+from t2i_core.data.side_table import SideTable
 from t2i_core.data.source import SourceKind, read_list, source_kind
 from t2i_core.data.tally import SECONDS_BETWEEN_REPORTS
 from t2i_core.data.tombstone import purged_list_lines, read_tombstones, write_purged_list, write_tombstones
@@ -42,7 +49,7 @@ class IngestPlan(Config):
         key: what decides its content.
         num_shards: to make.
         num_records: sources over all shards.
-        source_dir: the folder that local records lie in, None for sources of the web.
+        stored: where the pictures lie that the source itself holds, "" for sources of the web.
         hit: set when the data set is finished already and nothing is to be done.
     """
 
@@ -52,7 +59,7 @@ class IngestPlan(Config):
     key: StepKey
     num_shards: int
     num_records: int
-    source_dir: Path | None = None
+    stored: str = ""
     hit: StepRef | None = None
 
     def from_anywhere(self) -> Self:
@@ -61,7 +68,7 @@ class IngestPlan(Config):
         return self.with_changes(
             config=self.config.with_changes(deny_list=deny_list),
             output_dir=self.output_dir.absolute(),
-            source_dir=self.source_dir and self.source_dir.absolute(),
+            stored=self.stored if is_remote(self.stored) else self.stored and str(Path(self.stored).absolute()),
         )
 
 
@@ -109,7 +116,7 @@ def plan_ingest(
         key=key,
         num_shards=num_shards,
         num_records=num_records,
-        source_dir=Path(source) if kind in (SourceKind.FOLDER, SourceKind.SHARDS) else None,
+        stored=source if kind.holds_pictures else "",
         hit=hit,
     )
 
@@ -132,6 +139,7 @@ def _release_folder(output_dir: Path) -> None:
     if (output_dir / SHARDS_DIR).exists():
         return
     shutil.rmtree(output_dir / PARTS_DIR, ignore_errors=True)
+    (output_dir / ORPHANS_NAME).unlink(missing_ok=True)
     (output_dir / "step.json").unlink(missing_ok=True)
     if not any(output_dir.iterdir()):
         output_dir.rmdir()
@@ -141,39 +149,97 @@ def _write_parts(
     source: str, kind: SourceKind, config: IngestConfig, output_dir: Path, on_progress: OnProgress
 ) -> PlanNote:
     writer = PartWriter(output_dir, config.samples_per_shard)
-    if kind in (SourceKind.PAGE, SourceKind.PAGE_LIST):
-        counts, traffic = run_to_end(_crawl(source, kind, config, writer, on_progress))
-        if not writer.num_records:
+    scratch = output_dir / PARTS_DIR
+    columns = config.url_column, config.caption_column
+    with refinery(config.captions_from, config.filter, *columns, scratch) as refined, OrphanLog(output_dir) as orphans:
+        job = _PlanJob(source, kind, config, writer, refined, on_progress, scratch)
+        traffic: dict[str, Traffic] = {}
+        if kind in (SourceKind.PAGE, SourceKind.PAGE_LIST):
+            counts, traffic = run_to_end(_crawl(job))
+        elif kind in (SourceKind.ARCHIVES, SourceKind.SAVED_PAGES):
+            counts = run_to_end(_read_stored_pages(job))
+        else:
+            counts = _read_local(job, orphans)
+        if "pages" in counts and not writer.num_records:
             raise DataError(f"no pictures on the {counts['pages']} pages read from {source}.")
-        return writer.finish(source, counts, traffic)
+        return writer.finish(source, counts | refined.finish(), traffic)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlanJob:
+    """What every way of planning needs."""
+
+    source: str
+    kind: SourceKind
+    config: IngestConfig
+    writer: PartWriter
+    refinery: Refinery
+    on_progress: OnProgress
+    scratch: Path
+
+    def add(self, record: SourceRecord) -> None:
+        self.writer.add(self.refinery.refine(record))
+
+    def tell_pages(self, counts: CrawlCounts) -> None:
+        fields = {"pictures": self.writer.num_records}
+        self.on_progress(Progress(step="ingest pages", done=counts.read, total=None, unit="pages", fields=fields))
+
+    def tell_records(self, done: int) -> None:
+        self.on_progress(Progress(step="ingest archives", done=done, total=None, unit="records"))
+
+
+def _read_local(job: _PlanJob, orphans: OrphanLog) -> dict[str, int]:
+    """Write what lies on disk into parts, and count what belongs to nothing there."""
     told = monotonic()
-    for record in _local_records(source, kind, config):
-        writer.add(record)
-        if monotonic() - told >= SECONDS_BETWEEN_REPORTS:
-            told = monotonic()
-            on_progress(Progress(step="ingest plan", done=writer.num_records, total=None, unit="sources"))
-    return writer.finish(source, {})
+    with _local_records(job, orphans) as records:
+        for record in records:
+            job.add(record)
+            if monotonic() - told >= SECONDS_BETWEEN_REPORTS:
+                told = monotonic()
+                done = job.writer.num_records
+                job.on_progress(Progress(step="ingest plan", done=done, total=None, unit="sources"))
+    return dict(sorted(orphans.counts.items()))
 
 
-def _local_records(source: str, kind: SourceKind, config: IngestConfig) -> Iterator[SourceRecord]:
-    if kind is SourceKind.SHARDS:
-        return read_shards(Path(source))
-    if kind is SourceKind.FOLDER:
-        return read_folder(Path(source), config.caption_column)
-    return read_list(source, config.url_column, config.caption_column, config.hash_column, config.blur_column)
+@contextmanager
+def _local_records(job: _PlanJob, orphans: OrphanLog) -> Iterator[Iterator[SourceRecord]]:
+    config = job.config
+    if job.kind is SourceKind.SHARDS:
+        yield read_shards(Path(job.source), orphans)
+    elif job.kind is SourceKind.FOLDER:
+        with SideTable(job.scratch / "_metadata.sqlite") as rows:
+            yield FolderReader(Path(job.source), config.caption_column, rows, orphans).records()
+    else:
+        names = config.url_column, config.caption_column, config.hash_column, config.blur_column
+        yield read_list(job.source, *names)
 
 
-async def _crawl(
-    source: str, kind: SourceKind, config: IngestConfig, writer: PartWriter, on_progress: OnProgress
-) -> tuple[dict[str, int], dict[str, Traffic]]:
+async def _read_stored_pages(job: _PlanJob) -> dict[str, int]:
+    """Write the pictures of archived or saved pages into parts, and count the pages."""
+    # Few runs need them, and no run is to wait for what it does not use.
+    from t2i_core.data.archive import ArchiveReader
+    from t2i_core.data.saved_pages import saved_pictures
+    from t2i_core.data.stored_pages import StoredPages
+
+    config, counts = job.config, Counter[str]()
+    async with PageReader() as reader:
+        pages = StoredPages(reader, config.denied(), offline=config.offline, on_page=job.tell_pages)
+        if job.kind is SourceKind.ARCHIVES:
+            archives = ArchiveReader(job.source, job.scratch, pages, config.max_bytes, job.tell_records)
+            counts, pictures = archives.counts, archives.pictures()
+        else:
+            pictures = saved_pictures(Path(job.source), pages, config.max_bytes)
+        async with aclosing(pictures):
+            async for record in pictures:
+                job.add(record)
+    return _page_counts(pages.counts) | dict(sorted(counts.items()))
+
+
+async def _crawl(job: _PlanJob) -> tuple[dict[str, int], dict[str, Traffic]]:
     """Write the pictures of all pages into parts, and count the pages and the traffic by host."""
-
-    def on_page(counts: CrawlCounts) -> None:
-        fields = {"pictures": writer.num_records}
-        on_progress(Progress(step="ingest pages", done=counts.read, total=None, unit="pages", fields=fields))
-
+    source, config = job.source, job.config
     starts = [source]
-    if kind is SourceKind.PAGE_LIST:
+    if job.kind is SourceKind.PAGE_LIST:
         starts = [record.url for record in read_list(source, config.url_column, "")]
     limits = CrawlLimits(
         max_pages=config.max_pages,
@@ -182,10 +248,10 @@ async def _crawl(
         sitemaps=config.sitemaps,
     )
     async with Fetcher(config.fetching()) as fetcher:
-        crawler = Crawler(fetcher, limits, pages_ahead=PAGES_AHEAD, on_page=on_page)
+        crawler = Crawler(fetcher, limits, pages_ahead=PAGES_AHEAD, on_page=job.tell_pages)
         async with aclosing(crawler.pictures(starts)) as pictures:
             async for record in pictures:
-                writer.add(record)
+                job.add(record)
         traffic = fetcher.take_traffic()
     return _page_counts(crawler.counts), traffic
 

@@ -20,7 +20,8 @@ class SourceRecord:
         url: as found (lists) or absolute (pages); for local files the path below the folder.
         caption: as found, "" when there is none.
         page_url: the page it was found on, "" otherwise.
-        caption_source: which rule gave the caption: one of `mention.CAPTION_RULES`, column, sidecar, shard or "".
+        caption_source: which rule gave the caption: one of `mention.CAPTION_RULES`, column, metadata, sidecar, shard,
+            table or "".
         license: a URL or a short text, as stated where it was found; "" when nothing is stated.
         attributes: a JSON object as a string.
         location: a file below the source folder that holds the bytes, "" when the URL is to be fetched.
@@ -30,7 +31,8 @@ class SourceRecord:
         extra: further columns of a list, by name.
         reason: a `RejectReason` when the source itself rules the picture out, else "".
         detail: what to say about that.
-        uid: the identity of a sample whose URL and caption are no longer kept, else "".
+        uid: the identity of a sample whose URL or caption is no longer the one it was made from, else "".
+        facts: what is known of it besides, which a filter may ask for and no plan keeps.
     """
 
     url: str
@@ -47,6 +49,7 @@ class SourceRecord:
     reason: str = ""
     detail: str = ""
     uid: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def clean_text(text: str) -> str:

@@ -11,6 +11,8 @@ class RejectReason(StrEnum):
     BAD_URL = "bad_url"
     BAD_SCHEME = "bad_scheme"
     DUPLICATE_URL = "duplicate_url"
+    FILTERED = "filtered"
+    NOT_STORED = "not_stored"
     PRIVATE_ADDRESS = "private_address"
     DENIED = "denied"
     ROBOTS = "robots"
@@ -92,6 +94,8 @@ _MEANINGS = {
     RejectReason.BAD_URL: "not a usable URL",
     RejectReason.BAD_SCHEME: "only http and https are fetched",
     RejectReason.DUPLICATE_URL: "same URL and caption as an earlier row",
+    RejectReason.FILTERED: "the filter leaves it out",
+    RejectReason.NOT_STORED: "it is not in the archive or folder, and nothing is to be fetched",
     RejectReason.PRIVATE_ADDRESS: "the host is not on the public internet",
     RejectReason.DENIED: "it is on the deny-list",
     RejectReason.ROBOTS: "robots.txt does not allow it",

@@ -14,6 +14,7 @@ from t2i_core.data.harvest import HarvestJob, attempt_again
 from t2i_core.data.hosts import Traffic, joined
 from t2i_core.data.ingest import IngestConfig, ingest_key
 from t2i_core.data.parts import read_part
+from t2i_core.data.picture_store import ReadStored, picture_store
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import (
@@ -26,7 +27,7 @@ from t2i_core.data.shard import (
     shard_name,
 )
 from t2i_core.data.shard_reader import read_rows, stored_rows
-from t2i_core.data.source import SourceKind, source_kind
+from t2i_core.data.source import source_kind
 from t2i_core.data.tombstone import read_purged_list
 from t2i_core.data.verify import require_whole
 from t2i_core.errors import ConfigError, DataError
@@ -71,7 +72,7 @@ def retry_ingest(
         TransientError: the disk is full; the data set is as it was.
         DataError: a shard is damaged; the data set is as it was.
     """
-    if source_kind(source, pages=config.pages) in (SourceKind.FOLDER, SourceKind.SHARDS):
+    if source_kind(source, pages=config.pages).is_stored:
         raise ConfigError(f"the pictures of {source} are not fetched, so there is nothing to ask again for.")
     with disk_errors(output_dir):
         finish_rewrite(output_dir)
@@ -82,7 +83,8 @@ def retry_ingest(
         concerned = list(_concerned(output_dir, manifest, reasons))
         if not concerned:
             return hit
-        return asyncio.run(_rewrite(output_dir, manifest, config, concerned, reasons, on_progress))
+        store = picture_store(source, pages=config.pages)
+        return asyncio.run(_rewrite(output_dir, manifest, config, store, concerned, reasons, on_progress))
 
 
 def _concerned(dataset_dir: Path, manifest: Manifest, reasons: Set[RejectReason]) -> Iterator[ShardReport]:
@@ -99,6 +101,7 @@ async def _rewrite(
     dataset_dir: Path,
     manifest: Manifest,
     config: IngestConfig,
+    store: ReadStored | None,
     concerned: Sequence[ShardReport],
     reasons: Set[RejectReason],
     on_progress: OnProgress,
@@ -113,6 +116,7 @@ async def _rewrite(
             layout=layout_of(dataset_dir, manifest, concerned[0].shard_id, shards_dir=stage / SHARDS_DIR),
             fetching=replace(fetching, deny_list=fetching.deny_list.joined(read_purged_list(dataset_dir))),
             pictures=config.pictures(),
+            store=store,
         )
         records = (_records(dataset_dir, report.shard_id, reasons) for report in concerned)
         async for attempts, traffic in attempt_again(job, records, total, on_progress):

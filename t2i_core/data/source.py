@@ -1,4 +1,4 @@
-"""What can be ingested: pages, lists, folders and shards; here what a source is, and the lists as records."""
+"""What can be ingested: pages, lists, folders, shards and archives; here what a source is, and the lists as records."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -10,11 +10,15 @@ from urllib.parse import urlsplit
 
 from t2i_core.data.checksum import KNOWN_CHECKSUMS, read_checksum
 from t2i_core.data.existing import find_shards
+from t2i_core.data.extra_cells import passed_through, quoted
 from t2i_core.data.folder import folder_listing
 from t2i_core.data.list_files import (
     LIST_NAMES,
     ListFile,
+    find_archives,
     find_lists,
+    holds_archives,
+    is_archive,
     is_glob,
     is_list_folder,
     is_remote,
@@ -24,7 +28,6 @@ from t2i_core.data.list_files import (
 from t2i_core.data.list_rows import Row, iter_rows, table_columns
 from t2i_core.data.record import SourceRecord, as_text, clean_text
 from t2i_core.data.reject import RejectReason
-from t2i_core.data.shard import OWN_COLUMNS
 from t2i_core.errors import ConfigError
 
 
@@ -36,33 +39,49 @@ class SourceKind(Enum):
     PAGE_LIST = "page_list"
     FOLDER = "folder"
     SHARDS = "shards"
+    ARCHIVES = "archives"
+    SAVED_PAGES = "saved_pages"
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether no picture of it is ever fetched."""
+        return self in (SourceKind.FOLDER, SourceKind.SHARDS)
+
+    @property
+    def holds_pictures(self) -> bool:
+        """Whether pictures lie in it, all or some of them."""
+        return self.is_stored or self in (SourceKind.ARCHIVES, SourceKind.SAVED_PAGES)
 
 
 def source_kind(source: str, *, pages: bool = False) -> SourceKind:
     """Tell what a source is.
 
-    An http(s) URL is a page. Any other URL (s3://, gs://, ...) is a list, a folder of lists, or a pattern of them. A
-    local folder with tars in it holds shards; one whose every entry is a list by its name is a folder of lists (entries
-    that start with "." or "_" do not count); any other is a folder of pictures. A file is a list, and so is a name with
-    *, ? or [ in it that no file has: a pattern of lists.
+    An http(s) URL is a page. Any other URL (s3://, gs://, ...) is a list, a folder of lists, or a pattern of them; so
+    is a file, and a name with *, ? or [ in it that no file has. Where the files end in .warc or .warc.gz they are
+    archives instead. A local folder with tars in it holds shards, one with archives in it archives; one whose every
+    entry is a list by its name is a folder of lists (entries that start with "." or "_" do not count); any other is a
+    folder of pictures, or of saved pages.
 
     Args:
         source: a path, a pattern or a URL.
-        pages: a list holds the URLs of pages, not of pictures.
+        pages: a list holds the URLs of pages, not of pictures, and a folder the pages themselves.
 
     Raises:
         ConfigError: it does not exist, or it is nothing that can be ingested.
+        TransientError: a remote store does not answer.
     """
     if urlsplit(source).scheme in ("http", "https"):
         return SourceKind.PAGE
     lists = SourceKind.PAGE_LIST if pages else SourceKind.LIST
+    if is_archive(source):
+        return SourceKind.ARCHIVES
     if is_remote(source) or is_glob(source):
-        return lists
+        # A name that promises lists need not be looked up.
+        return lists if list_format(source) or not holds_archives(source) else SourceKind.ARCHIVES
     path = Path(source)
     if path.is_dir():
         with source_errors(source):
-            folder = lists if is_list_folder(path) else SourceKind.FOLDER
-            return SourceKind.SHARDS if find_shards(path) else folder
+            return lists if is_list_folder(path) else _folder_kind(path, pages=pages)
     if not path.exists():
         raise ConfigError(f"no such source: {source}. Give a URL list, a folder of pictures, or an http(s) page.")
     if not list_format(path.name):
@@ -70,20 +89,34 @@ def source_kind(source: str, *, pages: bool = False) -> SourceKind:
     return lists
 
 
-def source_identity(source: str) -> str:
+def _folder_kind(path: Path, *, pages: bool) -> SourceKind:
+    if pages:
+        return SourceKind.SAVED_PAGES
+    if find_shards(path):
+        return SourceKind.SHARDS
+    return SourceKind.ARCHIVES if holds_archives(str(path)) else SourceKind.FOLDER
+
+
+def source_identity(source: str, *, pages: bool = False) -> str:
     """Give the digest that stands for a source's content: bytes of lists, names, sizes and times of a folder.
 
     A page's content is not known before it is read, so its URL stands for it.
+
+    Args:
+        source: a path, a pattern or a URL.
+        pages: as for `source_kind`.
 
     Raises:
         ConfigError: there is no such source, or it cannot be read.
         TransientError: a remote store does not answer.
     """
-    kind = source_kind(source)
+    kind = source_kind(source, pages=pages)
     with source_errors(source):
-        if kind is SourceKind.FOLDER:
+        if kind.is_stored or kind is SourceKind.SAVED_PAGES:
             return _digest(folder_listing(Path(source)))
-        if kind is SourceKind.LIST:
+        if kind is SourceKind.ARCHIVES:
+            return _digest(f"{file.name}\t{file.version()}" for file in find_archives(source))
+        if kind in (SourceKind.LIST, SourceKind.PAGE_LIST):
             files = find_lists(source)
             if files == [ListFile(source)]:
                 return files[0].fingerprint()
@@ -154,7 +187,7 @@ def _require_same_columns(files: Iterable[ListFile]) -> None:
             continue
         first = first or (file, set(names))
         if set(names) != first[1]:
-            lacks, has = _quoted(first[1] - set(names)), _quoted(set(names) - first[1])
+            lacks, has = quoted(first[1] - set(names)), quoted(set(names) - first[1])
             told = [f"lacks {lacks}"] * bool(lacks) + [f"has {has} besides"] * bool(has)
             raise ConfigError(f"{file} {' and '.join(told)}, unlike {first[0]}. Lists of one source share columns.")
 
@@ -163,13 +196,9 @@ def _require_columns(file: ListFile, row: dict[str, Any], needed: Iterable[str])
     for column in needed:
         if column not in row:
             raise ConfigError(
-                f"{file} has no column '{column}'; its columns are {_quoted(row)}. Choose with --url-column, "
+                f"{file} has no column '{column}'; its columns are {quoted(row)}. Choose with --url-column, "
                 "--caption-column, --hash-column and --blur-column (an empty one: none)."
             )
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in (sorted(names) if isinstance(names, set) else names))
 
 
 def _record(row: Row, place: str, columns: _Columns) -> SourceRecord:
@@ -183,20 +212,7 @@ def _record(row: Row, place: str, columns: _Columns) -> SourceRecord:
         caption=caption,
         caption_source="column" if caption else "",
         checksum=checksum,
-        extra=_extra(row, columns),
+        extra=passed_through(row, (columns.url, columns.caption)),
         reason=RejectReason.BAD_ROW if is_bad else "",
         detail=f"{place}: its hash is none of {KNOWN_CHECKSUMS} in hexadecimal" if is_bad else "",
     )
-
-
-def _extra(row: dict[str, Any], columns: _Columns) -> dict[str, str]:
-    return {
-        free_name(name): as_text(value)
-        for name, value in row.items()
-        if name not in (columns.url, columns.caption) and not isinstance(value, bytes)
-    }
-
-
-def free_name(column: str) -> str:
-    """Give the name of a list's column in a data set, apart from those that the shards use themselves."""
-    return f"source_{column}" if column in OWN_COLUMNS else clean_text(column)

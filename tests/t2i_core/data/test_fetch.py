@@ -36,6 +36,7 @@ def reason(answer: Fetched | Rejection) -> str:
         ("", RejectReason.BAD_URL),
         ("cat.png", RejectReason.BAD_URL),
         ("http:///nowhere", RejectReason.BAD_URL),
+        ("http://[]@/a.png", RejectReason.BAD_URL),
         ("http://user:secret@example.com/", RejectReason.BAD_URL),
         ("http://exa mple.com/", RejectReason.BAD_URL),
         ("http://example.com:99999/", RejectReason.BAD_URL),

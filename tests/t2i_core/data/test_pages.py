@@ -56,6 +56,7 @@ def test_the_rule_that_found_the_text_is_noted(html: str, caption: str, rule: st
         ("<img data-srcset='s.png 1x, l.png 3x' src=blank.gif alt=x>", "http://example.com/dir/l.png"),
         ("<picture><source srcset='b.webp 2x'><img src=a.png alt=x></picture>", "http://example.com/dir/b.webp"),
         ("<picture><source type=image/avif srcset=b.avif><img src=a.png alt=x></picture>", "http://example.com/dir/a.png"),
+        ("<img src='//[]@' data-src=real.png alt=x>", "http://example.com/dir/real.png"),
         ("<img src=' a b.png ' alt=x>", "http://example.com/dir/a%20b.png"),
     ],
 )  # fmt: skip

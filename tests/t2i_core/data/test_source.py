@@ -9,7 +9,8 @@ import pytest
 
 from t2i_core.data.existing import read_shards
 from t2i_core.data.fetch import Fetched
-from t2i_core.data.folder import read_folder, read_local
+from t2i_core.data.folder import read_local
+from t2i_core.data.orphans import OrphanLog
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection
 from t2i_core.data.source import SourceKind, read_list, source_identity, source_kind
@@ -131,33 +132,6 @@ def test_identity_follows_content(tmp_path: Path) -> None:
     assert source_identity(str(folder)) != before
 
 
-def folder_with_pictures(root: Path) -> None:
-    for name in ("b.png", "a.JPG", "sub/c.png", "sub/deep/d.webp", ".hidden.png", ".git/e.png"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"bytes of " + name.encode())
-    write(root / "a.txt", " a caption \n")
-    write(root / "b.json", '{"caption": "from json", "artist": "me", "year": 1999}')
-    write(root / "sub/c.caption", "a third")
-    (root / "link.png").symlink_to(root / "b.png")
-    (root / "loop").symlink_to(root)
-
-
-def test_a_folder_is_walked_in_fixed_order_without_links(tmp_path: Path) -> None:
-    folder_with_pictures(tmp_path)
-    found = [(record.url, record.caption, json.loads(record.attributes)) for record in read_folder(tmp_path, "caption")]
-    assert found == [
-        ("a.JPG", "a caption", {}),
-        ("b.png", "from json", {"artist": "me", "year": 1999}),
-        ("sub/c.png", "a third", {}),
-        ("sub/deep/d.webp", "", {}),
-    ]
-
-
-def test_an_empty_folder_says_what_it_lacks(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no pictures"):
-        list(read_folder(tmp_path, "caption"))
-
-
 def test_local_reads_stay_in_the_folder(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
@@ -182,4 +156,4 @@ def test_local_reads_stay_in_the_folder(tmp_path: Path) -> None:
 def test_a_damaged_tar_is_no_source(tmp_path: Path) -> None:
     (tmp_path / "00000.tar").write_bytes(b"not a tar" * 1000)
     with pytest.raises(ConfigError, match="cannot read shard"):
-        list(read_shards(tmp_path))
+        list(read_shards(tmp_path, OrphanLog(tmp_path)))
