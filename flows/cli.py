@@ -4,6 +4,7 @@ A command's module is imported when the command is called, so that an ingest doe
 imported only by the commands that use it, after `prepare_environment`.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -109,6 +110,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Entry point of the `t2i` command."""
+    # Imports and events make many small objects that stay; looking through them all the time finds nothing.
+    gc.set_threshold(50_000, 20, 50)
     prepare_environment()
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))

@@ -37,6 +37,7 @@ def parse_url(text: str) -> URL:
         raise ValueError(f"not a URL: {text}") from err
 
 
+@lru_cache(maxsize=4096)
 def normalise_url(text: str) -> URL | Rejection:
     """Give a URL its one spelling: host in ASCII and lower case, path percent-encoded, no fragment.
 

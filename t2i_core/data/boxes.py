@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
 from t2i_core.data.record import parse_json
 
@@ -95,6 +95,9 @@ def _octave(place: _Place) -> int:
 
 
 def _blurred(image: Image.Image, places: list[_Place]) -> Image.Image:
+    # Few runs have boxes, and no run is to wait for what it does not use.
+    from PIL import ImageDraw, ImageFilter
+
     longest = max(map(_longer_side, places))
     margin = max(MARGIN_SHARE * longest, 1.0)
     mask = Image.new("L", image.size)

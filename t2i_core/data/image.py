@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ResizeMode = Literal["no", "border", "keep_ratio", "keep_ratio_largest", "center_crop"]
 EncodeFormat = Literal["jpg", "png", "webp"]
 TruncatedPolicy = Literal["reject", "keep"]
+Resampling = Literal["lanczos", "bicubic", "hamming"]
 
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -59,6 +60,11 @@ _OTHER_SIGNATURES = (
     (b"MM\0+", "BigTIFF"),
 )
 MAX_ICC_BYTES = 4_000_000
+_FILTERS = {
+    "lanczos": Image.Resampling.LANCZOS,
+    "bicubic": Image.Resampling.BICUBIC,
+    "hamming": Image.Resampling.HAMMING,
+}
 # Their decoders fill the picture from one end to the other.
 _READ_BY_ROW = frozenset({"PNG", "GIF", "BMP", "TIFF"})
 
@@ -71,6 +77,7 @@ class ImageOptions:
         image_size: pixels of the side that `resize_mode` names.
         resize_mode: as in img2dataset: `border` fits the longest side and pads to a square, `keep_ratio` fits the
             shortest side, `keep_ratio_largest` the longest, `center_crop` the shortest and cuts a square.
+        resampling: filter to resize with, from the sharpest to the fastest.
         resize_only_if_bigger: leave smaller pictures as they are.
         encode_format: of the stored picture.
         encode_quality: 1 to 100 for jpg and webp; png is always lossless.
@@ -86,6 +93,7 @@ class ImageOptions:
 
     image_size: int = 256
     resize_mode: ResizeMode = "center_crop"
+    resampling: Resampling = "bicubic"
     resize_only_if_bigger: bool = False
     encode_format: EncodeFormat = "jpg"
     encode_quality: int = 95
@@ -335,20 +343,15 @@ def _resize(image: Image.Image, original: tuple[int, int], options: ImageOptions
         return image
     if mode == "center_crop":
         left, top = ((length - side) // 2 for length in original)
-        return _scale(image, original, (left, top, left + side, top + side), (size, size))
-    width, height = (max(1, round(length * size / side)) for length in original)
-    return _scale(image, original, (0, 0, *original), (width, height))
-
-
-def _scale(
-    image: Image.Image, original: tuple[int, int], box: tuple[int, int, int, int], size: tuple[int, int]
-) -> Image.Image:
-    """Scale what lies in a box, given in pixels of the original, to a size."""
+        box, fitted = (left, top, left + side, top + side), (size, size)
+    else:
+        width, height = (max(1, round(length * size / side)) for length in original)
+        box, fitted = (0, 0, *original), (width, height)
     reduction = round(max(original) / max(image.size))
-    left, top, right, bottom = (edge / reduction for edge in box)
-    place = (left, top, min(right, image.width), min(bottom, image.height))
+    start, end = (box[0] / reduction, box[1] / reduction), (box[2] / reduction, box[3] / reduction)
+    place = (*start, min(end[0], image.width), min(end[1], image.height))
     # Whole-number averaging comes before the filter only where the picture is more than twice too large.
-    return image.resize(size, Image.Resampling.LANCZOS, box=place, reducing_gap=2.0)
+    return image.resize(fitted, _FILTERS[options.resampling], box=place, reducing_gap=2.0)
 
 
 def _is_resized(original_size: tuple[int, int], options: ImageOptions) -> bool:

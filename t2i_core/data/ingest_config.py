@@ -8,7 +8,7 @@ from t2i_core.config import Config
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.extra_cells import free_name
 from t2i_core.data.fetch import FetchOptions
-from t2i_core.data.image import EncodeFormat, ImageOptions, ResizeMode, TruncatedPolicy
+from t2i_core.data.image import EncodeFormat, ImageOptions, Resampling, ResizeMode, TruncatedPolicy
 from t2i_core.data.row_filter import MAX_FILTER_CHARS, RowFilter
 from t2i_core.data.source import source_identity
 from t2i_core.errors import ConfigError
@@ -39,6 +39,9 @@ class IngestConfig(Config):
         "center_crop",
         description="border: fit the longest side, pad to a square; keep_ratio: fit the shortest side; "
         "keep_ratio_largest: fit the longest side; center_crop: fit the shortest side, cut a square; no: as it is",
+    )
+    resampling: Resampling = Field(
+        "bicubic", description="filter to resize with, from the sharpest to the fastest: lanczos, bicubic, hamming"
     )
     resize_only_if_bigger: bool = Field(False, description="leave pictures alone that are smaller than the image size")
     encode_format: EncodeFormat = Field("jpg", description="format of the stored pictures; png is lossless")

@@ -9,20 +9,16 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from t2i_core.config import Config
-from t2i_core.data.crawl import CrawlCounts, Crawler, CrawlLimits
 from t2i_core.data.dataset import finish_rewrite
 from t2i_core.data.disk import disk_errors
-from t2i_core.data.existing import read_shards
 from t2i_core.data.fetch import Fetcher
-from t2i_core.data.folder import FolderReader
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
 from t2i_core.data.list_files import is_remote
 from t2i_core.data.orphans import ORPHANS_NAME, OrphanLog
-from t2i_core.data.page_reader import PageReader
 from t2i_core.data.parts import PARTS_DIR, PartWriter, PlanNote, read_note
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.refine import Refinery, refinery
@@ -35,6 +31,10 @@ from t2i_core.errors import ConfigError, DataError, T2IError
 from t2i_core.manifest import MANIFEST_NAME, OnConflict, StepKey, StepRef, claim_folder, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
+if TYPE_CHECKING:
+    from t2i_core.data.crawl import CrawlCounts
+
+# The readers of each kind of source are imported where it is read: no run is to wait for what it does not use.
 PAGES_AHEAD = 32
 T = TypeVar("T")
 
@@ -180,7 +180,7 @@ class _PlanJob:
     def add(self, record: SourceRecord) -> None:
         self.writer.add(self.refinery.refine(record))
 
-    def tell_pages(self, counts: CrawlCounts) -> None:
+    def tell_pages(self, counts: "CrawlCounts") -> None:
         fields = {"pictures": self.writer.num_records}
         self.on_progress(Progress(step="ingest pages", done=counts.read, total=None, unit="pages", fields=fields))
 
@@ -205,8 +205,12 @@ def _read_local(job: _PlanJob, orphans: OrphanLog) -> dict[str, int]:
 def _local_records(job: _PlanJob, orphans: OrphanLog) -> Iterator[Iterator[SourceRecord]]:
     config = job.config
     if job.kind is SourceKind.SHARDS:
+        from t2i_core.data.existing import read_shards
+
         yield read_shards(Path(job.source), orphans)
     elif job.kind is SourceKind.FOLDER:
+        from t2i_core.data.folder import FolderReader
+
         with SideTable(job.scratch / "_metadata.sqlite") as rows:
             yield FolderReader(Path(job.source), config.caption_column, rows, orphans).records()
     else:
@@ -216,8 +220,8 @@ def _local_records(job: _PlanJob, orphans: OrphanLog) -> Iterator[Iterator[Sourc
 
 async def _read_stored_pages(job: _PlanJob) -> dict[str, int]:
     """Write the pictures of archived or saved pages into parts, and count the pages."""
-    # Few runs need them, and no run is to wait for what it does not use.
     from t2i_core.data.archive import ArchiveReader
+    from t2i_core.data.page_reader import PageReader
     from t2i_core.data.saved_pages import saved_pictures
     from t2i_core.data.stored_pages import StoredPages
 
@@ -237,6 +241,8 @@ async def _read_stored_pages(job: _PlanJob) -> dict[str, int]:
 
 async def _crawl(job: _PlanJob) -> tuple[dict[str, int], dict[str, Traffic]]:
     """Write the pictures of all pages into parts, and count the pages and the traffic by host."""
+    from t2i_core.data.crawl import Crawler, CrawlLimits
+
     source, config = job.source, job.config
     starts = [source]
     if job.kind is SourceKind.PAGE_LIST:
@@ -256,7 +262,7 @@ async def _crawl(job: _PlanJob) -> tuple[dict[str, int], dict[str, Traffic]]:
     return _page_counts(crawler.counts), traffic
 
 
-def _page_counts(counts: CrawlCounts) -> dict[str, int]:
+def _page_counts(counts: "CrawlCounts") -> dict[str, int]:
     """Give the figures of a crawl by name; what an option adds is there only when it counted something."""
     rejected = {f"pages_rejected:{reason}": number for reason, number in sorted(counts.rejected.items())}
     further = {"pages_given_up": counts.given_up, "sitemaps": counts.sitemaps}

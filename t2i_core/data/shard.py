@@ -8,8 +8,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
-import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -29,6 +27,7 @@ from t2i_core.data.hosts import Traffic
 from t2i_core.data.image import EncodeFormat, Picture
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection
+from t2i_core.data.tar import TarWriter
 from t2i_core.errors import DataError
 from t2i_core.manifest import write_atomically
 
@@ -153,15 +152,14 @@ class ShardWriter:
 
     def __enter__(self) -> Self:
         self._layout.shards_dir.mkdir(parents=True, exist_ok=True)
-        self._file = _HashingFile(self._partial)
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+        self._tar = TarWriter(self._partial)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._file.close()
+            self._tar.close()
         finally:
             # On a full disk even closing fails, and what was begun is in the way.
             self._partial.unlink(missing_ok=True)
@@ -201,7 +199,7 @@ class ShardWriter:
         crc = 0
         for suffix in sorted(members):
             crc = zlib.crc32(members[suffix], crc)
-            self._tar.addfile(_member(f"{key}.{suffix}", len(members[suffix])), io.BytesIO(members[suffix]))
+        self._tar.add({f"{key}.{suffix}": members[suffix] for suffix in sorted(members)})
         return crc
 
     def finish(self, traffic: Mapping[str, Traffic] | None = None) -> ShardReport:
@@ -210,8 +208,7 @@ class ShardWriter:
         Args:
             traffic: by host, to be noted with the statistics.
         """
-        self._tar.close()
-        self._file.sync()
+        self._tar.finish()
         self._partial.replace(self._path(".tar"))
         table = _parquet_bytes(self._rows, self._layout.extra_columns)
         write_atomically(self._path(".parquet"), table)
@@ -221,7 +218,7 @@ class ShardWriter:
             kept=len(self._rows) - self._rejected.total(),
             rejected=dict(sorted(self._rejected.items())),
             files={
-                "tar": WrittenFile(size=self._file.size, sha256=self._file.sha256),
+                "tar": WrittenFile(size=self._tar.size, sha256=self._tar.sha256),
                 "parquet": WrittenFile(size=len(table), sha256=hashlib.sha256(table).hexdigest()),
             },
             part_sha256=self._part_sha256,
@@ -358,44 +355,3 @@ def _parquet_bytes(rows: list[dict[str, Any]], extra_columns: tuple[str, ...]) -
     buffer = io.BytesIO()
     pq.write_table(table_of(rows, schema), buffer)
     return buffer.getvalue()
-
-
-def _member(name: str, size: int) -> tarfile.TarInfo:
-    """Describe a tar member with nothing in it that depends on time, place or user."""
-    member = tarfile.TarInfo(name)
-    member.size = size
-    member.mode = 0o444
-    member.uname = member.gname = "bigdata"
-    return member
-
-
-class _HashingFile(io.RawIOBase):
-    """A new file that knows size and sha256 of what was written to it."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._hash.update(data)
-        self.size += len(data)
-        return self._file.write(data)
-
-    def tell(self) -> int:
-        return self.size
-
-    def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

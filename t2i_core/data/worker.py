@@ -10,10 +10,11 @@ import resource
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 FRAME = struct.Struct(">II")
 MAX_CPU_SECONDS = 5
+_BUFFER_BYTES = 256 * 1024
 
 # From a JSON value and bytes to a JSON value and bytes.
 Handler = Callable[[Any, bytes], tuple[Any, bytes]]
@@ -35,12 +36,12 @@ def serve(start: Callable[[Any], Handler], *, max_memory_bytes: int) -> None:
         max_memory_bytes: of data; with more, what is asked for is refused, which ends most jobs with an error.
     """
     _limit_memory(max_memory_bytes)
-    with socket.socket(fileno=os.dup(0)) as line, line.makefile("rb") as requests:
+    with socket.socket(fileno=os.dup(0)) as line, line.makefile("rb", buffering=_BUFFER_BYTES) as received:
+        requests = cast(BinaryIO, received)
         handler = start(_read(requests)[0])
         answer: tuple[Any, bytes] = (None, b"")
         while True:
-            for piece in frame(*answer):
-                line.sendall(piece)
+            line.sendall(b"".join(frame(*answer)))
             try:
                 value, body = _read(requests)
             except EOFError:

@@ -70,9 +70,9 @@ class WorkerPool:
     def hand_out(self) -> None:
         """Give waiting jobs to the processes that have the least to do."""
         while self._waiting:
-            # What was killed together with its neighbours must not be blamed on a job that came afterwards.
-            living = [worker for worker in self._workers if worker.is_alive]
-            worker = min(living, key=lambda worker: len(worker.jobs), default=None)
+            # A process that was killed together with another must not be blamed on a job that was the other's.
+            able = [worker for worker in self._workers if not self._waiting[0].tries or worker.is_alive]
+            worker = min(able, key=lambda worker: len(worker.jobs), default=None)
             if worker is None or len(worker.jobs) >= JOBS_AHEAD:
                 return
             job = self._waiting.popleft()
@@ -128,11 +128,12 @@ class _Worker(asyncio.Protocol):
         self._early: list[bytes] = list(frame(setup))
         self._received = bytearray()
         self._loop = asyncio.get_running_loop()
-        self._watchdog: asyncio.TimerHandle | None = None
         self.jobs: deque[_Job] = deque()
         self.is_ready = False
         self._process, ours = _start(module)
         self._connecting = self._loop.create_task(self._connect(ours))
+        self._idle_since = self._loop.time()
+        self._watch()
 
     async def _connect(self, line: socket.socket) -> None:
         await self._loop.create_connection(lambda: self, sock=line)
@@ -140,7 +141,6 @@ class _Worker(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.writelines(self._early)
-        self._watch()
 
     def give(self, job: _Job) -> None:
         """Let the process do a job after those it has."""
@@ -149,10 +149,9 @@ class _Worker(asyncio.Protocol):
         if self._transport is None:
             self._early.extend(pieces)
         else:
-            for piece in pieces:
-                self._transport.write(piece)
+            self._transport.writelines(pieces)
         if len(self.jobs) == 1:
-            self._watch()
+            self._idle_since = self._loop.time()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -174,7 +173,7 @@ class _Worker(asyncio.Protocol):
         return None
 
     def _take(self, answer: Answer) -> None:
-        self._watch()
+        self._idle_since = self._loop.time()
         if not self.is_ready:
             self.is_ready = True
             return
@@ -189,13 +188,13 @@ class _Worker(asyncio.Protocol):
         self._pool.replace(self)
 
     def _watch(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-        self._watchdog = self._loop.call_later(MAX_WALL_SECONDS, self._look)
-
-    def _look(self) -> None:
-        if self.jobs or not self.is_ready:
+        """Look whether the process stands still, and again when it next may have for too long."""
+        idle_seconds = self._loop.time() - self._idle_since
+        if (self.jobs or not self.is_ready) and idle_seconds >= MAX_WALL_SECONDS:
             self._pool.replace(self)
+            return
+        left = MAX_WALL_SECONDS - idle_seconds if self.jobs or not self.is_ready else MAX_WALL_SECONDS
+        self._watchdog = self._loop.call_later(left, self._watch)
 
     @property
     def is_alive(self) -> bool:
@@ -212,8 +211,7 @@ class _Worker(asyncio.Protocol):
         self._process.kill()
         self._process.wait()
         self._connecting.cancel()
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        self._watchdog.cancel()
         if self._transport is not None:
             self._transport.abort()
 
