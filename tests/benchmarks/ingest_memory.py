@@ -74,8 +74,8 @@ def pictures_at(step: str) -> Iterator[str]:
 
 
 def tiny_png() -> bytes:
-    """Give a grey picture of 32 pixels a side."""
-    header, rows = struct.pack(">IIBBBBB", 32, 32, 8, 0, 0, 0, 0), zlib.compress((b"\0" + b"\x80" * 32) * 32)
+    """Give a picture of 32 pixels a side, from black to white."""
+    header, rows = struct.pack(">IIBBBBB", 32, 32, 8, 0, 0, 0, 0), zlib.compress((b"\0" + bytes(range(0, 256, 8))) * 32)
     chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
     spelled = (
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks

@@ -58,7 +58,7 @@ CASES: dict[str, tuple[list[str], int, str]] = {
     "reason to retry is unknown": (
         ["ingest", "list.csv", "--output-dir", "out", "--retry", "timeout,weather"],
         2,
-        "cannot ask again for weather; choose of dns, connect, tls, timeout",
+        "cannot ask again for weather; choose of robots_unavailable, dns, connect, tls, timeout",
     ),
     "a cluster without Prefect": (
         ["ingest", "list.csv", "--output-dir", "out", "--runner", "dask", "--no-prefect"],

@@ -12,7 +12,7 @@ from tasks.ingest import report
 def test_the_artifact_has_the_figures_of_the_report_and_says_where_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
-    Image.new("RGB", (64, 64), "red").save(folder / "a.png")
+    Image.linear_gradient("L").save(folder / "a.png")
     (folder / "b.png").write_bytes(b"no picture")
     ref = ingest(str(folder), IngestConfig(image_size=16), tmp_path / "ds")
 

@@ -22,9 +22,9 @@ def entry(host: str, kept: int, rejected: dict[str, int], requests: int = 0, num
 
 def test_traffic_is_given_once() -> None:
     counter = TrafficCounter()
-    counter.add(URL("http://b.example/x"), 5)
-    counter.add(URL("https://b.example:81/y"), 7)
-    counter.add(URL("http://a.example/"), 0)
+    counter.add(URL("http://b.example/x"), 1, 5)
+    counter.add(URL("https://b.example:81/y"), 1, 7)
+    counter.add(URL("http://a.example/"), 1, 0)
     taken = counter.take()
     assert list(taken.items()) == [
         ("a.example", Traffic(requests=1)),
