@@ -136,7 +136,7 @@ def test_only_a_data_set_finished_with_these_options_is_retried(source: str, tmp
 
 @pytest.mark.parametrize("text", ["weather", "robots", "dns,purged", "", " , "])
 def test_reasons_that_are_unknown_or_final_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="choose of robots_unavailable, dns, connect, tls, timeout, host_unreachable, http_4xx, http_429"):
+    with pytest.raises(ConfigError, match="choose of robots_unavailable, dns, connect, tls, timeout, host_unreachable"):
         parse_reasons(text)
 
 
