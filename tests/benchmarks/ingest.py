@@ -29,7 +29,7 @@ from PIL import Image
 
 from t2i_core.data.image import ImageOptions, Picture, Resampling, process_picture
 
-NUM_DISTINCT = 200
+NUM_DISTINCT = {"photo": 200, "large": 20, "emoji": 3000}
 NUM_COMPARED = 50
 RESAMPLING: tuple[Resampling, ...] = ("bicubic", "hamming")
 SECONDS_BETWEEN_LOOKS = 0.05
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--peer-env", type=Path, default=Path("workspace/benchmark/img2dataset"))
     args = parser.parse_args()
     kind = KINDS[args.kind]
-    bodies = make_bodies(kind, args.pictures if args.kind == "emoji" else NUM_DISTINCT)
+    bodies = make_bodies(kind, NUM_DISTINCT[args.kind])
     print(f"{args.pictures:,} pictures, {np.mean([len(body) for body in bodies]) / 1000:.0f} kB each on average")
     with TemporaryDirectory() as folder:
         work = Path(folder)
