@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -231,11 +231,17 @@ def difference(old: StepKey, new: StepKey) -> str:
 OnConflict = Literal["refuse", "replace"]
 
 
-def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict) -> None:
+def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict, inherited: Iterable[str] = ()) -> None:
     """Take a folder for a step, and note the key in it so that an unfinished folder can be resumed safely.
 
     A folder made with another key is refused, or with "replace" (pipelines own their workspace) moved aside to
     `NAME.previous`.
+
+    Args:
+        folder: to take.
+        key: of the step.
+        on_conflict: what to do with a folder of another key.
+        inherited: names of files of a replaced folder that its successor has from the first moment on.
 
     Raises:
         ConfigError: the folder holds something else; the message names the difference.
@@ -243,6 +249,7 @@ def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict) -> None:
     note = folder / "step.json"
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; choose another --output-dir.")
+    finish_claim(folder)
     # Who was killed while claiming the folder leaves a note without its name.
     if folder.is_dir() and any(not path.name.startswith(f".{note.name}.") for path in folder.iterdir()):
         old = _noted_key(folder, note)
@@ -252,10 +259,37 @@ def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict) -> None:
         if on_conflict == "refuse" or old is None:
             advice = "Choose another --output-dir or delete it."
             raise ConfigError(f"{folder} already holds other work ({changed}). {advice}")
+        successor = _successor(folder)
+        for name in inherited:
+            if (folder / name).is_file():
+                write_atomically(successor / name, (folder / name).read_bytes())
+        _write_key(successor, key)
         previous = folder.with_name(folder.name + PREVIOUS_SUFFIX)
         shutil.rmtree(previous, ignore_errors=True)
         folder.replace(previous)
-    write_atomically(note, json.dumps(key.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n")
+        finish_claim(folder)
+    else:
+        _write_key(folder, key)
+
+
+def finish_claim(folder: Path) -> None:
+    """Let a successor take the place of the folder that was moved aside for it, if that was as far as it came."""
+    successor = _successor(folder)
+    if not successor.is_dir():
+        return
+    if folder.exists():
+        shutil.rmtree(successor)
+    else:
+        successor.replace(folder)
+
+
+def _successor(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.successor")
+
+
+def _write_key(folder: Path, key: StepKey) -> None:
+    note = json.dumps(key.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n"
+    write_atomically(folder / "step.json", note)
 
 
 def _noted_key(folder: Path, note: Path) -> StepKey | None:

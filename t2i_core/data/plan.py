@@ -26,7 +26,7 @@ from t2i_core.data.shard import SHARDS_DIR
 from t2i_core.data.side_table import SideTable
 from t2i_core.data.source import SourceKind, read_list, source_kind
 from t2i_core.data.tally import SECONDS_BETWEEN_REPORTS
-from t2i_core.data.tombstone import purged_list_lines, read_tombstones, write_purged_list, write_tombstones
+from t2i_core.data.tombstone import PURGED_LIST_NAME, TOMBSTONES_NAME
 from t2i_core.errors import ConfigError, DataError, T2IError
 from t2i_core.manifest import MANIFEST_NAME, OnConflict, StepKey, StepRef, claim_folder, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
@@ -100,13 +100,8 @@ def plan_ingest(
         num_shards, num_records = hit.counts["shards"], hit.counts["seen"]
     else:
         with disk_errors(output_dir):
-            tombstones, purged = read_tombstones(output_dir), purged_list_lines(output_dir)
-            claim_folder(output_dir, key, on_conflict)
             # A folder that takes the place of another must not bring back what was purged from that one.
-            if tombstones:
-                write_tombstones(output_dir, tombstones)
-            if purged:
-                write_purged_list(output_dir, purged)
+            claim_folder(output_dir, key, on_conflict, inherited=(TOMBSTONES_NAME, PURGED_LIST_NAME))
             note = _planned(source, kind, config, output_dir, on_progress)
         num_shards, num_records = note.num_parts, note.num_records
     return IngestPlan(

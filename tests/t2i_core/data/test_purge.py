@@ -239,6 +239,40 @@ def test_killed_between_any_two_steps_it_is_done_or_not_done(site: Any, pictures
     assert "neither" not in states
 
 
+REPLACED = """
+import os, sys
+from pathlib import Path
+from t2i_core.data.ingest import IngestConfig, ingest
+left = int(sys.argv[4])
+replace = Path.replace
+def dying(self, target):
+    global left
+    if left == 0:
+        os._exit(9)
+    left -= 1
+    return replace(self, target)
+Path.replace = dying
+ingest(sys.argv[2], IngestConfig.model_validate_json(sys.argv[3]), Path(sys.argv[1]), on_conflict="replace")
+"""
+
+
+def test_a_replacement_that_is_killed_at_any_step_brings_nothing_back(site: Any, pictures: str, dataset: Path) -> None:
+    purge(dataset, named(urls=[site.url("/1.png")]))
+    other = CONFIG.with_changes(image_size=8)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    site.requests.clear()
+    # The first renames are those of claiming the folder.
+    for steps in range(7):
+        killed = dataset.with_name(f"killed{steps}")
+        shutil.copytree(dataset, killed)
+        command = [sys.executable, "-c", REPLACED, str(killed), pictures, other.model_dump_json(), str(steps)]
+        assert subprocess.run(command, env=environment, check=False).returncode == 9
+        ref = ingest(pictures, other, killed, on_conflict="replace")
+        assert (ref.counts["rejected:purged"], rows(killed)["000001"]["reason"]) == (1, "purged")
+        assert not list(killed.parent.glob(".killed*"))
+    assert "/1.png" not in site.requests
+
+
 def test_a_damaged_shard_is_not_touched(site: Any, dataset: Path) -> None:
     tar = dataset / "shards/00001.tar"
     tar.write_bytes(tar.read_bytes()[:-1024])
