@@ -253,14 +253,17 @@ class Fetcher:
     async def _request(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
         most = MAX_ROBOTS_BYTES if want is Want.RULES else self._options.max_bytes
         account = Exchanged()
+        verdict: Rejection | _Redirect | _Busy | None = None
 
         def limit(head: Head) -> int:
-            return 0 if _verdict(url, head, want, most) else most
+            nonlocal verdict
+            verdict = _verdict(url, head, want, most)
+            return 0 if verdict else most
 
         try:
             async with clock.running():
                 response = await self._transport.get(url, limit, account)
-            return _verdict(url, response.head, want, most) or _fetched(url, response, want, most)
+            return verdict or _fetched(url, response, want, most)
         except TransportError as err:
             return Rejection(err.reason)
         except TimeoutError:
@@ -322,11 +325,11 @@ def _verdict(url: URL, head: Head, want: Want, most: int) -> "Rejection | _Redir
 
 def _fetched(url: URL, response: Response, want: Want, most: int) -> Fetched | Rejection:
     head = response.head
+    directives = _directives(head)
     body = decoded_body(response, most, may_be_cut=want is Want.RULES)
     if isinstance(body, RejectReason):
-        signals = signals_text(_directives(head))
-        return Rejection(body, http_status=head.status, final_url=str(url), signals=signals)
-    return Fetched(body, str(url), head.status, head.first("content-type"), _directives(head))
+        return Rejection(body, http_status=head.status, final_url=str(url), signals=signals_text(directives))
+    return Fetched(body, str(url), head.status, head.first("content-type"), directives)
 
 
 def _directives(head: Head) -> frozenset[str]:
