@@ -7,7 +7,6 @@ The other rules that a site can set are read in `tdmrep.py` and `aitxt.py`, and 
 import asyncio
 import random
 import re
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from yarl import URL
 from t2i_core import __version__
 from t2i_core.data.address import origin_of
 from t2i_core.data.circuit import Circuit
+from t2i_core.data.expiring import ExpiringCache
 from t2i_core.data.reject import Rejection, RejectReason
 
 PRODUCT_TOKEN = "t2i"
@@ -149,51 +149,31 @@ class RulesCache(Generic[T]):
         self._path = path
         self._read = read
         self._parse = parse
-        self._clock = clock
-        self._known: OrderedDict[str, _Known[T]] = OrderedDict()
-        self._num_chars = 0
+        self._known = ExpiringCache[T](MAX_RULES_CHARS, clock)
         self._pending: dict[str, asyncio.Event] = {}
 
     async def rules(self, url: URL) -> T:
         """Give the rules of the URL's origin, asking for them when they are not known."""
         origin = origin_of(url)
-        while (known := self._known.get(origin)) is None or self._clock() >= known.until:
+        while (known := self._known.get(origin)) is None:
             pending = self._pending.get(origin)
             if pending is None:
                 return await self._ask(origin, url)
             # All who wait go on at once and in their order; if the one who asked was stopped, another asks.
             await pending.wait()
-        self._known.move_to_end(origin)
-        return known.rules
+        self._known.touch(origin)
+        return known
 
     async def _ask(self, origin: str, url: URL) -> T:
         answered = self._pending[origin] = asyncio.Event()
         try:
             answer = await self._read(url.origin().with_path(self._path))
-            return self._remember(origin, answer)
+            rules = self._parse(answer)
+            self._known.put(origin, rules, RULES_SECONDS, len(answer.text) + _OVERHEAD_CHARS)
+            return rules
         finally:
             del self._pending[origin]
             answered.set()
-
-    def _remember(self, origin: str, answer: RobotsAnswer) -> T:
-        self._forget(origin)
-        known = _Known(self._parse(answer), self._clock() + RULES_SECONDS, len(answer.text) + _OVERHEAD_CHARS)
-        self._known[origin] = known
-        self._num_chars += known.num_chars
-        while self._num_chars > MAX_RULES_CHARS and len(self._known) > 1:
-            self._forget(next(iter(self._known)))
-        return known.rules
-
-    def _forget(self, origin: str) -> None:
-        known = self._known.pop(origin, None)
-        self._num_chars -= known.num_chars if known else 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Known(Generic[T]):
-    rules: T
-    until: float
-    num_chars: int
 
 
 class RobotsCache(RulesCache[RobotsRules]):

@@ -2,13 +2,13 @@
 
 import asyncio
 import socket
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from time import monotonic
 
 from t2i_core.data import address
+from t2i_core.data.expiring import ExpiringCache
 
 MAX_NAMES = 100_000
 KNOWN_NAME_SECONDS = 300.0
@@ -39,8 +39,7 @@ class Resolver:
     ) -> None:
         self._allow_private = allow_private
         self._look_up = look_up or system_addresses
-        self._clock = clock
-        self._known: OrderedDict[str, tuple[float, list[str] | OSError]] = OrderedDict()
+        self._known = ExpiringCache[list[str] | OSError](MAX_NAMES, clock)
         self._asking: dict[str, asyncio.Future[list[str]]] = {}
         self._threads = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="dns")
 
@@ -62,8 +61,8 @@ class Resolver:
         return found
 
     async def _of_name(self, host: str) -> list[str]:
-        until, found = self._known.get(host, (0.0, []))
-        if self._clock() >= until:
+        found = self._known.get(host)
+        if found is None:
             return await self._ask(host)
         if isinstance(found, OSError):
             raise OSError(*found.args)
@@ -86,16 +85,13 @@ class Resolver:
         silent = isinstance(failure, socket.gaierror) and failure.errno == socket.EAI_AGAIN
         unknown_seconds = SILENT_RESOLVER_SECONDS if silent else UNKNOWN_NAME_SECONDS
         seconds = KNOWN_NAME_SECONDS if failure is None else unknown_seconds
-        self._known[host] = (self._clock() + seconds, failure or asked.result())
-        self._known.move_to_end(host)
-        while len(self._known) > MAX_NAMES:
-            self._known.popitem(last=False)
+        self._known.put(host, failure or asked.result(), seconds)
 
     def prefer(self, host: str, good: str) -> None:
         """Try this address of a name first from now on."""
-        until, found = self._known.get(host, (0.0, []))
+        found = self._known.get(host)
         if isinstance(found, list) and good in found:
-            self._known[host] = (until, [good, *(one for one in found if one != good)])
+            self._known.change(host, [good, *(one for one in found if one != good)])
 
 
 def system_addresses(host: str) -> list[str]:

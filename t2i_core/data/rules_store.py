@@ -1,12 +1,13 @@
 """Each site's files of rules for all workers of a run: one worker asks for a file, the others wait for its answer."""
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
 from t2i_core.data.channel import Channel
+from t2i_core.data.expiring import ExpiringCache
 from t2i_core.data.politeness import RULES_SECONDS, RobotsAnswer
 from t2i_core.data.reject import Rejection, RejectReason
 
@@ -35,15 +36,13 @@ class RulesStore:
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
-        self._known: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
-        self._num_chars = 0
+        self._known = ExpiringCache[Answer](MAX_CHARS, clock)
         self._asking: dict[str, _Asking] = {}
 
     def ask(self, channel: Channel, ask_id: int, url: str) -> None:
         """Send a file to a worker, now or when it is there, or let the worker ask for it."""
-        until, answer = self._known.get(url, (0.0, None))
-        if answer is not None and self._clock() < until:
+        answer = self._known.get(url)
+        if answer is not None:
             channel.send("rules", ask_id, *answer)
         elif url in self._asking:
             self._asking[url].waiting.append((channel, ask_id))
@@ -62,21 +61,10 @@ class RulesStore:
         if asking is None or asking.asker is not channel:
             return
         del self._asking[url]
-        self._remember(url, answer, FAILED_SECONDS if _is_failure(parsed) else RULES_SECONDS)
+        seconds = FAILED_SECONDS if _is_failure(parsed) else RULES_SECONDS
+        self._known.put(url, answer, seconds, len(url) + len(parsed.text) + _OVERHEAD_CHARS)
         for waiting, ask_id in asking.waiting:
             waiting.send("rules", ask_id, *answer)
-
-    def _remember(self, url: str, answer: Answer, seconds: float) -> None:
-        self._forget(url)
-        self._known[url] = (self._clock() + seconds, answer)
-        self._num_chars += _size(url, answer)
-        while self._num_chars > MAX_CHARS:
-            self._forget(next(iter(self._known)))
-
-    def _forget(self, url: str) -> None:
-        _, answer = self._known.pop(url, (0.0, None))
-        if answer is not None:
-            self._num_chars -= _size(url, answer)
 
     def give_up(self, channel: Channel, url: str) -> None:
         """Let the next who waits ask for a file, because this worker does not."""
@@ -117,7 +105,3 @@ def unpack_answer(status: int, text: str, content_type: str, reason: str, detail
 
 def _is_failure(answer: RobotsAnswer) -> bool:
     return answer.failure is not None or answer.status == 429 or not 200 <= answer.status < 500
-
-
-def _size(url: str, answer: Answer) -> int:
-    return len(url) + len(answer[1]) + _OVERHEAD_CHARS
