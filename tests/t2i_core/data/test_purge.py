@@ -190,12 +190,11 @@ def test_a_data_set_that_takes_its_place_keeps_it_out(site: Any, pictures: str, 
     assert "/0.png" in site.requests
 
 
-KILLED = """
+# Ends the process at the rename that comes after so many others.
+DYING = """
 import os, sys
 from pathlib import Path
-from t2i_core.data.purge import purge
-from t2i_core.data.purge_request import PurgeRequest
-left = int(sys.argv[3])
+left = int(sys.argv[1])
 replace = Path.replace
 def dying(self, target):
     global left
@@ -204,8 +203,23 @@ def dying(self, target):
     left -= 1
     return replace(self, target)
 Path.replace = dying
-purge(Path(sys.argv[1]), PurgeRequest.parse(urls=sys.argv[2].split()))
 """
+PURGE = """
+from t2i_core.data.purge import purge
+from t2i_core.data.purge_request import PurgeRequest
+purge(Path(sys.argv[2]), PurgeRequest.parse(urls=sys.argv[3].split()))
+"""
+REPLACE = """
+from t2i_core.data.ingest import IngestConfig, ingest
+ingest(sys.argv[3], IngestConfig.model_validate_json(sys.argv[4]), Path(sys.argv[2]), on_conflict="replace")
+"""
+
+
+def killed_after(steps: int, script: str, *arguments: str) -> int:
+    """Run a script that dies after so many renames, and give its exit code: 9 when it died."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", DYING + script, str(steps), *arguments]
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 def test_killed_between_any_two_steps_it_is_done_or_not_done(site: Any, pictures: str, dataset: Path) -> None:
@@ -215,13 +229,11 @@ def test_killed_between_any_two_steps_it_is_done_or_not_done(site: Any, pictures
     shutil.copytree(dataset, whole)
     digest = purge(whole, named(urls=urls)).digest
     new = all_bytes(whole)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     states = []
     for steps in range(100):
         killed = dataset.with_name(f"killed{steps}")
         shutil.copytree(dataset, killed)
-        command = [sys.executable, "-c", KILLED, str(killed), " ".join(urls), str(steps)]
-        code = subprocess.run(command, env=environment, check=False).returncode
+        code = killed_after(steps, PURGE, str(killed), " ".join(urls))
         site.requests.clear()
         assert ingest(pictures, CONFIG, killed).hit
         assert site.requests == []
@@ -239,34 +251,15 @@ def test_killed_between_any_two_steps_it_is_done_or_not_done(site: Any, pictures
     assert "neither" not in states
 
 
-REPLACED = """
-import os, sys
-from pathlib import Path
-from t2i_core.data.ingest import IngestConfig, ingest
-left = int(sys.argv[4])
-replace = Path.replace
-def dying(self, target):
-    global left
-    if left == 0:
-        os._exit(9)
-    left -= 1
-    return replace(self, target)
-Path.replace = dying
-ingest(sys.argv[2], IngestConfig.model_validate_json(sys.argv[3]), Path(sys.argv[1]), on_conflict="replace")
-"""
-
-
 def test_a_replacement_that_is_killed_at_any_step_brings_nothing_back(site: Any, pictures: str, dataset: Path) -> None:
     purge(dataset, named(urls=[site.url("/1.png")]))
     other = CONFIG.with_changes(image_size=8)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     site.requests.clear()
     # The first renames are those of claiming the folder.
     for steps in range(7):
         killed = dataset.with_name(f"killed{steps}")
         shutil.copytree(dataset, killed)
-        command = [sys.executable, "-c", REPLACED, str(killed), pictures, other.model_dump_json(), str(steps)]
-        assert subprocess.run(command, env=environment, check=False).returncode == 9
+        assert killed_after(steps, REPLACE, str(killed), pictures, other.model_dump_json()) == 9
         ref = ingest(pictures, other, killed, on_conflict="replace")
         assert (ref.counts["rejected:purged"], rows(killed)["000001"]["reason"]) == (1, "purged")
         assert not list(killed.parent.glob(".killed*"))
