@@ -4,7 +4,7 @@ import os
 from dataclasses import asdict
 from typing import Self
 
-from t2i_core.data.image import ImageOptions, Picture
+from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.worker_pool import WorkerPool
 

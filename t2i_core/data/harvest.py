@@ -18,9 +18,9 @@ from t2i_core.data.decoders import Decoders
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions
 from t2i_core.data.hosts import Traffic
-from t2i_core.data.image import ImageOptions, Picture
 from t2i_core.data.journal import Journal
 from t2i_core.data.parts import Part, read_part
+from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.picture_store import ReadStored
 from t2i_core.data.politeness import signals_text
 from t2i_core.data.record import SourceRecord

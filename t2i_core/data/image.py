@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image, ImageCms
 
-from t2i_core.data.boxes import Box, Frame, blur_boxes, read_boxes
+from t2i_core.data.boxes import Box, blur_boxes, read_boxes
 from t2i_core.data.fingerprint import is_blank, perceptual_hash, small_copy
+from t2i_core.data.fit import draft, fit, pad, whole
 from t2i_core.data.frames import count_frames, is_animated
 from t2i_core.data.modes import UnsupportedModeError, flatten, read_color
+from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.reject import Rejection, RejectReason
 
 if TYPE_CHECKING:
     import torch
     from PIL import ImageFile
 
-ResizeMode = Literal["no", "border", "keep_ratio", "keep_ratio_largest", "center_crop"]
-EncodeFormat = Literal["jpg", "png", "webp"]
-TruncatedPolicy = Literal["reject", "keep"]
-Resampling = Literal["lanczos", "bicubic", "hamming"]
 
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -60,80 +57,8 @@ _OTHER_SIGNATURES = (
     (b"MM\0+", "BigTIFF"),
 )
 MAX_ICC_BYTES = 4_000_000
-_FILTERS = {
-    "lanczos": Image.Resampling.LANCZOS,
-    "bicubic": Image.Resampling.BICUBIC,
-    "hamming": Image.Resampling.HAMMING,
-}
 # Their decoders fill the picture from one end to the other.
 _READ_BY_ROW = frozenset({"PNG", "GIF", "BMP", "TIFF"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageOptions:
-    """Which pictures to take, and how to store them.
-
-    Attributes:
-        image_size: pixels of the side that `resize_mode` names.
-        resize_mode: as in img2dataset: `border` fits the longest side and pads to a square, `keep_ratio` fits the
-            shortest side, `keep_ratio_largest` the longest, `center_crop` the shortest and cuts a square.
-        resampling: filter to resize with, from the sharpest to the fastest.
-        resize_only_if_bigger: leave smaller pictures as they are.
-        encode_format: of the stored picture.
-        encode_quality: 1 to 100 for jpg and webp; png is always lossless.
-        min_image_size: pixels of the shortest side.
-        max_pixels: width times height.
-        max_aspect_ratio: longest side over shortest.
-        background: colour below transparent pixels and of borders, as "#rrggbb".
-        truncated: `keep` takes what arrived of a picture that breaks off (JPEG, PNG, GIF, BMP, plain TIFF).
-        reject_animated: leave out films; else their first frame counts.
-        reject_blank: leave out pictures of one colour or nearly.
-        blur_column: column of the source with boxes to blur, "" for none.
-    """
-
-    image_size: int = 256
-    resize_mode: ResizeMode = "center_crop"
-    resampling: Resampling = "bicubic"
-    resize_only_if_bigger: bool = False
-    encode_format: EncodeFormat = "jpg"
-    encode_quality: int = 95
-    min_image_size: int = 0
-    max_pixels: int = 89_000_000
-    max_aspect_ratio: float = math.inf
-    background: str = "#ffffff"
-    truncated: TruncatedPolicy = "reject"
-    reject_animated: bool = False
-    reject_blank: bool = False
-    blur_column: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture ready to be stored.
-
-    Attributes:
-        data: the encoded bytes.
-        width: in pixels, as stored.
-        height: in pixels, as stored.
-        original_width: in pixels, as a viewer shows the source.
-        original_height: in pixels, as a viewer shows the source.
-        sha256: of the source's bytes.
-        phash: `perceptual_hash` of what is stored, borders left out.
-        original_format: Pillow's name of the source's format.
-        original_mode: Pillow's name of its kind of pixels.
-        frames: in the source, None when that is not known.
-    """
-
-    data: bytes
-    width: int
-    height: int
-    original_width: int
-    original_height: int
-    sha256: str
-    phash: str = ""
-    original_format: str = ""
-    original_mode: str = ""
-    frames: int | None = None
 
 
 def process_picture(body: bytes, options: ImageOptions, boxes_cell: str = "") -> Picture | Rejection:
@@ -209,11 +134,11 @@ def _finish(
         options: what to take and how to store it.
     """
     if boxes:
-        pixels = blur_boxes(pixels, boxes, _whole(pixels.size, original_size, options))
+        pixels = blur_boxes(pixels, boxes, whole(pixels.size, original_size, options))
     small = small_copy(pixels)
     if options.reject_blank and is_blank(pixels, small):
         return Rejection(RejectReason.BLANK)
-    pixels = _pad(pixels, original_size, options)
+    pixels = pad(pixels, original_size, options)
     data = _encode(pixels, options)
     return Picture(
         data, *pixels.size, *original_size, "", perceptual_hash(small), source.format, source.mode, source.frames
@@ -260,14 +185,14 @@ def _decode(image: Image.Image, options: ImageOptions) -> tuple[Image.Image, tup
     """Decode, turn upright, resize, and convert to sRGB; also give the source's upright size."""
     turn = _turn(image)
     size = image.size
-    _draft(image, options)
+    draft(image, options)
     _load(image, options)
     upright = image if turn is None else image.transpose(turn)
     if turn in _SIDEWAYS:
         size = size[::-1]
     icc = image.info.get("icc_profile")
     # Colours are converted after resizing, where there are fewer pixels.
-    return _to_srgb(_resize(flatten(upright, read_color(options.background)), size, options), icc), size
+    return _to_srgb(fit(flatten(upright, read_color(options.background)), size, options), icc), size
 
 
 def _load(image: Image.Image, options: ImageOptions) -> None:
@@ -290,22 +215,6 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _draft(image: Image.Image, options: ImageOptions) -> None:
-    """Let the JPEG decoder skip detail that resizing would throw away: down to a half, a quarter or an eighth.
-
-    It computes smaller blocks from the low frequencies alone, which is nearer to an ideal filter than averaging is.
-    """
-    if options.resize_mode == "no" or image.format != "JPEG":
-        return
-    scale = options.image_size / _named_side(image.size, options.resize_mode)
-    if scale < 1:
-        image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-
-
-def _named_side(size: tuple[int, int], mode: ResizeMode) -> int:
-    return min(size) if mode in ("keep_ratio", "center_crop") else max(size)
-
-
 def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """Convert by the picture's own profile; without a usable one, as if the numbers were sRGB."""
     if image.mode == "LAB":
@@ -322,60 +231,6 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     except (OSError, ValueError, ImageCms.PyCMSError):
         return image.convert("RGB")
     return image if converted is None else converted
-
-
-def resize(image: Image.Image, options: ImageOptions) -> Image.Image:
-    """Fit a picture to `image_size` by the chosen mode; the square of `border` comes last, when colours are final."""
-    return _resize(image, image.size, options)
-
-
-def _resize(image: Image.Image, original: tuple[int, int], options: ImageOptions) -> Image.Image:
-    """Fit a picture to `image_size`.
-
-    Args:
-        image: the picture, perhaps decoded at a reduced scale already.
-        original: width and height that it has at full scale, which decide the size of the result.
-        options: the mode and the size.
-    """
-    mode, size = options.resize_mode, options.image_size
-    side = _named_side(original, mode)
-    if mode == "no" or (options.resize_only_if_bigger and side <= size):
-        return image
-    if mode == "center_crop":
-        left, top = ((length - side) // 2 for length in original)
-        box, fitted = (left, top, left + side, top + side), (size, size)
-    else:
-        width, height = (max(1, round(length * size / side)) for length in original)
-        box, fitted = (0, 0, *original), (width, height)
-    reduction = round(max(original) / max(image.size))
-    start, end = (box[0] / reduction, box[1] / reduction), (box[2] / reduction, box[3] / reduction)
-    place = (*start, min(end[0], image.width), min(end[1], image.height))
-    # Whole-number averaging comes before the filter only where the picture is more than twice too large.
-    return image.resize(fitted, _FILTERS[options.resampling], box=place, reducing_gap=2.0)
-
-
-def _is_resized(original_size: tuple[int, int], options: ImageOptions) -> bool:
-    side = _named_side(original_size, options.resize_mode)
-    return options.resize_mode != "no" and not (options.resize_only_if_bigger and side <= options.image_size)
-
-
-def _whole(size: tuple[int, int], original_size: tuple[int, int], options: ImageOptions) -> Frame:
-    """Say where the whole source lies in the pixels that were made of it: `center_crop` cuts the longer side."""
-    if options.resize_mode != "center_crop" or not _is_resized(original_size, options):
-        return Frame(0, 0, *size)
-    side = min(original_size)
-    left, top = ((length - side) // 2 for length in original_size)
-    return Frame(*(round(length * options.image_size / side) for length in (-left, -top, *original_size)))
-
-
-def _pad(image: Image.Image, original_size: tuple[int, int], options: ImageOptions) -> Image.Image:
-    """Put a picture fitted by `border` in the middle of a square."""
-    side = options.image_size
-    if options.resize_mode != "border" or image.width == image.height or not _is_resized(original_size, options):
-        return image
-    square = Image.new("RGB", (side, side), read_color(options.background))
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
 
 
 def _encode(image: Image.Image, options: ImageOptions) -> bytes:

@@ -8,7 +8,7 @@ from t2i_core.config import Config
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.extra_cells import free_name
 from t2i_core.data.fetch import FetchOptions
-from t2i_core.data.image import EncodeFormat, ImageOptions, Resampling, ResizeMode, TruncatedPolicy
+from t2i_core.data.picture import EncodeFormat, ImageOptions, Resampling, ResizeMode, TruncatedPolicy
 from t2i_core.data.row_filter import MAX_FILTER_CHARS, RowFilter
 from t2i_core.data.source import source_identity
 from t2i_core.errors import ConfigError

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from t2i_core.config import digest_of
-from t2i_core.data.image import Picture
+from t2i_core.data.picture import Picture
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, shard_name

@@ -5,7 +5,8 @@ Decoders are written in C and take hostile bytes; whatever those do to this proc
 
 from typing import Any
 
-from t2i_core.data.image import ImageOptions, Picture, process_picture
+from t2i_core.data.image import process_picture
+from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.worker import Handler, serve
 
 # A picture of the most pixels allowed, three times over: as decoded, turned upright, and laid over white.

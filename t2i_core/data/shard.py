@@ -24,7 +24,7 @@ from t2i_core.config import Config
 from t2i_core.data.address import url_identity
 from t2i_core.data.columns import table_of
 from t2i_core.data.hosts import Traffic
-from t2i_core.data.image import EncodeFormat, Picture
+from t2i_core.data.picture import EncodeFormat, Picture
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection
 from t2i_core.data.tar import TarWriter

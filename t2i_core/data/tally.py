@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
-from t2i_core.data.image import Picture
+from t2i_core.data.picture import Picture
 from t2i_core.data.shard import Attempt
 from t2i_core.progress import OnProgress, Progress
 

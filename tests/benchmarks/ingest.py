@@ -27,7 +27,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from t2i_core.data.image import ImageOptions, Picture, Resampling, process_picture
+from t2i_core.data.image import process_picture
+from t2i_core.data.picture import ImageOptions, Picture, Resampling
 
 NUM_DISTINCT = {"photo": 200, "large": 20, "emoji": 3000}
 NUM_COMPARED = 50

@@ -24,9 +24,10 @@ from t2i_core.data.aitxt import AiTxtRules
 from t2i_core.data.caption_rules import RULES, clean
 from t2i_core.data.denylist import DenyList
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions, Want
-from t2i_core.data.image import ImageOptions, Picture, process_picture
+from t2i_core.data.image import process_picture
 from t2i_core.data.markup import absolute
 from t2i_core.data.pages import read_page
+from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.politeness import RobotsAnswer, RobotsRules, directives_for_us, opts_out, wait_seconds
 from t2i_core.data.record import as_text, clean_text, license_text
 from t2i_core.data.reject import Rejection

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from t2i_core.data.image import ImageOptions, Picture, process_picture, to_uint8, to_unit
+from t2i_core.data.image import process_picture, to_uint8, to_unit
+from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.reject import Rejection
 
 AS_IT_IS = ImageOptions(resize_mode="no", encode_format="png")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from t2i_core.data.image import Picture
 from t2i_core.data.journal import Journal
+from t2i_core.data.picture import Picture
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt

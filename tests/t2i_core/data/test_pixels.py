@@ -12,7 +12,8 @@ from PIL import Image
 
 from t2i_core.data.boxes import Box, read_boxes
 from t2i_core.data.fingerprint import perceptual_hash, small_copy
-from t2i_core.data.image import ImageOptions, Picture, process_picture
+from t2i_core.data.image import process_picture
+from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.reject import Rejection
 from t2i_core.samples.scenes import make_scene, render_scene
 

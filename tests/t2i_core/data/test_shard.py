@@ -9,7 +9,7 @@ import pytest
 import webdataset
 from PIL import Image
 
-from t2i_core.data.image import Picture
+from t2i_core.data.picture import Picture
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import (

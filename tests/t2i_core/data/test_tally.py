@@ -1,6 +1,6 @@
 """The figures of an ingest under way, on a clock that the test turns."""
 
-from t2i_core.data.image import Picture
+from t2i_core.data.picture import Picture
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt

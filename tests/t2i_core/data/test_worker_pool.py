@@ -11,7 +11,8 @@ from PIL import Image
 
 from t2i_core.data import worker_pool
 from t2i_core.data.decoders import Decoders
-from t2i_core.data.image import ImageOptions, process_picture
+from t2i_core.data.image import process_picture
+from t2i_core.data.picture import ImageOptions
 from t2i_core.data.worker_pool import Answer, WorkerPool
 from t2i_core.errors import TransientError
 

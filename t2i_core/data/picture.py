@@ -1,0 +1,77 @@
+"""What is asked of pictures, and what is made of them; without what decodes them, which takes a moment to import."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+ResizeMode = Literal["no", "border", "keep_ratio", "keep_ratio_largest", "center_crop"]
+EncodeFormat = Literal["jpg", "png", "webp"]
+TruncatedPolicy = Literal["reject", "keep"]
+Resampling = Literal["lanczos", "bicubic", "hamming"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOptions:
+    """Which pictures to take, and how to store them.
+
+    Attributes:
+        image_size: pixels of the side that `resize_mode` names.
+        resize_mode: as in img2dataset: `border` fits the longest side and pads to a square, `keep_ratio` fits the
+            shortest side, `keep_ratio_largest` the longest, `center_crop` the shortest and cuts a square.
+        resampling: filter to resize with, from the sharpest to the fastest.
+        resize_only_if_bigger: leave smaller pictures as they are.
+        encode_format: of the stored picture.
+        encode_quality: 1 to 100 for jpg and webp; png is always lossless.
+        min_image_size: pixels of the shortest side.
+        max_pixels: width times height.
+        max_aspect_ratio: longest side over shortest.
+        background: colour below transparent pixels and of borders, as "#rrggbb".
+        truncated: `keep` takes what arrived of a picture that breaks off (JPEG, PNG, GIF, BMP, plain TIFF).
+        reject_animated: leave out films; else their first frame counts.
+        reject_blank: leave out pictures of one colour or nearly.
+        blur_column: column of the source with boxes to blur, "" for none.
+    """
+
+    image_size: int = 256
+    resize_mode: ResizeMode = "center_crop"
+    resampling: Resampling = "bicubic"
+    resize_only_if_bigger: bool = False
+    encode_format: EncodeFormat = "jpg"
+    encode_quality: int = 95
+    min_image_size: int = 0
+    max_pixels: int = 89_000_000
+    max_aspect_ratio: float = math.inf
+    background: str = "#ffffff"
+    truncated: TruncatedPolicy = "reject"
+    reject_animated: bool = False
+    reject_blank: bool = False
+    blur_column: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture ready to be stored.
+
+    Attributes:
+        data: the encoded bytes.
+        width: in pixels, as stored.
+        height: in pixels, as stored.
+        original_width: in pixels, as a viewer shows the source.
+        original_height: in pixels, as a viewer shows the source.
+        sha256: of the source's bytes.
+        phash: `perceptual_hash` of what is stored, borders left out.
+        original_format: Pillow's name of the source's format.
+        original_mode: Pillow's name of its kind of pixels.
+        frames: in the source, None when that is not known.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    sha256: str
+    phash: str = ""
+    original_format: str = ""
+    original_mode: str = ""
+    frames: int | None = None
