@@ -180,14 +180,20 @@ def leftovers(dataset_dir: Path) -> list[Path]:
     return list(dataset_dir.rglob(".*"))
 
 
+def ingested(site: Any, make_png: MakePng, launcher: Launcher, folder: Path, num_pictures: int) -> tuple[Gallery, Path]:
+    """Ingest pictures undisturbed into `folder / "whole"`; give them and their list, with no request counted yet."""
+    gallery = Gallery(site, make_png, num_pictures)
+    source = gallery.write_list(folder / "list.csv")
+    assert launcher.run(source, folder / "whole") == 0
+    assert gallery.num_asked() == num_pictures
+    site.requests.clear()
+    return gallery, source
+
+
 def test_twenty_kills_change_no_byte_and_lose_only_what_is_in_flight(
     site: Any, make_png: MakePng, launcher: Launcher, tmp_path: Path
 ) -> None:
-    gallery = Gallery(site, make_png, 1000)
-    source = gallery.write_list(tmp_path / "list.csv")
-    assert launcher.run(source, tmp_path / "whole") == 0
-    assert gallery.num_asked() == gallery.num_pictures
-    site.requests.clear()
+    gallery, source = ingested(site, make_png, launcher, tmp_path, 1000)
     instants = random.Random(20)
     for kill in range(KILLS):
         pid = launcher.start(source, tmp_path / "killed")
@@ -228,11 +234,8 @@ def test_a_kill_at_any_step_on_disk_changes_no_byte(launcher: Launcher, tmp_path
 def test_a_full_disk_is_told_and_loses_only_what_is_in_flight(
     site: Any, make_png: MakePng, launcher: Launcher, tmp_path: Path
 ) -> None:
-    gallery = Gallery(site, make_png, 250)
-    source = gallery.write_list(tmp_path / "list.csv")
-    assert launcher.run(source, tmp_path / "whole") == 0
+    gallery, source = ingested(site, make_png, launcher, tmp_path, 250)
     tar_bytes = (tmp_path / "whole/shards/00000.tar").stat().st_size
-    site.requests.clear()
     # No file may grow beyond a tenth, then some more of what the shard needs.
     for share in (0.1, 0.3, 0.6):
         assert launcher.run(source, tmp_path / "full", max_file_bytes=int(share * tar_bytes)) == 1
@@ -247,10 +250,7 @@ def test_a_full_disk_is_told_and_loses_only_what_is_in_flight(
 def test_a_run_killed_without_network_goes_on_as_if_nothing_had_been(
     site: Any, make_png: MakePng, launcher: Launcher, tmp_path: Path
 ) -> None:
-    gallery = Gallery(site, make_png, 200)
-    source = gallery.write_list(tmp_path / "list.csv")
-    assert launcher.run(source, tmp_path / "whole") == 0
-    site.requests.clear()
+    gallery, source = ingested(site, make_png, launcher, tmp_path, 200)
     gone = threading.Event()
     gallery.after_answers(60, gone.set)
     pid = launcher.start(source, tmp_path / "killed")
@@ -271,10 +271,7 @@ def test_a_run_killed_without_network_goes_on_as_if_nothing_had_been(
 def test_a_run_that_is_stopped_goes_on_from_there(
     site: Any, make_png: MakePng, launcher: Launcher, tmp_path: Path
 ) -> None:
-    gallery = Gallery(site, make_png, 200)
-    source = gallery.write_list(tmp_path / "list.csv")
-    assert launcher.run(source, tmp_path / "whole") == 0
-    site.requests.clear()
+    gallery, source = ingested(site, make_png, launcher, tmp_path, 200)
     for _ in range(2):
         reached = threading.Event()
         gallery.after_answers(60, reached.set)
@@ -291,10 +288,7 @@ def test_a_run_that_is_stopped_goes_on_from_there(
 def test_a_decoder_that_is_killed_changes_no_byte(
     site: Any, make_png: MakePng, launcher: Launcher, tmp_path: Path
 ) -> None:
-    gallery = Gallery(site, make_png, 200)
-    source = gallery.write_list(tmp_path / "list.csv")
-    assert launcher.run(source, tmp_path / "whole") == 0
-    site.requests.clear()
+    gallery, source = ingested(site, make_png, launcher, tmp_path, 200)
     reached = threading.Event()
     gallery.after_answers(100, reached.set)
     pid = launcher.start(source, tmp_path / "crashed")
@@ -310,10 +304,7 @@ def test_a_decoder_that_is_killed_changes_no_byte(
 def test_what_an_outage_took_is_filled_in_to_the_same_bytes(
     site: Any, make_png: MakePng, launcher: Launcher, tmp_path: Path, comes_back: bool
 ) -> None:
-    gallery = Gallery(site, make_png, 200)
-    source = gallery.write_list(tmp_path / "list.csv")
-    assert launcher.run(source, tmp_path / "whole") == 0
-    site.requests.clear()
+    gallery, source = ingested(site, make_png, launcher, tmp_path, 200)
     lost = ingest_with_an_outage(gallery, source, tmp_path / "cut", comes_back=comes_back)
     if comes_back:
         # What failed until the host was left alone; all that had to wait for it is there.
