@@ -8,10 +8,11 @@ the addresses that were checked.
 import re
 import socket
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from yarl import URL
 
+from t2i_core.data.networks import is_on_internet
 from t2i_core.data.reject import Rejection, RejectReason
 
 MAX_URL_CHARS = 8192
@@ -21,7 +22,6 @@ _NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ESCAPED_AMPERSAND = re.compile(r"&(?:amp;)+")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+(%25.*)?", re.IGNORECASE)
 _NUMERIC_HOST = re.compile(r"[0-9a-fx.]+", re.IGNORECASE)
-_NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def parse_url(text: str) -> URL:
@@ -76,15 +76,7 @@ def origin_of(url: URL) -> str:
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Tell whether an address is on the public internet, looking inside IPv6 forms that carry an IPv4 address."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-        if address.teredo is not None or address.scope_id is not None:
-            return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    return is_on_internet(address)
 
 
 @lru_cache(maxsize=1024)
@@ -100,9 +92,3 @@ def literal_address(host: str) -> IPv4Address | IPv6Address | None:
         return IPv4Address(socket.inet_aton(host.rstrip(".")))
     except OSError:
         return None
-
-
-def is_private_literal(url: URL) -> bool:
-    """Tell whether the URL's host is an address, not a name, and not a public one."""
-    address = literal_address(url.raw_host or "")
-    return address is not None and not is_public(address)

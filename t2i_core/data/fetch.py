@@ -15,7 +15,7 @@ from typing import Self
 from yarl import URL
 
 from t2i_core.data import tdmrep
-from t2i_core.data.address import is_private_literal, normalise_url, parse_url
+from t2i_core.data.address import normalise_url, parse_url
 from t2i_core.data.body import decoded_body
 from t2i_core.data.circuit import DEFAULT_FAILURES, DEFAULT_PAUSES_SECONDS
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
@@ -33,6 +33,7 @@ from t2i_core.data.politeness import (
     user_agent,
     wait_seconds,
 )
+from t2i_core.data.private_hosts import PrivateHosts
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.resolver import PrivateAddressError, Resolver
 from t2i_core.data.transport import Exchanged, Head, Response, Transport, TransportError
@@ -62,7 +63,7 @@ class FetchOptions:
         timeout_seconds: for one try of one URL, redirects and body included, waiting for a turn not.
         retries: tries after the first, for 429, 503 and time-outs only.
         max_bytes: of one body, as sent and as decoded.
-        allow_private: ask hosts that are not on the public internet too.
+        allow_private: hosts, addresses and networks that may be asked although they are not on the public internet.
         contact: put into the user agent.
         opt_out_files: ask each origin once for tdmrep.json and ai.txt, beside its robots.txt.
         deny_list: what is never asked for, and never kept.
@@ -76,7 +77,7 @@ class FetchOptions:
     timeout_seconds: float = 20.0
     retries: int = 2
     max_bytes: int = 20_000_000
-    allow_private: bool = False
+    allow_private: tuple[str, ...] = ()
     contact: str = ""
     opt_out_files: bool = True
     deny_list: DenyList = NOTHING_DENIED
@@ -119,6 +120,7 @@ class Fetcher:
     def __init__(self, options: FetchOptions, manners: Manners | None = None) -> None:
         self._options = options
         self._slots = asyncio.Semaphore(options.connections)
+        self._private = PrivateHosts.parse(options.allow_private)
         self._manners = manners or OwnManners(options.host_limits)
         self._permission = Permission(
             self._manners.sharing(self._read_rules),
@@ -130,8 +132,7 @@ class Fetcher:
 
     async def __aenter__(self) -> Self:
         options = self._options
-        resolver = Resolver(allow_private=options.allow_private)
-        self._transport = Transport(resolver, user_agent(options.contact), max_idle=options.connections)
+        self._transport = Transport(Resolver(self._private), user_agent(options.contact), max_idle=options.connections)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -189,9 +190,7 @@ class Fetcher:
 
     async def _refusal(self, url: URL, want: Want) -> Rejection | None:
         """Say why not to ask, as far as that is known without asking."""
-        if not self._options.allow_private and is_private_literal(url):
-            return Rejection(RejectReason.PRIVATE_ADDRESS)
-        known = self._permission.known_refusal(url)
+        known = self._private.refusal_of(url) or self._permission.known_refusal(url)
         if known is not None or want is Want.RULES:
             return known
         self._pace(url).slow_down((await self._permission.robots(url)).crawl_delay_seconds)
@@ -268,8 +267,8 @@ class Fetcher:
             return Rejection(err.reason)
         except TimeoutError:
             return Rejection(RejectReason.TIMEOUT)
-        except PrivateAddressError:
-            return Rejection(RejectReason.PRIVATE_ADDRESS)
+        except PrivateAddressError as err:
+            return err.rejection
         except OSError:
             return Rejection(RejectReason.DNS)
         finally:

@@ -1,6 +1,8 @@
 """The options of an ingest, and which of them decide what comes out of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -9,6 +11,7 @@ from t2i_core.data.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.extra_cells import free_name
 from t2i_core.data.fetch import FetchOptions
 from t2i_core.data.picture import EncodeFormat, ImageOptions, Resampling, ResizeMode, TruncatedPolicy
+from t2i_core.data.private_hosts import PrivateHosts
 from t2i_core.data.row_filter import MAX_FILTER_CHARS, RowFilter
 from t2i_core.data.source import source_identity
 from t2i_core.errors import ConfigError
@@ -97,8 +100,11 @@ class IngestConfig(Config):
         0.0, ge=0, allow_inf_nan=False, description="time for reading pages, in minutes; 0 for no limit"
     )
     sitemaps: bool = Field(False, description="also start from the pages that the sites list in their sitemaps")
-    allow_private: bool = Field(
-        False, description="also ask hosts that are not on the public internet, such as this one"
+    allow_private: tuple[str, ...] = Field(
+        (),
+        description="host, address or network, such as nas.local, 192.168.1.7 or 10.0.0.0/8, to ask although it is not "
+        "on the public internet; localhost for this machine; again, or with commas, for more; where clouds keep their "
+        "machines' credentials is never asked",
     )
     connections: int = Field(64, ge=1, le=4096, description="requests in flight at once")
     connections_per_host: int = Field(8, ge=1, le=1024, description="requests in flight at once to one host")
@@ -119,6 +125,20 @@ class IngestConfig(Config):
     min_success_rate: float = Field(
         0.0, ge=0, le=1, description="share of sources that must be kept, 0 to 1, or it fails"
     )
+
+    @field_validator("allow_private", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            if value:
+                raise ValueError('name the hosts that may be asked, such as ["localhost"] for this machine')
+            return ()
+        entries = [value] if isinstance(value, str) else value
+        if not isinstance(entries, Sequence) or not all(isinstance(entry, str) for entry in entries):
+            return value
+        hosts = [host.strip() for entry in entries for host in entry.split(",") if host.strip()]
+        PrivateHosts.parse(hosts)
+        return hosts
 
     @field_validator("filter")
     @classmethod
@@ -163,6 +183,8 @@ def ingest_key(source: str, config: IngestConfig, source_digest: str | None = No
         ConfigError: there is no such source, or the deny-list or the table of captions cannot be read.
     """
     options = config.model_dump(mode="json", exclude={*_VOLATILE, "deny_list", "captions_from"})
+    # No host is written as it was when there was nothing to name, so that data sets made then are still theirs.
+    options["allow_private"] = options["allow_private"] or False
     inputs = {"source": source_digest or source_identity(source, pages=config.pages)}
     if config.deny_list:
         inputs["deny_list"] = config.denied().digest

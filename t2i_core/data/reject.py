@@ -96,7 +96,7 @@ _MEANINGS = {
     RejectReason.DUPLICATE_URL: "same URL and caption as an earlier row",
     RejectReason.FILTERED: "the filter leaves it out",
     RejectReason.NOT_STORED: "it is not in the archive or folder, and nothing is to be fetched",
-    RejectReason.PRIVATE_ADDRESS: "the host is not on the public internet",
+    RejectReason.PRIVATE_ADDRESS: "the host is not on the public internet (--allow-private HOST lets it be asked)",
     RejectReason.DENIED: "it is on the deny-list",
     RejectReason.ROBOTS: "robots.txt does not allow it",
     RejectReason.ROBOTS_UNAVAILABLE: "robots.txt cannot be had just now, so nothing is asked for",

@@ -9,6 +9,8 @@ from time import monotonic
 
 from t2i_core.data import address
 from t2i_core.data.expiring import ExpiringCache
+from t2i_core.data.private_hosts import PrivateHosts
+from t2i_core.data.reject import Rejection
 
 MAX_NAMES = 100_000
 KNOWN_NAME_SECONDS = 300.0
@@ -16,28 +18,41 @@ UNKNOWN_NAME_SECONDS = 300.0
 # A resolver that does not answer may do so soon; a name that does not exist will not.
 SILENT_RESOLVER_SECONDS = 30.0
 LOOKUPS_AT_ONCE = 64
+NO_PRIVATE_HOSTS = PrivateHosts()
 
 # From a name to its addresses, in the order in which to try them; raises OSError.
 LookUp = Callable[[str], list[str]]
 
 
 class PrivateAddressError(Exception):
-    """A host name resolves to an address that is not on the public internet."""
+    """A host has an address that is not on the public internet, and nobody named it as one that may be asked.
+
+    Attributes:
+        rejection: says so.
+    """
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(rejection.message)
+        self.rejection = rejection
 
 
 class Resolver:
     """Knows the addresses of hosts, and for some minutes also which names have none.
 
     Args:
-        allow_private: give addresses that are not on the public internet too.
+        private: which hosts may have addresses that are not on the public internet.
         look_up: asks the system.
         clock: seconds that only grow.
     """
 
     def __init__(
-        self, *, allow_private: bool, look_up: LookUp | None = None, clock: Callable[[], float] = monotonic
+        self,
+        private: PrivateHosts = NO_PRIVATE_HOSTS,
+        *,
+        look_up: LookUp | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._allow_private = allow_private
+        self._private = private
         self._look_up = look_up or system_addresses
         self._known = ExpiringCache[list[str] | OSError](MAX_NAMES, clock)
         self._asking: dict[str, asyncio.Future[list[str]]] = {}
@@ -51,13 +66,14 @@ class Resolver:
         """Give the addresses of a name, or of an address in any spelling, in the order in which to try them.
 
         Raises:
-            PrivateAddressError: one of them is not public.
+            PrivateAddressError: one of them may not be asked.
             OSError: the name does not resolve, or did not some minutes ago.
         """
         literal = address.literal_address(host)
         found = [str(literal)] if literal is not None else await self._of_name(host)
-        if not self._allow_private and not all(address.is_public(ip_address(one)) for one in found):
-            raise PrivateAddressError(host)
+        for one in found:
+            if refusal := self._private.refusal(host, ip_address(one)):
+                raise PrivateAddressError(refusal)
         return found
 
     async def _of_name(self, host: str) -> list[str]:

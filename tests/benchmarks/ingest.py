@@ -202,7 +202,7 @@ def t2i_command(url_list: Path, output_dir: Path, kind: Kind, resampling: Resamp
         "--samples-per-shard": 1000,
         "--min-image-size": 0,
     }
-    flags = ["--allow-private", "--no-prefect"]
+    flags = ["--allow-private", "localhost", "--no-prefect"]
     return [program, "ingest", str(url_list), *flags, *(str(part) for pair in options.items() for part in pair)]
 
 

@@ -27,7 +27,7 @@ from tasks.cluster import Spread
 
 NUM_PICTURES, NUM_KEPT, PER_HOST, RETRY_AFTER_SECONDS = 240, 288, 3, 1
 CONFIG = IngestConfig(
-    image_size=32, samples_per_shard=40, connections_per_host=PER_HOST, allow_private=True, opt_out_files=True
+    image_size=32, samples_per_shard=40, connections_per_host=PER_HOST, allow_private=("localhost",), opt_out_files=True
 )
 RULES = ["/robots.txt", "/.well-known/tdmrep.json", "/ai.txt"]
 

@@ -100,7 +100,16 @@ def test_a_url_is_followed_onward(dataset: Path, capsys: pytest.CaptureFixture[s
 
 def test_retry_asks_again_on_a_finished_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serve_site(SiteConfig(source="scenes", num_pictures=3, image_size=16, slow_seconds=0.1)) as site:
-        command = ["ingest", site.url, "--output-dir", str(tmp_path / "ds"), "--image-size", "16", "--allow-private"]
+        command = [
+            "ingest",
+            site.url,
+            "--output-dir",
+            str(tmp_path / "ds"),
+            "--image-size",
+            "16",
+            "--allow-private",
+            "localhost",
+        ]
         assert run([*command, "--no-prefect", "--retries", "0"]) == 0
         first = read_manifest(tmp_path / "ds")
         assert first.counts["rejected:http_5xx"] >= 1

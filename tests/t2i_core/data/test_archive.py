@@ -24,7 +24,7 @@ from t2i_core.data.warc import MAX_HEADER_BYTES, WarcError, iter_records, read_a
 from t2i_core.errors import ConfigError
 
 MakePng = Callable[..., bytes]
-CONFIG = IngestConfig(image_size=16, min_image_size=8, offline=True, allow_private=True, timeout_seconds=5)
+CONFIG = IngestConfig(image_size=16, min_image_size=8, offline=True, allow_private=("localhost",), timeout_seconds=5)
 HOST = "http://a.example"
 HTML = ("Content-Type", "text/html; charset=utf-8")
 PNG = ("Content-Type", "image/png")

@@ -13,7 +13,7 @@ from t2i_core.data.source import read_list
 from t2i_core.errors import ConfigError
 
 ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
-CONFIG = IngestConfig(image_size=32, encode_format="png", allow_private=True, retries=0, hash_column="digest")
+CONFIG = IngestConfig(image_size=32, encode_format="png", allow_private=("localhost",), retries=0, hash_column="digest")
 
 
 def digest(algorithm: str, body: bytes) -> str:

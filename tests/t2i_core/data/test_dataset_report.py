@@ -32,7 +32,7 @@ from t2i_core.data.record import clean_text
 from t2i_core.data.thumbnail import read_pictures
 from t2i_core.manifest import Manifest, StepKey, read_manifest
 
-CONFIG = IngestConfig(image_size=32, encode_format="png", samples_per_shard=8, allow_private=True, retries=0)
+CONFIG = IngestConfig(image_size=32, encode_format="png", samples_per_shard=8, allow_private=("localhost",), retries=0)
 HOSTILE = "<script>alert(1)</script>\" onerror='x' \u202e &amp; <img src=http://evil.example/x.png>"
 MakePng = Callable[..., bytes]
 

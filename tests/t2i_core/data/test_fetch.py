@@ -64,7 +64,7 @@ def test_a_url_has_one_spelling_or_a_reason(text: str, expected: str | RejectRea
 )  # fmt: skip
 def test_no_spelling_of_a_private_address_is_asked(site: Any, host: str, fetch: Fetch) -> None:
     site.content["/x.png"] = b"secret"
-    [answer] = fetch(f"http://{host}:{site.port}/x.png", allow_private=False)
+    [answer] = fetch(f"http://{host}:{site.port}/x.png", allow_private=())
     assert reason(answer) == "private_address"
     assert site.requests == []
 
@@ -88,7 +88,7 @@ def test_a_redirect_to_a_private_address_is_not_followed(
         "/to-self": {"Location": "x.png"},
     }
     paths = ["/to-meta", "/to-name", "/to-file", "/to-self"]
-    answers = fetch(*(site.url(path) for path in paths), allow_private=False)
+    answers = fetch(*(site.url(path) for path in paths), allow_private=())
     assert [reason(answer) for answer in answers] == ["private_address", "private_address", "bad_scheme", "ok"]
 
 
@@ -160,7 +160,7 @@ def test_a_pause_holds_for_requests_that_had_their_turn_and_waited_for_a_connect
             return reason(answer)
 
     async def run() -> list[str]:
-        options = FetchOptions(connections=1, connections_per_host=8, allow_private=True)
+        options = FetchOptions(connections=1, connections_per_host=8, allow_private=("localhost",))
         async with Fetcher(options) as fetcher:
             return await asyncio.gather(*(ask(fetcher, number) for number in range(8)))
 
@@ -195,7 +195,7 @@ def test_one_that_waits_for_its_turn_sees_the_refusal_of_another(site: Any) -> N
             return reason(answer)
 
     async def run() -> list[str]:
-        async with Fetcher(FetchOptions(allow_private=True, connections_per_host=1)) as fetcher:
+        async with Fetcher(FetchOptions(allow_private=("localhost",), connections_per_host=1)) as fetcher:
             return await asyncio.gather(*(one(fetcher) for _ in range(5)))
 
     assert asyncio.run(run()) == ["opt_out_header"] * 5
@@ -227,7 +227,7 @@ def test_traffic_is_counted_by_host(site: Any) -> None:
     site.headers["/go"] = {"Location": f"http://localhost:{site.port}/x.png"}
 
     async def run() -> list[dict[str, Traffic]]:
-        async with Fetcher(FetchOptions(allow_private=True, opt_out_files=False)) as fetcher:
+        async with Fetcher(FetchOptions(allow_private=("localhost",), opt_out_files=False)) as fetcher:
             for path in ("/x.png", "/go"):
                 async with fetcher.fetch(site.url(path)) as answer:
                     assert isinstance(answer, Fetched)
@@ -341,7 +341,7 @@ def test_one_host_never_sees_more_requests_than_allowed(site: Any) -> None:
             assert isinstance(answer, Fetched)
 
     async def run() -> None:
-        async with Fetcher(FetchOptions(allow_private=True, connections_per_host=3)) as fetcher:
+        async with Fetcher(FetchOptions(allow_private=("localhost",), connections_per_host=3)) as fetcher:
             await asyncio.gather(*(one(fetcher, number) for number in range(40)))
 
     asyncio.run(run())

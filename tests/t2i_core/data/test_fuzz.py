@@ -301,7 +301,9 @@ def server() -> Iterator[FaultServer]:
 @given(wire=damaged(RESPONSES))
 def test_no_answer_breaks_the_fetcher(server: FaultServer, wire: bytes) -> None:
     server.answers[server.ports[0], "/x"] = (Answer(wire, End.CLOSE),)
-    options = FetchOptions(allow_private=True, retries=0, timeout_seconds=5.0, opt_out_files=False, max_bytes=1000)
+    options = FetchOptions(
+        allow_private=("localhost",), retries=0, timeout_seconds=5.0, opt_out_files=False, max_bytes=1000
+    )
 
     async def ask() -> Fetched | Rejection:
         async with Fetcher(options) as fetcher, fetcher.fetch(server.url(0, "/x"), Want.PICTURE) as answer:

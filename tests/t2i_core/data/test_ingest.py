@@ -25,7 +25,7 @@ from t2i_core.manifest import StepRef, read_manifest
 from t2i_core.progress import Progress
 
 CONFIG = IngestConfig(
-    image_size=32, encode_format="png", samples_per_shard=5, allow_private=True, retries=1, timeout_seconds=2
+    image_size=32, encode_format="png", samples_per_shard=5, allow_private=("localhost",), retries=1, timeout_seconds=2
 )
 MakePng = Callable[..., bytes]
 

@@ -159,7 +159,7 @@ def test_the_charset_is_heard(body: bytes, content_type: str) -> None:
 
 def crawl(starts: list[str], max_pages: int = 100, max_depth: int = 100) -> tuple[list[str], Crawler]:
     async def run() -> tuple[list[str], Crawler]:
-        async with Fetcher(FetchOptions(allow_private=True, retries=0)) as fetcher:
+        async with Fetcher(FetchOptions(allow_private=("localhost",), retries=0)) as fetcher:
             limits = CrawlLimits(max_pages=max_pages, max_depth=max_depth)
             crawler = Crawler(fetcher, limits, pages_ahead=8, on_page=lambda _: None)
             return [record.caption async for record in crawler.pictures(starts)], crawler

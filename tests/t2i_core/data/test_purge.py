@@ -21,7 +21,7 @@ from t2i_core.errors import ConfigError, DataError, ShardError
 from t2i_core.manifest import read_manifest
 from t2i_core.progress import Progress
 
-CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=4, allow_private=True, retries=0)
+CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=4, allow_private=("localhost",), retries=0)
 MakePng = Callable[..., bytes]
 
 

@@ -18,7 +18,9 @@ from t2i_core.data.ingest import IngestConfig, ingest
 
 SIZE = 16
 PICTURES = 7
-CONFIG = IngestConfig(image_size=SIZE, encode_format="png", samples_per_shard=4, allow_private=True, retries=0)
+CONFIG = IngestConfig(
+    image_size=SIZE, encode_format="png", samples_per_shard=4, allow_private=("localhost",), retries=0
+)
 # As in img2dataset 1.47, reading a list with a column `license` and keeping it.
 PEER_COLUMNS = {
     "license": pa.string(), "caption": pa.string(), "url": pa.string(), "key": pa.string(), "status": pa.string(),

@@ -166,7 +166,7 @@ def test_what_a_list_filters_out_is_never_asked_for(site: Any, tmp_path: Path, m
     site.content |= {f"/{number}.png": make_png((number, 0, 0)) for number in range(3)}
     lines = ["url,caption,punsafe"] + [f"{site.url(f'/{number}.png')},c,{number / 10}" for number in range(3)]
     (tmp_path / "list.csv").write_text("\n".join(lines))
-    config = CONFIG.with_changes(filter="punsafe < 0.15", allow_private=True)
+    config = CONFIG.with_changes(filter="punsafe < 0.15", allow_private=("localhost",))
     ref = ingest(str(tmp_path / "list.csv"), config, tmp_path / "ds")
     assert (ref.counts["kept"], ref.counts["rejected:filtered"]) == (2, 1)
     assert "/2.png" not in site.requests

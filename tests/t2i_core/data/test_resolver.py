@@ -7,7 +7,10 @@ import threading
 import pytest
 
 from t2i_core.data import resolver
+from t2i_core.data.private_hosts import PrivateHosts
 from t2i_core.data.resolver import PrivateAddressError, Resolver
+
+LOOPBACK = PrivateHosts.parse(["localhost"])
 
 
 class Names:
@@ -49,7 +52,7 @@ def found(resolving: Resolver, *hosts: str) -> list[list[str] | str]:
 def test_what_is_known_of_a_name_is_remembered_for_a_while(failure: OSError | None, seconds: float) -> None:
     now = 1000.0
     names = Names({} if failure else {"a.example": ["8.8.8.8"], "b.example": ["8.8.4.4"]}, failure)
-    resolving = Resolver(allow_private=False, look_up=names, clock=lambda: now)
+    resolving = Resolver(look_up=names, clock=lambda: now)
     first = found(resolving, "a.example", "a.example", "b.example", "a.example")
     assert first == (["OSError"] * 4 if failure else [["8.8.8.8"], ["8.8.8.8"], ["8.8.4.4"], ["8.8.8.8"]]) or (
         failure is not None and set(map(str, first)) <= {"OSError", "gaierror"}
@@ -63,15 +66,16 @@ def test_what_is_known_of_a_name_is_remembered_for_a_while(failure: OSError | No
 def test_only_so_many_names_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver, "MAX_NAMES", 2)
     names = Names()
-    found(Resolver(allow_private=True, look_up=names), "a", "b", "c", "c", "b", "a")
+    found(Resolver(LOOPBACK, look_up=names), "a", "b", "c", "c", "b", "a")
     assert names.asked == ["a", "b", "c", "a"]
 
 
 def test_a_name_with_any_private_address_is_refused() -> None:
     names = Names({"mixed.example": ["8.8.8.8", "10.0.0.1"], "inner.example": ["::ffff:169.254.169.254"]})
     hosts = ("mixed.example", "inner.example", "0x7f.1", "127.0.0.1")
-    assert found(Resolver(allow_private=False, look_up=names), *hosts) == ["PrivateAddressError"] * 4
-    assert found(Resolver(allow_private=True, look_up=names), "mixed.example", "0x7f.1") == [
+    assert found(Resolver(look_up=names), *hosts) == ["PrivateAddressError"] * 4
+    named = PrivateHosts.parse(["mixed.example", "localhost"])
+    assert found(Resolver(named, look_up=names), "mixed.example", "0x7f.1") == [
         ["8.8.8.8", "10.0.0.1"],
         ["127.0.0.1"],
     ]
@@ -87,7 +91,7 @@ def test_all_who_wait_for_a_name_ask_once_and_slow_names_do_not_hold_up_others()
         return ["8.8.8.8"]
 
     async def run() -> None:
-        resolving = Resolver(allow_private=False, look_up=look_up)
+        resolving = Resolver(look_up=look_up)
         slow = [asyncio.create_task(resolving.addresses(f"slow{number % 20}")) for number in range(60)]
         await asyncio.wait_for(resolving.addresses("fast"), 10)
         slow[0].cancel()
@@ -99,7 +103,7 @@ def test_all_who_wait_for_a_name_ask_once_and_slow_names_do_not_hold_up_others()
 
 
 def test_the_address_that_worked_comes_first() -> None:
-    resolving = Resolver(allow_private=False, look_up=Names({"a.example": ["8.8.8.8", "8.8.4.4"]}))
+    resolving = Resolver(look_up=Names({"a.example": ["8.8.8.8", "8.8.4.4"]}))
     found(resolving, "a.example")
     resolving.prefer("a.example", "8.8.4.4")
     assert found(resolving, "a.example") == [["8.8.4.4", "8.8.8.8"]]
@@ -107,5 +111,5 @@ def test_the_address_that_worked_comes_first() -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "name.invalid", "a" * 300, "a..b"])
 def test_the_system_gives_addresses_or_an_os_error(host: str) -> None:
-    answer = found(Resolver(allow_private=True), host)
+    answer = found(Resolver(LOOPBACK), host)
     assert ("127.0.0.1" in answer[0]) if host == "localhost" else isinstance(answer[0], str)

@@ -38,7 +38,7 @@ OPTIONS = {
     "image_size": 16,
     "encode_format": "png",
     "samples_per_shard": 300,
-    "allow_private": True,
+    "allow_private": ("localhost",),
     "connections": CONNECTIONS,
     "connections_per_host": CONNECTIONS,
     "retries": 0,

@@ -16,7 +16,7 @@ from t2i_core.errors import ConfigError, ShardError
 from t2i_core.manifest import read_manifest
 from t2i_core.progress import Progress
 
-CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=4, allow_private=True, retries=0)
+CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=4, allow_private=("localhost",), retries=0)
 RULES = {"/robots.txt", "/.well-known/tdmrep.json", "/ai.txt"}
 NAMES = [f"/{n}.png" for n in range(8)] + ["/busy.png", "/slow.png", "/refused.png", "/9.png", "/busy.png"]
 MakePng = Callable[..., bytes]

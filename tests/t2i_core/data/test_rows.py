@@ -24,7 +24,7 @@ from t2i_core.data.shard_reader import iter_samples
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.evaluation.lineage import trace, training_samples
 
-CONFIG = IngestConfig(image_size=32, encode_format="png", samples_per_shard=10, allow_private=True, retries=0)
+CONFIG = IngestConfig(image_size=32, encode_format="png", samples_per_shard=10, allow_private=("localhost",), retries=0)
 MakePng = Callable[..., bytes]
 
 

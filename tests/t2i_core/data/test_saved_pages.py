@@ -12,7 +12,7 @@ from t2i_core.data.source import SourceKind, source_kind
 from t2i_core.errors import ConfigError
 
 MakePng = Callable[..., bytes]
-CONFIG = IngestConfig(image_size=16, min_image_size=8, pages=True, allow_private=True, timeout_seconds=5)
+CONFIG = IngestConfig(image_size=16, min_image_size=8, pages=True, allow_private=("localhost",), timeout_seconds=5)
 
 
 @pytest.fixture

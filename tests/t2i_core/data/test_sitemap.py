@@ -121,7 +121,7 @@ def test_no_sitemap_is_too_broken_to_read(body: bytes) -> None:
 
 def crawl(starts: list[str], **limits: Any) -> tuple[list[SourceRecord], Crawler]:
     async def run() -> tuple[list[SourceRecord], Crawler]:
-        async with Fetcher(FetchOptions(allow_private=True, retries=0)) as fetcher:
+        async with Fetcher(FetchOptions(allow_private=("localhost",), retries=0)) as fetcher:
             wanted = CrawlLimits(**{"max_pages": 100, "max_depth": 0} | limits)
             crawler = Crawler(fetcher, wanted, pages_ahead=8, on_page=lambda _: None)
             return [record async for record in crawler.pictures(starts)], crawler

@@ -15,11 +15,13 @@ import pytest
 import trustme
 from yarl import URL
 
+from t2i_core.data.private_hosts import PrivateHosts
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.resolver import Resolver
 from t2i_core.data.transport import Exchanged, Head, Response, Transport, TransportError
 
 Answer = Response | RejectReason
+LOOPBACK = PrivateHosts.parse(["localhost"])
 
 
 def ask(*scripts: bytes, most: int = 1000, look_up: Any = None) -> list[Answer]:
@@ -36,7 +38,7 @@ def ask(*scripts: bytes, most: int = 1000, look_up: Any = None) -> list[Answer]:
         port = server.sockets[0].getsockname()[1]
         host = "name.example" if look_up else "127.0.0.1"
         async with server:
-            transport = Transport(Resolver(allow_private=True, look_up=look_up), "t2i/test", max_idle=8)
+            transport = Transport(Resolver(LOOPBACK, look_up=look_up), "t2i/test", max_idle=8)
             try:
                 return [await get(transport, f"http://{host}:{port}/", most) for _ in scripts]
             finally:
@@ -112,7 +114,7 @@ def test_a_request_that_is_given_up_leaves_the_others_alone() -> None:
     async def run() -> list[Answer]:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        transport = Transport(Resolver(allow_private=True), "t2i/test", max_idle=8)
+        transport = Transport(Resolver(LOOPBACK), "t2i/test", max_idle=8)
         slow = [asyncio.create_task(get(transport, f"{url}/slow", 10)) for _ in range(5)]
         await get(transport, url, 10)
         for task in slow:
@@ -144,7 +146,7 @@ def test_a_request_is_sent_again_once_when_a_kept_connection_has_ended() -> None
     async def run() -> tuple[Exchanged, Answer]:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        transport, account = Transport(Resolver(allow_private=True), "t2i/test", max_idle=8), Exchanged()
+        transport, account = Transport(Resolver(LOOPBACK), "t2i/test", max_idle=8), Exchanged()
         await asyncio.gather(*(get(transport, url, 10) for _ in range(8)))
         with pytest.raises(TransportError, match="no connection, or it broke"):
             await transport.get(URL(f"{url}/gone"), lambda _: 10, account)
@@ -201,7 +203,7 @@ def ask_two(authority: trustme.CA, name: str, number: int) -> tuple[list[Answer]
     async def run() -> list[Answer]:
         server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0, ssl=context)
         url = f"https://{name}:{server.sockets[0].getsockname()[1]}"
-        transport = Transport(Resolver(allow_private=True, look_up=lambda _: ["127.0.0.1"]), "t2i/test", max_idle=8)
+        transport = Transport(Resolver(LOOPBACK, look_up=lambda _: ["127.0.0.1"]), "t2i/test", max_idle=8)
         try:
             return await asyncio.gather(*(get(transport, f"{url}/{index}", 100) for index in range(number)))
         finally:
