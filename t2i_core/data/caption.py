@@ -40,9 +40,11 @@ from t2i_core.manifest import (
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 # Raise it when a rule, a filter or the split gives another result for the same config.
-STEP_VERSION = 2
+STEP_VERSION = 3
 # Longer text is no caption, and cleaning it would only take time.
-MAX_RAW_CHARACTERS = 20_000
+MAX_RAW_CHARACTERS = 4096
+# Of captions that many pictures share, as short ones are, the cleaned form is remembered.
+MAX_REMEMBERED_CHARS, MAX_REMEMBERED = 200, 100_000
 PROGRESS_EVERY = 10_000
 CAPTIONS_NAME, TOKENIZER_NAME = "captions.parquet", "tokenizer.json"
 REPORT_NAME, REPORT_PAGE_NAME = "report.json", "report.html"
@@ -51,6 +53,7 @@ REPORT_NAME, REPORT_PAGE_NAME = "report.json", "report.html"
 class CaptionReason(StrEnum):
     """Why a sample is left out."""
 
+    UNREADABLE = "unreadable"
     EMPTY = "empty"
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
@@ -180,12 +183,13 @@ def _judge(
 ) -> Iterator[_Draft]:
     """Clean and filter every sample, in order; `changes` counts the captions that each rule changed."""
     rules = [RULES_BY_NAME[name] for name in config.rules]
-    clean_once = lru_cache(maxsize=100_000)(lambda text: clean(text, rules))
+    clean_once = lru_cache(MAX_REMEMBERED)(lambda text: clean(text, rules))
     filters = _Filters(config, copies)
     for done, sample in enumerate(samples):
         if done % PROGRESS_EVERY == 0:
             on_progress(Progress(step="caption", done=done, total=len(samples), unit="captions"))
-        cleaned = clean_once(sample.caption[:MAX_RAW_CHARACTERS])
+        raw = sample.caption[:MAX_RAW_CHARACTERS]
+        cleaned = clean_once(raw) if len(raw) <= MAX_REMEMBERED_CHARS else clean(raw, rules)
         changes.update(cleaned.changed_by)
         split = choose_split(
             sample.group,
@@ -193,7 +197,8 @@ def _judge(
             validation_share=config.validation_share,
             test_share=config.test_share,
         )
-        yield _Draft(sample, cleaned.text, split, filters.judge(sample, cleaned.text))
+        reason = CaptionReason.UNREADABLE if cleaned.failed else filters.judge(sample, cleaned.text)
+        yield _Draft(sample, cleaned.text, split, reason)
     on_progress(Progress(step="caption", done=len(samples), total=len(samples), unit="captions"))
 
 

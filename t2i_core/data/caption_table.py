@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from t2i_core.data.dataset import files_by_shard
+from t2i_core.data.record import clean_text
 from t2i_core.data.split import SplitName
 from t2i_core.errors import DataError
 from t2i_core.manifest import Manifest, missing_outputs
@@ -113,7 +114,7 @@ def _own_group(attributes: str) -> str:
     except (ValueError, RecursionError):
         return ""
     group = found.get("group") if isinstance(found, dict) else None
-    return group if isinstance(group, str) else ""
+    return clean_text(group) if isinstance(group, str) else ""
 
 
 def write_captions(path: Path, rows: Sequence[CaptionRow]) -> None:

@@ -1,6 +1,8 @@
-"""One picture as its source names it, before anything was asked for."""
+"""One picture as its source names it, before anything was asked for; and the doors for the texts that come with it."""
 
+import html
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +12,8 @@ from t2i_core.config import canonical_json
 MAX_TEXT_CHARS = 65_536
 MAX_ATTRIBUTES_BYTES = 8192
 MAX_LICENSE_CHARS = 1000
+# Python refuses to read numbers of thousands of digits; no character has so many.
+_LONG_REFERENCE = re.compile(r"&#[0-9]{32,};?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,11 @@ def clean_text(text: str) -> str:
     """Make text storable: no NUL, no lone surrogates, bounded. Everything else is left to the caption step."""
     text = text[:MAX_TEXT_CHARS].replace("\0", "")
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def unescape(text: str) -> str:
+    """Turn `&amp;` and its kind into characters, as `html.unescape` does, whatever number a reference has."""
+    return html.unescape(_LONG_REFERENCE.sub("\ufffd", text)) if "&" in text else text
 
 
 def license_text(text: str) -> str:

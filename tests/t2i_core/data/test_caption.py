@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pyarrow as pa
@@ -123,6 +124,49 @@ def test_split_of_a_group_never_changes() -> None:
     names = ["red circle on gray", "blue square on pink", "thumbs up", "a", "b", "c"]
     splits = [choose_split(name, seed=0, validation_share=0.3, test_share=0.3) for name in names]
     assert splits == ["validation", "validation", "train", "test", "train", "train"]
+
+
+# What rules and their libraries take worst: nothing closes, each step uncovers one more, marks out of order.
+NASTY = ["\u00c3\u0192\u20ac", "\u00c3\u0192\xa0", "\u00c3\u0192\u00c6\u2019\x99", "<!--", "<!--a", "<b ", "<", "&lt;",
+         "&#38;", "&ampamp;", "\u0300\u0316", "http://", "www.", "\x92", "\u00e2\u20ac\u2122 ", "-->", "a"]  # fmt: skip
+
+
+def cpu_seconds(text: str, repeats: int) -> float:
+    """Give the processor time that cleaning takes, the least of some tries."""
+    times = []
+    for _ in range(repeats):
+        started = process_time()
+        clean(text, RULES)
+        times.append(process_time() - started)
+    return min(times)
+
+
+@pytest.mark.parametrize("filling", NASTY)
+def test_time_to_clean_grows_no_faster_than_the_text(filling: str) -> None:
+    short, long = (cpu_seconds((filling * size)[:size], repeats) for size, repeats in ((512, 5), (4096, 2)))
+    # Eight times the text may take eight times as long, and not its square, 64 times.
+    assert long / max(short, 1e-4) < 24
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "0" * 5000 + "65"])
+def test_a_number_of_thousands_of_digits_is_no_character(digits: str) -> None:
+    assert RULES_BY_NAME["unescape_html"].apply(f"a&#{digits};b &#65; &amp;") == "a\ufffdb A &"
+
+
+def test_a_rule_that_fails_rejects_one_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fussy = CaptionRule("ascii", "refuse what is not ASCII", lambda text: text.encode("ascii").decode())
+    monkeypatch.setitem(RULES_BY_NAME, "ascii", fussy)
+    rows = [_row(0, "a cat"), _row(1, "caf\u00e9"), _row(2, f"&#{'9' * 5000}"), _row(3, "a dog")]
+    config = ALL_TRAIN.with_changes(rules=("unescape_html", "ascii"))
+    ref = caption(_dataset(tmp_path / "dataset", rows), config, tmp_path / "captions")
+    assert [row["reason"] for row in _table(ref)] == ["", "unreadable", "unreadable", ""]
+    assert (ref.counts["kept"], ref.counts["rejected:unreadable"]) == (2, 2)
+
+
+def test_a_group_that_is_no_text_that_can_be_stored(tmp_path: Path) -> None:
+    rows = [_row(0, "a cat", attributes='{"group": "\\ud800"}')]
+    ref = caption(_dataset(tmp_path / "dataset", rows), ALL_TRAIN, tmp_path / "captions")
+    assert [row["group"] for row in _table(ref)] == ["?"]
 
 
 # ----------------------------------------------------------------------------------------------------------------- step
