@@ -27,6 +27,11 @@ class Compute(Config):
         default_factory=dict, description="Measured rate of a convolution by precision, GFLOP/s."
     )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision as PyTorch names it."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
 
 def choose_compute() -> Compute:
     """Choose the device, and the precision by a probe of about two seconds."""

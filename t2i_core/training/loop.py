@@ -104,7 +104,7 @@ class Trainer:
         self.system = system.to(compute.device).to(memory_format=torch.channels_last)
         self.split, self.condition, self.preset, self.seed, self.compute = split, condition, preset, seed, compute
         self.ema = EMA(self.system, preset.ema)
-        self.optimizers = build_optimizers(self.system, self.system.hidden_matrices(), preset.optim)
+        self.optimizers = build_optimizers(self.system, self.system.hidden_matrices(), preset.optim, compute.dtype)
         self.base_rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
         self.position = Position()
         self._skipped_in_a_row = 0

@@ -52,12 +52,12 @@ MARGIN = 1.02
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Replace each matrix by about the nearest semi-orthogonal one, by Newton-Schulz iteration in bfloat16.
+    """Replace each matrix by about the nearest semi-orthogonal one, by Newton-Schulz iteration in its own precision.
 
     Args:
-        matrices: (N, rows, columns) float.
+        matrices: (N, rows, columns) float; bfloat16 is enough.
     """
-    x = matrices.bfloat16()
+    x = matrices
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -73,10 +73,23 @@ class Muon(Optimizer):
 
     PyTorch's own `torch.optim.Muon` takes two-dimensional weights only; this one flattens convolutions and works
     through all matrices of one shape in one batched product.
+
+    Args:
+        params: weight matrices and convolutions.
+        lr: learning rate.
+        momentum: decay rate of the gradients' average.
+        dtype: to orthogonalize in: bfloat16 where the machine multiplies it fast, float32 where it would emulate it.
     """
 
-    def __init__(self, params: Sequence[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self,
+        params: Sequence[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
         super().__init__(list(params), {"lr": lr, "momentum": momentum})
+        self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -95,17 +108,19 @@ class Muon(Optimizer):
         torch._foreach_mul_(averages, group["momentum"])
         torch._foreach_add_(averages, grads)
         directions = torch._foreach_add(grads, averages, alpha=group["momentum"])
-        updates = orthogonalize(torch.stack([direction.flatten(1).bfloat16() for direction in directions]))
+        updates = orthogonalize(torch.stack([direction.flatten(1).to(self._dtype) for direction in directions]))
         scale = max(1.0, updates.shape[1] / updates.shape[2]) ** 0.5
         for p, update in zip(params, updates, strict=True):
             p.add_(update.reshape(p.shape), alpha=-group["lr"] * scale)
 
 
-def build_optimizers(module: nn.Module, matrices: Sequence[nn.Parameter], config: OptimConfig) -> list[Optimizer]:
-    """Give the optimizers that together train all weights of `module`, `matrices` with Muon if it is on."""
+def build_optimizers(
+    module: nn.Module, matrices: Sequence[nn.Parameter], config: OptimConfig, dtype: torch.dtype = torch.bfloat16
+) -> list[Optimizer]:
+    """Give the optimizers that together train all weights of `module`; `matrices` with Muon in `dtype`, if it is on."""
     chosen = {id(p) for p in matrices} if config.muon_learning_rate else set()
     rest = [p for p in module.parameters() if id(p) not in chosen]
     adam = AdamW(
         rest, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True, eps=1e-8
     )
-    return [adam, Muon(list(matrices), config.muon_learning_rate)] if chosen else [adam]
+    return [adam, Muon(list(matrices), config.muon_learning_rate, dtype=dtype)] if chosen else [adam]

@@ -2,13 +2,15 @@ import pytest
 import torch
 from torch import nn
 
+from t2i_core.training import optim
 from t2i_core.training.ema import EMA, EMAConfig
 from t2i_core.training.optim import Muon, OptimConfig, build_optimizers, orthogonalize, rate_factor
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("shape", [(3, 8, 20), (2, 20, 8), (1, 8, 8)])
-def test_orthogonalize_brings_all_singular_values_near_one(shape):
-    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+def test_orthogonalize_brings_all_singular_values_near_one(shape, dtype):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
 
     values = torch.linalg.svdvals(orthogonalize(matrices).float())
 
@@ -33,6 +35,17 @@ def test_muon_moves_a_convolution_by_about_its_rate_in_every_direction():
 
     moved = torch.linalg.svdvals((layer.weight - before).detach().flatten(1))
     assert float(moved.min()) > 0.04 and float(moved.max()) < 0.17
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_muon_orthogonalizes_in_the_precision_of_the_run(dtype, monkeypatch):
+    layer, seen = nn.Linear(4, 8), []
+    layer.weight.grad, layer.bias.grad = torch.randn_like(layer.weight), torch.randn_like(layer.bias)
+    monkeypatch.setattr(optim, "orthogonalize", lambda matrices: seen.append(matrices.dtype) or orthogonalize(matrices))
+
+    build_optimizers(layer, [layer.weight], OptimConfig(muon_learning_rate=0.02), dtype)[1].step()
+
+    assert seen == [dtype]
 
 
 def test_every_weight_has_exactly_one_optimizer():
