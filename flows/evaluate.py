@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.outcome import completed
-from t2i_core.evaluation.evaluate import EvaluateConfig
+from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.steps import TaskSteps
 

@@ -1,19 +1,20 @@
 """The four steps as a recipe sees them, and as the core does them; `tasks.steps` does them as Prefect tasks.
 
-A recipe written against `Steps` runs either way: same folders, same keys.
+A recipe written against `Steps` runs either way: same folders, same keys. A step is imported when it is done, so that
+nobody waits for PyTorch who does not need it.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from t2i_core.data.caption import CaptionConfig, caption
-from t2i_core.data.ingest import IngestConfig, ingest
-from t2i_core.evaluation.evaluate import EvaluateConfig, evaluate
+from t2i_core.data.caption_config import CaptionConfig
+from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.progress import OnProgress, ignore_progress
+from t2i_core.training.config import TrainConfig
 from t2i_core.training.supervisor import supervise_training
-from t2i_core.training.train import TrainConfig
 
 
 class Steps(Protocol):
@@ -57,6 +58,8 @@ class CoreSteps:
         self, source: str, config: IngestConfig, output_dir: Path, *, source_digest: str | None = None
     ) -> StepRef:
         """See `Steps.ingest`."""
+        from t2i_core.data.ingest import ingest
+
         return ingest(
             source,
             config,
@@ -68,6 +71,8 @@ class CoreSteps:
 
     def caption(self, dataset_dir: Path, config: CaptionConfig, output_dir: Path) -> StepRef:
         """See `Steps.caption`."""
+        from t2i_core.data.caption import caption
+
         return caption(dataset_dir, config, output_dir, on_conflict=self.on_conflict, on_progress=self.on_progress)
 
     def train(self, name: str, captions_dir: Path, config: TrainConfig, output_dir: Path) -> StepRef:
@@ -86,6 +91,8 @@ class CoreSteps:
         clip_dir: Path | None = None,
     ) -> StepRef:
         """See `Steps.evaluate`."""
+        from t2i_core.evaluation.evaluate import evaluate
+
         return evaluate(
             run_dir,
             config,

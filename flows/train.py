@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 
 from flows.outcome import completed
 from t2i_core.manifest import OnConflict, StepRef
-from t2i_core.training.train import TrainConfig
+from t2i_core.training.config import TrainConfig
 from tasks.steps import TaskSteps
 
 DEFAULTS = TrainConfig()

@@ -8,7 +8,8 @@ from prefect.client.schemas.objects import State
 from t2i_core.data import ingest as core
 from t2i_core.data.channel import CoordinatorAddress
 from t2i_core.data.hosts import HOSTS_NAME
-from t2i_core.data.ingest import IngestConfig, IngestPlan
+from t2i_core.data.ingest import IngestPlan
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.overview import CROISSANT_NAME, REPORT_NAME
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import ShardReport

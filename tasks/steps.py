@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2i_core.data.caption import CaptionConfig
-from t2i_core.data.ingest import IngestConfig
-from t2i_core.evaluation.evaluate import EvaluateConfig
+from t2i_core.data.caption_config import CaptionConfig
+from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.manifest import OnConflict, StepRef
-from t2i_core.training.train import TrainConfig
+from t2i_core.training.config import TrainConfig
 from tasks.caption import caption
 from tasks.evaluate import evaluate
 from tasks.runtime import reference

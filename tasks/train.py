@@ -8,8 +8,8 @@ from PIL import Image
 from prefect.client.schemas.objects import State
 
 from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.training.config import TrainConfig
 from t2i_core.training.supervisor import supervise_training
-from t2i_core.training.train import TrainConfig
 from tasks.artifacts import embedded_picture, markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task
 

@@ -1,6 +1,5 @@
 """`t2i caption`."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,9 +7,8 @@ import typer
 
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
 from flows.options import config_options
-from t2i_core.data.caption import CaptionConfig
-from t2i_core.data.caption import caption as caption_in_core
-from t2i_core.manifest import OnConflict
+from t2i_core.data.caption_config import CaptionConfig
+from t2i_core.manifest import OnConflict, StepRef
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -34,4 +32,9 @@ def caption_command(
 
         return caption(dataset_dir, output_dir, config, on_conflict, return_state=True)
 
-    run_step(partial(caption_in_core, dataset_dir, config, output_dir), as_flow, no_prefect=no_prefect, replace=replace)
+    def in_core(**how: Any) -> StepRef:
+        from t2i_core.data.caption import caption
+
+        return caption(dataset_dir, config, output_dir, **how)
+
+    run_step(in_core, as_flow, no_prefect=no_prefect, replace=replace)

@@ -1,6 +1,5 @@
 """`t2i evaluate`."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,9 +7,8 @@ import typer
 
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
 from flows.options import config_options
-from t2i_core.evaluation.evaluate import EvaluateConfig
-from t2i_core.evaluation.evaluate import evaluate as evaluate_in_core
-from t2i_core.manifest import OnConflict
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.manifest import OnConflict, StepRef
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -37,9 +35,9 @@ def evaluate_command(
         others = {"baseline_dir": str(baseline_dir or ""), "clip_dir": str(clip_dir or "")}
         return evaluate(run_dir, output_dir, config, **others, on_conflict=on_conflict, return_state=True)
 
-    run_step(
-        partial(evaluate_in_core, run_dir, config, output_dir, baseline_dir=baseline_dir, clip_dir=clip_dir),
-        as_flow,
-        no_prefect=no_prefect,
-        replace=replace,
-    )
+    def in_core(**how: Any) -> StepRef:
+        from t2i_core.evaluation.evaluate import evaluate
+
+        return evaluate(run_dir, config, output_dir, baseline_dir=baseline_dir, clip_dir=clip_dir, **how)
+
+    run_step(in_core, as_flow, no_prefect=no_prefect, replace=replace)

@@ -9,7 +9,7 @@ import typer
 from flows.commands.step import command_app, progress
 from flows.options import config_options
 from t2i_core.errors import ConfigError
-from t2i_core.evaluation.generate import GenerateConfig, generate
+from t2i_core.evaluation.config import GenerateConfig
 
 MAX_PROMPTS_BYTES = 10_000_000
 
@@ -27,6 +27,9 @@ def generate_command(
 ) -> None:
     """Draw prompts with a finished run; the same seed gives the same pictures."""
     prompts = read_prompts(prompt or [], prompts_file)
+    # Not before it is known what to draw: PyTorch takes seconds to load.
+    from t2i_core.evaluation.generate import generate
+
     with progress() as view:
         images = generate(run_dir, prompts, output_dir, config, on_progress=view)
     typer.echo(f"{len(images)} pictures in {output_dir}")

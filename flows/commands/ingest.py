@@ -1,17 +1,14 @@
 """`t2i ingest`."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, progress, run_step, tell_result
 from flows.options import config_options
-from t2i_core.data.ingest import IngestConfig
-from t2i_core.data.ingest import ingest as ingest_in_core
-from t2i_core.data.retry import parse_reasons, retry_ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import OnConflict
+from t2i_core.manifest import OnConflict, StepRef
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -58,6 +55,8 @@ def ingest_command(
             "--no-prefect and --retry."
         )
     if retry:
+        from t2i_core.data.retry import parse_reasons, retry_ingest
+
         reasons = parse_reasons(retry)
         with progress() as view:
             ref = retry_ingest(source, config, output_dir, reasons, on_progress=view)
@@ -68,6 +67,9 @@ def ingest_command(
 
         return ingest(source, output_dir, config, on_conflict, num_shards_at_once, runner, scheduler, return_state=True)
 
-    return run_step(
-        partial(ingest_in_core, source, config, output_dir), as_flow, no_prefect=no_prefect, replace=replace
-    )
+    def in_core(**how: Any) -> StepRef:
+        from t2i_core.data.ingest import ingest
+
+        return ingest(source, config, output_dir, **how)
+
+    return run_step(in_core, as_flow, no_prefect=no_prefect, replace=replace)

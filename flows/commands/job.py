@@ -11,7 +11,6 @@ from flows.commands.step import NoPrefect, OutputDir, command_app, progress
 from flows.config import DemoSource, PipelineRequest
 from flows.recipe import run_pipeline
 from flows.steps import CoreSteps
-from flows.summary import print_summary
 from t2i_core.errors import ConfigError
 
 app = command_app()
@@ -61,4 +60,6 @@ def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: boo
 
             with adhoc_run(view):
                 pipeline(output_dir, request)
+    from flows.summary import print_summary
+
     print_summary(Console(), output_dir)

@@ -9,9 +9,9 @@ import typer
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
 from flows.options import config_options
 from t2i_core.manifest import OnConflict
+from t2i_core.training.config import TrainConfig
 from t2i_core.training.preset import preset_names
 from t2i_core.training.supervisor import supervise_training
-from t2i_core.training.train import TrainConfig
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State

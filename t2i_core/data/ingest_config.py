@@ -1,23 +1,24 @@
-"""The options of an ingest, and which of them decide what comes out of it."""
+"""The options of an ingest, and which of them decide what comes out of it.
+
+What reads a source or asks for pictures is imported only where it is used, so that help and refusals come at once.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from t2i_core.config import Config
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
-from t2i_core.data.extra_cells import free_name
-from t2i_core.data.fetch import FetchOptions
 from t2i_core.data.picture import EncodeFormat, ImageOptions, Resampling, ResizeMode, TruncatedPolicy
 from t2i_core.data.private_hosts import PrivateHosts
 from t2i_core.data.row_filter import MAX_FILTER_CHARS, RowFilter
-from t2i_core.data.source import source_identity
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import (
-    StepKey,
-)
+from t2i_core.manifest import StepKey
+
+if TYPE_CHECKING:
+    from t2i_core.data.fetch import FetchOptions
 
 INGEST_VERSION = 3
 # How fast and how patiently to ask does not decide what a data set holds.
@@ -150,8 +151,10 @@ class IngestConfig(Config):
             raise ValueError(str(err)) from err
         return text
 
-    def fetching(self) -> FetchOptions:
+    def fetching(self) -> "FetchOptions":
         """Give the part about asking."""
+        from t2i_core.data.fetch import FetchOptions
+
         names = set(FetchOptions.__dataclass_fields__) & set(type(self).model_fields)
         options = {name: getattr(self, name) for name in names}
         return FetchOptions(**options | {"deny_list": self.denied()})
@@ -166,6 +169,8 @@ class IngestConfig(Config):
 
     def pictures(self) -> ImageOptions:
         """Give the part about pixels."""
+        from t2i_core.data.extra_cells import free_name
+
         names = (*ImageOptions.__dataclass_fields__,)
         blur_column = free_name(self.blur_column) if self.blur_column else ""
         return ImageOptions(**{name: getattr(self, name) for name in names} | {"blur_column": blur_column})
@@ -182,6 +187,8 @@ def ingest_key(source: str, config: IngestConfig, source_digest: str | None = No
     Raises:
         ConfigError: there is no such source, or the deny-list or the table of captions cannot be read.
     """
+    from t2i_core.data.source import source_identity
+
     options = config.model_dump(mode="json", exclude={*_VOLATILE, "deny_list", "captions_from"})
     # No host is written as it was when there was nothing to name, so that data sets made then are still theirs.
     options["allow_private"] = options["allow_private"] or False

@@ -12,7 +12,7 @@ from t2i_core.data.dataset import files_by_shard, finish_rewrite, layout_of, res
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.harvest import HarvestJob, attempt_again
 from t2i_core.data.hosts import Traffic, joined
-from t2i_core.data.ingest import IngestConfig, ingest_key
+from t2i_core.data.ingest_config import IngestConfig, ingest_key
 from t2i_core.data.parts import read_part
 from t2i_core.data.picture_store import ReadStored, picture_store
 from t2i_core.data.record import SourceRecord

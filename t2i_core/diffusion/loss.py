@@ -1,12 +1,12 @@
 """Denoising losses: how training times are drawn and what is compared."""
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-TimeSampling = Literal["uniform", "logit_normal"]
+from t2i_core.diffusion.kinds import TimeSampling
+
 NUM_BANDS = 5
 
 

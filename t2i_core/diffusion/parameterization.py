@@ -4,11 +4,11 @@ Throughout x_t = alpha * x_0 + sigma * eps. `v` = alpha * eps - sigma * x_0 (Sal
 for alpha^2 + sigma^2 = 1) and `velocity` = eps - x_0 (rectified flow, arXiv:2209.03003, for alpha + sigma = 1).
 """
 
-from typing import Literal, assert_never
+from typing import assert_never
 
 from torch import Tensor
 
-Parameterization = Literal["eps", "x_0", "v", "velocity"]
+from t2i_core.diffusion.kinds import Parameterization
 
 # Division by a vanishing scale is held at this; it only bites at the very ends of the path.
 SMALLEST_SCALE = 1e-3

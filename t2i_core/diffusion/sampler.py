@@ -6,15 +6,14 @@ the probability-flow ODE exactly while x_0 stays constant; they differ in how th
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from t2i_core.diffusion.guidance import Denoiser
-from t2i_core.diffusion.schedule import ScheduleName, alpha_sigma, log_snr
+from t2i_core.diffusion.kinds import SamplerName, ScheduleName
+from t2i_core.diffusion.schedule import alpha_sigma, log_snr
 
-SamplerName = Literal["ddim", "heun", "dpmpp_2m"]
 Sampler = Callable[[Denoiser, Tensor, Tensor, ScheduleName], Tensor]
 
 

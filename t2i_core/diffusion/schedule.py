@@ -1,12 +1,11 @@
 """Noise schedules: t in [0, 1] -> (alpha, sigma), and the times that a sampler visits."""
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-ScheduleName = Literal["cosine", "flow"]
+from t2i_core.diffusion.kinds import ScheduleName
 
 # Keeps log-SNR finite at both ends; the error it makes is far below one grey level.
 EDGE = 1e-4

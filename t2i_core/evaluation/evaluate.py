@@ -15,8 +15,9 @@ from t2i_core.errors import ConfigError
 from t2i_core.evaluation.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.clip_score import load_clip
 from t2i_core.evaluation.composition import CHECKER_VERSION
+from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.generate import load_generator, png_bytes
-from t2i_core.evaluation.measure import EvaluateConfig, Evaluation, PictureMaker, measure
+from t2i_core.evaluation.measure import Evaluation, PictureMaker, measure
 from t2i_core.evaluation.report import metrics_of, write_report
 from t2i_core.manifest import (
     OnConflict,
@@ -34,8 +35,6 @@ from t2i_core.manifest import (
     write_manifest,
 )
 from t2i_core.progress import OnProgress, ignore_progress
-
-__all__ = ["EvaluateConfig", "evaluate", "evaluate_key"]
 
 STEP, VERSION = "evaluate", 1
 

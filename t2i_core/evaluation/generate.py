@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from pydantic import Field
 
 from t2i_core.config import Config, canonical_json
 from t2i_core.data.image import to_uint8
 from t2i_core.data.tokenizer import Tokenizer
 from t2i_core.errors import CheckpointError, ConfigError
+from t2i_core.evaluation.config import GenerateConfig
 from t2i_core.manifest import read_manifest, write_atomically
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.systems.build import AnySystem, build_system
@@ -28,15 +28,6 @@ from t2i_core.training.loop import caption_condition
 from t2i_core.training.preset import Preset
 
 BATCH_SIZE = 32
-
-
-class GenerateConfig(Config):
-    """How to draw."""
-
-    num_images: int = Field(1, gt=0, le=10_000, description="Pictures a prompt.")
-    seed: int = Field(0, ge=0, description="Seed; picture i of a prompt depends on (seed, prompt, i) alone.")
-    guidance_scale: float | None = Field(None, ge=0, description="Classifier-free guidance; default: the run's own.")
-    steps: int | None = Field(None, gt=0, le=1000, description="Sampling steps; default: the run's own.")
 
 
 class GeneratedImage(Config):

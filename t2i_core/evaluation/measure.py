@@ -8,9 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-from pydantic import Field
 
-from t2i_core.config import Config
 from t2i_core.data.loader import Split, load_split
 from t2i_core.errors import DataError
 from t2i_core.evaluation.benchmark import Benchmark, Sample, choose_prompts, scene_of
@@ -18,7 +16,8 @@ from t2i_core.evaluation.clip_gate import RealPair
 from t2i_core.evaluation.clip_score import ClipScorer
 from t2i_core.evaluation.composition import Extraction, Verdict
 from t2i_core.evaluation.composition_gate import CheckerGate, check_checker
-from t2i_core.evaluation.generate import GenerateConfig, image_seed
+from t2i_core.evaluation.config import EvaluateConfig, GenerateConfig
+from t2i_core.evaluation.generate import image_seed
 from t2i_core.evaluation.lineage import Ancestor, captions_of, trace
 from t2i_core.evaluation.neighbours import Neighbours, find_neighbours, recall_at_1
 from t2i_core.evaluation.scoring import (
@@ -41,30 +40,6 @@ BATCH = 32
 NUM_HELD_OUT = 500
 # Fresh renders a task that the checker is tried on, distinct real pairs a CLIP needs, share of unsure worth a warning.
 GATE_SCENES, MIN_PAIRS, MAX_UNSURE = 25, 10, 0.05
-
-
-class EvaluateConfig(Config):
-    """What is asked of a run, and how its pictures are judged."""
-
-    prompts_per_task: int = Field(40, ge=1, le=5000, description="held-out prompts a task")
-    images_per_prompt: int = Field(2, ge=1, le=64, description="pictures a prompt, each with a seed of its own")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="of the choice of prompts, the pictures and the resampling")
-    guidance_scale: float = Field(0, ge=0, le=50, description="strength of classifier-free guidance; 0 = the run's own")
-    steps: int = Field(0, ge=0, le=1000, description="sampling steps; 0 = the run's own")
-    clip: str = Field(
-        "",
-        max_length=500,
-        description="CLIP to score with: MODEL/TAG or an open_clip folder; empty = the clip run, if any",
-    )
-    num_real: int = Field(200, ge=10, le=10_000, description="real test pictures that a CLIP's gate is tried on")
-    num_train: int = Field(4000, ge=0, le=100_000, description="training pictures searched for copies; 0 = no search")
-    bootstrap_resamples: int = Field(2000, ge=100, le=100_000, description="resamples behind each interval")
-    clip_min_auc: float = Field(
-        0.9, ge=0.5, le=1, description="least AUC of real against shuffled pairs, else withheld"
-    )
-    clip_min_recall_lift: float = Field(
-        10, ge=1, le=1000, description="least recall@1 of the CLIP, in multiples of chance (0.5 is always enough)"
-    )
 
 
 class PictureMaker(Protocol):

@@ -1,1 +1,1 @@
-"""Networks, one architecture a file, config above class. They know tensors only: no data, no noise schedule."""
+"""Networks, one architecture a file, their sizes in config.py. They know tensors only: no data, no noise schedule."""

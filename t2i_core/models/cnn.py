@@ -7,21 +7,11 @@ fit the caption, so blur where they differ is expected. It equals an ideal denoi
 from itertools import pairwise
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2i_core.config import Config
+from t2i_core.models.config import CNNConfig
 from t2i_core.models.layers import ChannelNorm
-
-
-class CNNConfig(Config):
-    """Size of the decoder."""
-
-    channels: tuple[int, ...] = Field(
-        (256, 128, 96), min_length=1, description="Channels of each level from 4x4 on, coarsest first."
-    )
-    num_blocks: int = Field(1, gt=0, description="Residual blocks a level.")
 
 
 class CNNBlock(nn.Module):

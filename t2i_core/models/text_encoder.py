@@ -4,22 +4,11 @@ Gives one vector a token for cross-attention and one pooled vector for the whole
 """
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2i_core.config import Config
+from t2i_core.models.config import TextEncoderConfig
 from t2i_core.models.layers import Attention, FeedForward, zero_init
-
-
-class TextEncoderConfig(Config):
-    """Size of the text encoder."""
-
-    vocab_size: int = Field(gt=2, description="Words the tokenizer knows.")
-    context_length: int = Field(gt=0, description="Tokens a caption may have.")
-    width: int = Field(128, gt=0, multiple_of=8, description="Width of a token vector.")
-    num_layers: int = Field(3, ge=0, description="Transformer blocks.")
-    num_heads: int = Field(4, gt=0, description="Attention heads.")
 
 
 def visible_tokens(mask: Tensor, num_heads: int) -> Tensor:

@@ -1,15 +1,11 @@
 """From a system's config to the system."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from t2i_core.errors import ConfigError
-from t2i_core.systems.clip import CLIPConfig, CLIPSystem
-from t2i_core.systems.diffusion import DiffusionConfig, DiffusionSystem
-from t2i_core.systems.direct import DirectConfig, DirectSystem
+from t2i_core.systems.clip import CLIPSystem
+from t2i_core.systems.config import CLIPConfig, DiffusionConfig, DirectConfig
+from t2i_core.systems.diffusion import DiffusionSystem
+from t2i_core.systems.direct import DirectSystem
 
-SystemConfig = Annotated[DirectConfig | DiffusionConfig | CLIPConfig, Field(discriminator="kind")]
 AnySystem = DirectSystem | DiffusionSystem | CLIPSystem
 
 

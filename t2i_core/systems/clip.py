@@ -5,31 +5,18 @@ from every text-to-image system and shares no weights with one.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import open_clip
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from t2i_core.config import Config
+from t2i_core.systems.config import CLIPConfig
 from t2i_core.systems.system import Batch, Condition, DrawSettings, Losses, no_bands
 
 # Pixels in [-1, 1] are what these give to a picture in [0, 1].
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 MAX_LOG_SCALE = 4.6052  # ln 100, as in the paper
-
-
-class CLIPConfig(Config):
-    """Size of the two towers."""
-
-    kind: Literal["clip"] = "clip"
-    embed_dim: int = Field(128, gt=0, description="Width of the shared embedding.")
-    patch_size: int = Field(8, gt=0, description="Pixels a side of an image token.")
-    width: int = Field(128, gt=0, multiple_of=32, description="Width of both towers.")
-    image_layers: int = Field(4, gt=0, description="Blocks of the image tower.")
-    text_layers: int = Field(3, gt=0, description="Blocks of the text tower.")
-    context_length: int = Field(32, gt=2, description="Text tokens, start and end included.")
 
 
 def open_clip_config(config: CLIPConfig, image_size: int) -> dict[str, Any]:

@@ -1,52 +1,22 @@
 """Text-conditioned diffusion in pixel space: a U-Net with cross-attention, trained jointly with its text encoder."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from t2i_core.config import Config
 from t2i_core.diffusion.guidance import Denoiser, guide
-from t2i_core.diffusion.loss import TimeSampling, band_of, sample_times, squared_errors
-from t2i_core.diffusion.parameterization import Parameterization, target_of, x_0_from
-from t2i_core.diffusion.sampler import SAMPLERS, SamplerName
-from t2i_core.diffusion.schedule import ScheduleName, alpha_sigma, sampling_times, shift_times
-from t2i_core.models.text_encoder import TextEncoder, TextEncoderConfig
-from t2i_core.models.unet import UNet, UNetConfig
+from t2i_core.diffusion.loss import band_of, sample_times, squared_errors
+from t2i_core.diffusion.parameterization import target_of, x_0_from
+from t2i_core.diffusion.sampler import SAMPLERS
+from t2i_core.diffusion.schedule import alpha_sigma, sampling_times, shift_times
+from t2i_core.models.config import TextEncoderConfig
+from t2i_core.models.text_encoder import TextEncoder
+from t2i_core.models.unet import UNet
+from t2i_core.systems.config import DiffusionConfig
 from t2i_core.systems.system import Batch, Condition, DrawSettings, Losses, hidden_matrices
 
 END_TOKEN = 2
-
-
-class DiffusionConfig(Config):
-    """A single-stage diffusion system."""
-
-    kind: Literal["diffusion"] = "diffusion"
-    text_layers: int = Field(3, ge=0, description="Blocks of the text encoder.")
-    unet: UNetConfig = UNetConfig()
-    schedule: ScheduleName = Field("flow", description="Path from picture to noise.")
-    prediction: Parameterization = Field(
-        "x_0", description="What the network predicts. x_0 lets it ignore the noise, which small networks cannot carry."
-    )
-    time_shift: float = Field(
-        6.0,
-        ge=1,
-        description="How far training and sampling lean to noise. Flat 64-pixel pictures show their layout through "
-        "very strong noise, so what the caption decides is decided at t > 0.9.",
-    )
-    time_sampling: TimeSampling = Field("logit_normal", description="How training times are drawn, before the shift.")
-    time_std: float = Field(1.3, gt=0, description="Standard deviation of logit(t).")
-    min_time: float = Field(
-        0.3,
-        gt=0,
-        le=1,
-        description="An x_0 loss is weighted 1 / max(t, this)^2, t before the shift: edges count beside layout.",
-    )
-    sampler: SamplerName = Field("dpmpp_2m", description="Sampler used when drawing.")
-    num_steps: int = Field(20, gt=0, le=1000, description="Sampling steps.")
-    guidance_scale: float = Field(2.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
 
 
 class DiffusionSystem(nn.Module):

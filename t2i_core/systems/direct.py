@@ -1,24 +1,14 @@
 """The CNN system: text encoder and convolutional decoder, trained with mean squared error; draws in one step."""
 
 from collections.abc import Sequence
-from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from t2i_core.config import Config
-from t2i_core.models.cnn import CNNConfig, CNNDecoder
-from t2i_core.models.text_encoder import TextEncoder, TextEncoderConfig
+from t2i_core.models.cnn import CNNDecoder
+from t2i_core.models.config import TextEncoderConfig
+from t2i_core.models.text_encoder import TextEncoder
+from t2i_core.systems.config import DirectConfig
 from t2i_core.systems.system import Batch, Condition, DrawSettings, Losses, hidden_matrices, no_bands
-
-
-class DirectConfig(Config):
-    """A one-step system."""
-
-    kind: Literal["direct"] = "direct"
-    text_width: int = Field(128, gt=0, multiple_of=8, description="Width of a token vector.")
-    text_layers: int = Field(3, ge=0, description="Blocks of the text encoder.")
-    cnn: CNNConfig = CNNConfig()
 
 
 class DirectSystem(nn.Module):

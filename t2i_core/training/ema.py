@@ -4,18 +4,11 @@ import copy
 from typing import Generic, TypeVar
 
 import torch
-from pydantic import Field
 from torch import nn
 
-from t2i_core.config import Config
+from t2i_core.training.preset import EMAConfig
 
 Averaged = TypeVar("Averaged", bound=nn.Module)
-
-
-class EMAConfig(Config):
-    """How long the average reaches back."""
-
-    max_decay: float = Field(0.998, ge=0, lt=1, description="Decay per step once the average has warmed up.")
 
 
 class EMA(Generic[Averaged]):

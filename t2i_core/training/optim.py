@@ -4,27 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from t2i_core.config import Config
-
-
-class OptimConfig(Config):
-    """How weights are updated."""
-
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
-    muon_learning_rate: float = Field(
-        0.0, ge=0, description="Peak learning rate of Muon on hidden weight matrices; 0 trains all weights with Adam."
-    )
-    betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's decay rates.")
-    weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of Adam.")
-    warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate rises from zero.")
-    decay_from: float = Field(
-        0.3, ge=0, lt=1, description="Share of the budget after which the rate falls, to 0 at its end."
-    )
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients longer than this are scaled down to it.")
+from t2i_core.training.preset import OptimConfig
 
 
 def rate_factor(config: OptimConfig, step: int, progress: float) -> float:

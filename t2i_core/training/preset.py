@@ -1,15 +1,35 @@
-"""Presets: complete, named training recipes as JSON files beside this one."""
+"""Presets: complete, named training recipes as JSON files beside this one; reading them needs no PyTorch."""
 
 from importlib.resources import files
 
 from pydantic import Field
 
 from t2i_core.config import Config, names_of_presets, read_preset
-from t2i_core.systems.build import SystemConfig
-from t2i_core.training.ema import EMAConfig
-from t2i_core.training.optim import OptimConfig
+from t2i_core.systems.config import SystemConfig
 
 PRESET_DIR = files("t2i_core.training") / "presets"
+
+
+class OptimConfig(Config):
+    """How weights are updated."""
+
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
+    muon_learning_rate: float = Field(
+        0.0, ge=0, description="Peak learning rate of Muon on hidden weight matrices; 0 trains all weights with Adam."
+    )
+    betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's decay rates.")
+    weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of Adam.")
+    warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate rises from zero.")
+    decay_from: float = Field(
+        0.3, ge=0, lt=1, description="Share of the budget after which the rate falls, to 0 at its end."
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients longer than this are scaled down to it.")
+
+
+class EMAConfig(Config):
+    """How long the average reaches back."""
+
+    max_decay: float = Field(0.998, ge=0, lt=1, description="Decay per step once the average has warmed up.")
 
 
 class Preset(Config):

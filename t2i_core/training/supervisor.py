@@ -22,7 +22,7 @@ from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError,
 from t2i_core.lifeline import child_environment
 from t2i_core.manifest import OnConflict, StepRef, claim_folder, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
-from t2i_core.training.train import TrainConfig, train_key
+from t2i_core.training.config import TrainConfig, train_key
 
 PROGRESS_NAME = "progress.json"
 LOG_NAME = "train.log"

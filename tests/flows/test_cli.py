@@ -1,5 +1,6 @@
 """Bad input ends in one sentence and the right exit code; what was there stays."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -173,6 +174,31 @@ def test_an_ingest_does_not_wait_for_what_it_does_not_use():
         "code = run(['ingest', 'missing.csv', '--output-dir', 'o', '--no-prefect']);"
         "unused = {'torch', 'prefect', 'open_clip', 'pandas', 'scipy', 'sqlite3', 'warcio'};"
         "print(code, *sorted(unused & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["2"]
+
+
+def test_help_and_slips_wait_for_nothing_heavy():
+    """PyTorch alone takes four seconds and 900 MB."""
+    asked = [["--help"], ["trian"], ["train", "--colour", "red"], *([name, "--help"] for name in COMMANDS)]
+    code = (
+        "import json, os, sys; from flows.cli import run; answers = json.loads(sys.argv[1]);"
+        "sys.stdout = sys.stderr = open(os.devnull, 'w'); codes = [run(arguments) for arguments in answers];"
+        "heavy = {'torch', 'torchvision', 'open_clip', 'prefect', 'pandas', 'scipy', 'datasets', 'webdataset'};"
+        "print(*codes, *sorted(heavy & sys.modules.keys()), file=sys.__stdout__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(asked)], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["0", "2", "2", *["0"] * len(COMMANDS)]
+
+
+def test_a_supervised_training_leaves_pytorch_to_the_trainer():
+    code = (
+        "import sys; from flows.cli import run;"
+        "code = run(['train', 'missing', '--output-dir', 'o', '--no-prefect']);"
+        "print(code, *sorted({'torch', 'open_clip', 'prefect'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

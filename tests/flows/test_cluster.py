@@ -19,8 +19,8 @@ from distributed import Client, LocalCluster
 from PIL import Image
 
 from flows.ingest import ingest
-from t2i_core.data.ingest import IngestConfig
 from t2i_core.data.ingest import ingest as ingest_in_core
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.errors import ConfigError, TransientError
 from t2i_core.manifest import StepRef
 from tasks.cluster import Spread

@@ -15,7 +15,8 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from t2i_core.data.fetch import Fetched
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.list_files import find_archives
 from t2i_core.data.reject import Rejection
 from t2i_core.data.retry import parse_reasons, retry_ingest

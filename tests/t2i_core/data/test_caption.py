@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t2i_core.data.caption import CaptionConfig, caption, caption_key
+from t2i_core.data.caption import caption
+from t2i_core.data.caption_config import CaptionConfig, caption_key
 from t2i_core.data.caption_rules import RULES, RULES_BY_NAME, CaptionRule, clean
 from t2i_core.data.duplicates import write_duplicates
 from t2i_core.data.split import choose_split

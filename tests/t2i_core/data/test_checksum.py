@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from t2i_core.data.checksum import has_checksum, read_checksum
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.source import read_list
 from t2i_core.errors import ConfigError
 

@@ -24,7 +24,8 @@ from t2i_core.data import dataset_report
 from t2i_core.data.croissant import croissant_json
 from t2i_core.data.dataset_report import render_report
 from t2i_core.data.figures import DatasetFigures, Pick
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.overview import Overview
 from t2i_core.data.purge import purge
 from t2i_core.data.purge_request import PurgeRequest

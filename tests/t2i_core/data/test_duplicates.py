@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from t2i_core.data import spill
-from t2i_core.data.caption import CaptionConfig, caption
+from t2i_core.data.caption import caption
+from t2i_core.data.caption_config import CaptionConfig
 from t2i_core.data.copies import Copies
 from t2i_core.data.duplicates import (
     DUPLICATES_NAME,
@@ -28,7 +29,8 @@ from t2i_core.data.duplicates import (
     read_duplicates,
     write_duplicates,
 )
-from t2i_core.data.ingest import IngestConfig, finish_ingest, ingest, ingest_shard, plan_ingest
+from t2i_core.data.ingest import finish_ingest, ingest, ingest_shard, plan_ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.purge import purge
 from t2i_core.data.purge_request import PurgeRequest
 from t2i_core.data.reject import RejectReason

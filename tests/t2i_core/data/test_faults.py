@@ -15,7 +15,8 @@ import pytest
 
 from t2i_core.data import address
 from t2i_core.data.hosts import HOSTS_NAME
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.retry import retry_ingest
 from t2i_core.data.transport import MAX_SENDS

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from t2i_core.data.folder import FolderReader, read_local
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.orphans import ORPHANS_NAME, OrphanLog
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection

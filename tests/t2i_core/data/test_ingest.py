@@ -17,7 +17,8 @@ from aiohttp import web
 
 from t2i_core.data import plan as plan_module
 from t2i_core.data.disk import disk_errors
-from t2i_core.data.ingest import IngestConfig, finish_ingest, ingest, ingest_key, ingest_shard, plan_ingest
+from t2i_core.data.ingest import finish_ingest, ingest, ingest_shard, plan_ingest
+from t2i_core.data.ingest_config import IngestConfig, ingest_key
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard_reader import check_shard, iter_samples
 from t2i_core.errors import ConfigError, DataError, TransientError
@@ -296,7 +297,8 @@ def test_the_license_of_a_page_reaches_rows_and_members(gallery: Any, tmp_path: 
 CHILD = """
 import sys
 from pathlib import Path
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 ingest(sys.argv[1], IngestConfig.model_validate_json(sys.argv[3]), Path(sys.argv[2]))
 """
 

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from t2i_core.data import loader
-from t2i_core.data.caption import CaptionConfig, caption
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.caption import caption
+from t2i_core.data.caption_config import CaptionConfig
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.loader import load_split, load_tokenizer, parse_attributes, sample_at
 from t2i_core.errors import ConfigError, ShardError
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene

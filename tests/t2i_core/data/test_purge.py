@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.purge import purge
 from t2i_core.data.purge_request import PurgeRequest
 from t2i_core.data.shard_reader import iter_samples
@@ -210,7 +211,8 @@ from t2i_core.data.purge_request import PurgeRequest
 purge(Path(sys.argv[2]), PurgeRequest.parse(urls=sys.argv[3].split()))
 """
 REPLACE = """
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 ingest(sys.argv[3], IngestConfig.model_validate_json(sys.argv[4]), Path(sys.argv[2]), on_conflict="replace")
 """
 

@@ -14,7 +14,8 @@ import torch
 import webdataset
 from open_clip_train.data import get_wds_dataset
 
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 
 SIZE = 16
 PICTURES = 7

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.shard import sample_uid
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import read_manifest

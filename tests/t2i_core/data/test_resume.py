@@ -25,7 +25,8 @@ from aiohttp import web
 
 from t2i_core.data.circuit import DEFAULT_FAILURES
 from t2i_core.data.harvest import HarvestJob, harvest
-from t2i_core.data.ingest import IngestConfig, finish_ingest, ingest, plan_ingest
+from t2i_core.data.ingest import finish_ingest, ingest, plan_ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.shard import ShardLayout
 from t2i_core.errors import StoppedError
 from t2i_core.manifest import read_manifest

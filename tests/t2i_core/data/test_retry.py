@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.purge import purge
 from t2i_core.data.purge_request import PurgeRequest
 from t2i_core.data.reject import RejectReason

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.source import SourceKind, source_kind
 from t2i_core.errors import ConfigError
 

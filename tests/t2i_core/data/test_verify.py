@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.verify import verify
 from t2i_core.errors import ConfigError
 from t2i_core.progress import Progress

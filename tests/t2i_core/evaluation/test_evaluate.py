@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2i_core.data.caption import CaptionConfig, caption
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.caption import caption
+from t2i_core.data.caption_config import CaptionConfig
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.errors import ConfigError
-from t2i_core.evaluation.evaluate import EvaluateConfig, evaluate, evaluate_key
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.evaluate import evaluate, evaluate_key
 from t2i_core.manifest import StepKey, describe_file, read_manifest, sha256_of, write_manifest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 

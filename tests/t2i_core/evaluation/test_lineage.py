@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from t2i_core.data.caption import CaptionConfig, caption
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.caption import caption
+from t2i_core.data.caption_config import CaptionConfig
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.purge import purge
 from t2i_core.data.purge_request import PurgeRequest
 from t2i_core.errors import ConfigError, DataError

@@ -1,6 +1,7 @@
 import torch
 
-from t2i_core.models.text_encoder import TextEncoder, TextEncoderConfig, visible_tokens
+from t2i_core.models.config import TextEncoderConfig
+from t2i_core.models.text_encoder import TextEncoder, visible_tokens
 
 
 def test_half_of_the_heads_look_back_and_half_ahead_and_padding_is_seen_by_itself_alone():

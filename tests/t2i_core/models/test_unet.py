@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from t2i_core.models.unet import CaptionMap, UNetConfig
+from t2i_core.models.config import UNetConfig
+from t2i_core.models.unet import CaptionMap
 
 CONFIG = UNetConfig(channels=(16, 32), num_blocks=(1, 1), text_width=32, head_width=16)
 

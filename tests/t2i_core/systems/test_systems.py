@@ -2,12 +2,10 @@ import pytest
 import torch
 
 from t2i_core.errors import ConfigError
-from t2i_core.models.cnn import CNNConfig
-from t2i_core.models.unet import UNetConfig
+from t2i_core.models.config import CNNConfig, UNetConfig
 from t2i_core.systems.build import build_system
-from t2i_core.systems.clip import CLIPConfig
-from t2i_core.systems.diffusion import DiffusionConfig, null_like
-from t2i_core.systems.direct import DirectConfig
+from t2i_core.systems.config import CLIPConfig, DiffusionConfig, DirectConfig
+from t2i_core.systems.diffusion import null_like
 from t2i_core.systems.system import Batch, Condition, DrawSettings
 
 SIZES = {"vocab_size": 12, "context_length": 8, "image_size": 32}

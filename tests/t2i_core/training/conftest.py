@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from t2i_core.data.caption import CaptionConfig, caption
-from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.caption import caption
+from t2i_core.data.caption_config import CaptionConfig
+from t2i_core.data.ingest import ingest
+from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
 

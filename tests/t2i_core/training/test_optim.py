@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from t2i_core.training import optim
-from t2i_core.training.ema import EMA, EMAConfig
-from t2i_core.training.optim import Muon, OptimConfig, build_optimizers, orthogonalize, rate_factor
+from t2i_core.training.ema import EMA
+from t2i_core.training.optim import Muon, build_optimizers, orthogonalize, rate_factor
+from t2i_core.training.preset import EMAConfig, OptimConfig
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])

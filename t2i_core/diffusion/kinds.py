@@ -1,0 +1,8 @@
+"""The kinds of path, prediction, training times and sampler, as a config names them; needs no PyTorch."""
+
+from typing import Literal
+
+ScheduleName = Literal["cosine", "flow"]
+Parameterization = Literal["eps", "x_0", "v", "velocity"]
+TimeSampling = Literal["uniform", "logit_normal"]
+SamplerName = Literal["ddim", "heun", "dpmpp_2m"]

@@ -1,0 +1,38 @@
+"""How to draw with a finished run, and how to judge what it draws; needs no PyTorch."""
+
+from pydantic import Field
+
+from t2i_core.config import Config
+
+
+class GenerateConfig(Config):
+    """How to draw."""
+
+    num_images: int = Field(1, gt=0, le=10_000, description="Pictures a prompt.")
+    seed: int = Field(0, ge=0, description="Seed; picture i of a prompt depends on (seed, prompt, i) alone.")
+    guidance_scale: float | None = Field(None, ge=0, description="Classifier-free guidance; default: the run's own.")
+    steps: int | None = Field(None, gt=0, le=1000, description="Sampling steps; default: the run's own.")
+
+
+class EvaluateConfig(Config):
+    """What is asked of a run, and how its pictures are judged."""
+
+    prompts_per_task: int = Field(40, ge=1, le=5000, description="held-out prompts a task")
+    images_per_prompt: int = Field(2, ge=1, le=64, description="pictures a prompt, each with a seed of its own")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="of the choice of prompts, the pictures and the resampling")
+    guidance_scale: float = Field(0, ge=0, le=50, description="strength of classifier-free guidance; 0 = the run's own")
+    steps: int = Field(0, ge=0, le=1000, description="sampling steps; 0 = the run's own")
+    clip: str = Field(
+        "",
+        max_length=500,
+        description="CLIP to score with: MODEL/TAG or an open_clip folder; empty = the clip run, if any",
+    )
+    num_real: int = Field(200, ge=10, le=10_000, description="real test pictures that a CLIP's gate is tried on")
+    num_train: int = Field(4000, ge=0, le=100_000, description="training pictures searched for copies; 0 = no search")
+    bootstrap_resamples: int = Field(2000, ge=100, le=100_000, description="resamples behind each interval")
+    clip_min_auc: float = Field(
+        0.9, ge=0.5, le=1, description="least AUC of real against shuffled pairs, else withheld"
+    )
+    clip_min_recall_lift: float = Field(
+        10, ge=1, le=1000, description="least recall@1 of the CLIP, in multiples of chance (0.5 is always enough)"
+    )

@@ -1,0 +1,62 @@
+"""What makes each system, as a recipe gives it; needs no PyTorch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from t2i_core.config import Config
+from t2i_core.diffusion.kinds import Parameterization, SamplerName, ScheduleName, TimeSampling
+from t2i_core.models.config import CNNConfig, UNetConfig
+
+
+class DirectConfig(Config):
+    """A one-step system."""
+
+    kind: Literal["direct"] = "direct"
+    text_width: int = Field(128, gt=0, multiple_of=8, description="Width of a token vector.")
+    text_layers: int = Field(3, ge=0, description="Blocks of the text encoder.")
+    cnn: CNNConfig = CNNConfig()
+
+
+class DiffusionConfig(Config):
+    """A single-stage diffusion system."""
+
+    kind: Literal["diffusion"] = "diffusion"
+    text_layers: int = Field(3, ge=0, description="Blocks of the text encoder.")
+    unet: UNetConfig = UNetConfig()
+    schedule: ScheduleName = Field("flow", description="Path from picture to noise.")
+    prediction: Parameterization = Field(
+        "x_0", description="What the network predicts. x_0 lets it ignore the noise, which small networks cannot carry."
+    )
+    time_shift: float = Field(
+        6.0,
+        ge=1,
+        description="How far training and sampling lean to noise. Flat 64-pixel pictures show their layout through "
+        "very strong noise, so what the caption decides is decided at t > 0.9.",
+    )
+    time_sampling: TimeSampling = Field("logit_normal", description="How training times are drawn, before the shift.")
+    time_std: float = Field(1.3, gt=0, description="Standard deviation of logit(t).")
+    min_time: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="An x_0 loss is weighted 1 / max(t, this)^2, t before the shift: edges count beside layout.",
+    )
+    sampler: SamplerName = Field("dpmpp_2m", description="Sampler used when drawing.")
+    num_steps: int = Field(20, gt=0, le=1000, description="Sampling steps.")
+    guidance_scale: float = Field(2.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
+
+
+class CLIPConfig(Config):
+    """Size of the two towers."""
+
+    kind: Literal["clip"] = "clip"
+    embed_dim: int = Field(128, gt=0, description="Width of the shared embedding.")
+    patch_size: int = Field(8, gt=0, description="Pixels a side of an image token.")
+    width: int = Field(128, gt=0, multiple_of=32, description="Width of both towers.")
+    image_layers: int = Field(4, gt=0, description="Blocks of the image tower.")
+    text_layers: int = Field(3, gt=0, description="Blocks of the text tower.")
+    context_length: int = Field(32, gt=2, description="Text tokens, start and end included.")
+
+
+SystemConfig = Annotated[DirectConfig | DiffusionConfig | CLIPConfig, Field(discriminator="kind")]

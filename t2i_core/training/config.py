@@ -1,0 +1,56 @@
+"""What to train and for how long, and what of it decides the outcome; needs no PyTorch."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from t2i_core.config import Config
+from t2i_core.errors import ConfigError
+from t2i_core.manifest import StepKey, read_manifest
+from t2i_core.training.preset import Preset, load_preset
+
+STEP, VERSION = "train", 1
+
+
+class TrainConfig(Config):
+    """What to train, and for how long."""
+
+    preset: str = Field("diffusion-demo", description="Training recipe; `t2i train --help` lists them.")
+    max_minutes: float = Field(0, ge=0, description="Budget of training time, minutes; 0 = the preset's own.")
+    max_images: int = Field(0, ge=0, description="Budget of pictures seen; 0 = the preset's own.")
+    seed: int = Field(0, ge=0, description="Seed of weights, noise and data order.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Type that networks run in; auto measures which is faster."
+    )
+    log_every: int = Field(50, gt=0, description="Steps between log lines.")
+    checkpoint_seconds: float = Field(120, gt=0, description="Seconds between checkpoints.")
+    tensorboard: bool = Field(False, description="Also write TensorBoard events (needs the tensorboard extra).")
+
+    def resolve(self) -> Preset:
+        """Give the preset with the budget of this config, if it sets one.
+
+        Raises:
+            ConfigError: the preset is unknown, or nothing limits the run.
+        """
+        preset = load_preset(self.preset)
+        if self.max_minutes or self.max_images:
+            preset = preset.with_changes(max_minutes=self.max_minutes, max_images=self.max_images)
+        if not (preset.max_minutes or preset.max_images):
+            raise ConfigError(f"preset {self.preset} has no budget: set max_minutes or max_images.")
+        return preset
+
+
+def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
+    """Say what decides the outcome of a training.
+
+    Raises:
+        ConfigError: the captions folder is not finished, or the preset is unknown.
+    """
+    preset = config.resolve().model_dump(mode="json", exclude={"description"})
+    return StepKey(
+        step=STEP,
+        version=VERSION,
+        config={"preset": config.preset, "seed": config.seed, **preset},
+        inputs={"captions": read_manifest(captions_dir, "captions").digest},
+    )
