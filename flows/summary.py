@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from t2i_core.data.shortfall import shortfalls
 from t2i_core.evaluation.benchmark import TASK_TITLES
 from t2i_core.evaluation.report import SUMMARY_TITLES
 from t2i_core.manifest import read_manifest
@@ -38,7 +39,9 @@ def summary(workspace: Path) -> RenderableType:
     if metrics["clip"] and not metrics["clip"]["withheld"]:
         parts.append(clip_table(metrics["clip"]))
     spaced = [row for part in parts for row in (part, "")]
-    return Group(*spaced, *(Text(f"not scored: {reason}", style="yellow") for reason in metrics["not_scored"]))
+    missing = shortfalls(read_manifest(workspace / "dataset", "dataset").counts)
+    lacking = (Text(f"not all of it: {shortfall}", style="yellow") for shortfall in missing if shortfall.is_grave)
+    return Group(*spaced, *lacking, *(Text(f"not scored: {why}", style="yellow") for why in metrics["not_scored"]))
 
 
 def pictures_table(dataset_dir: Path) -> Table:

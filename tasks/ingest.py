@@ -13,6 +13,7 @@ from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.data.overview import CROISSANT_NAME, REPORT_NAME
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import ShardReport
+from t2i_core.data.shortfall import shortfalls
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.artifacts import markdown_rows, markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task
@@ -64,6 +65,7 @@ def report(ref: StepRef) -> str:
         [
             f"# Dataset {ref.digest[:12]}",
             f"`{ref.path}`",
+            *(f"{'**Not all of it.** ' if missing.is_grave else ''}{missing}" for missing in shortfalls(ref.counts)),
             markdown_table(totals, head=("count", "")),
             "## Left out",
             markdown_rows(reasons, head=("reason", "meaning", "sources")) if reasons else "Nothing.",

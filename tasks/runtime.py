@@ -21,6 +21,7 @@ from prefect.exceptions import MissingContextError
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
+from t2i_core.data.shortfall import shortfalls
 from t2i_core.errors import TransientError
 from t2i_core.manifest import StepRef
 from t2i_core.progress import OnProgress, Progress, describe_progress
@@ -78,8 +79,10 @@ def reference(state: State[Any]) -> StepRef:
 
 
 def describe_counts(ref: StepRef) -> str:
-    """Write a reference's counts in one line."""
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(ref.counts.items()))
+    """Write a reference's counts in one line, and what a data set lacks."""
+    counts = ", ".join(f"{name} {count:,}" for name, count in sorted(ref.counts.items()))
+    missing = shortfalls(ref.counts) if ref.kind == "dataset" else []
+    return ". ".join([counts, *map(str, missing)])
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from flows.adhoc import adhoc_run
 from flows.terminal import ProgressView
+from t2i_core.data.shortfall import shortfalls
 from t2i_core.manifest import OnConflict, StepRef
 
 if TYPE_CHECKING:
@@ -48,9 +49,13 @@ def run_step(
 
 
 def tell_result(ref: StepRef) -> None:
-    """Say where the result lies and what it holds."""
+    """Say where the result lies, what it holds, and what a dataset lacks."""
+    missing = shortfalls(ref.counts) if ref.kind == "dataset" else []
+    done = "done in part" if any(shortfall.is_grave for shortfall in missing) else "done"
     counts = ", ".join(f"{name} {count:,}" for name, count in sorted(ref.counts.items()))
-    typer.echo(f"{ref.path}: {'already done' if ref.hit else 'done'} ({counts})")
+    typer.echo(f"{ref.path}: {'already ' if ref.hit else ''}{done} ({counts})")
+    for shortfall in missing:
+        typer.echo(f"{'not all of it: ' if shortfall.is_grave else 'note: '}{shortfall}")
     report = ref.path / "report.html"
     if report.is_file():
         typer.echo(f"report: {report}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from yarl import URL
 
 from t2i_core.data.address import origin_of, url_identity
+from t2i_core.data.distinct import DistinctCount
 from t2i_core.data.fetch import Fetcher, Want
 from t2i_core.data.mention import Mention
 from t2i_core.data.page_reader import PageReader
@@ -45,12 +46,16 @@ class CrawlCounts:
         rejected: pages that could not or may not be read, by reason.
         given_up: pages that were known when the time was up.
         sitemaps: files that listed pages.
+        beyond_pages: pages found when there was no room for more.
+        beyond_depth: pages found at the last level, further away than is read.
     """
 
     read: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     given_up: int = 0
     sitemaps: int = 0
+    beyond_pages: DistinctCount = field(default_factory=DistinctCount)
+    beyond_depth: int = 0
 
 
 OnPage = Callable[[CrawlCounts], None]
@@ -101,6 +106,7 @@ class Crawler:
             level = self._new_pages(link for link in links if origin_of(URL(link)) in self._origins)
             if not level:
                 return
+        self.counts.beyond_depth = len(level)
 
     async def _read_starts(self, urls: list[str]) -> AsyncGenerator[Page]:
         """Read the start pages, which tell the sites, then the pages that the sites' sitemaps list."""
@@ -114,7 +120,7 @@ class Crawler:
                     yield page
 
     async def _read_sitemaps(self) -> None:
-        reader = SitemapReader(self._fetcher, self._limits.max_pages)
+        reader = SitemapReader(self._fetcher, self._limits.max_pages, self.counts.beyond_pages)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self._deadline):
                 for origin in sorted(self._origins):
@@ -188,9 +194,13 @@ class Crawler:
         found = []
         for url in urls:
             identity = url_identity(url)
-            if identity not in self._seen and len(self._seen) < self._limits.max_pages:
+            if identity in self._seen:
+                continue
+            if len(self._seen) < self._limits.max_pages:
                 self._seen.add(identity)
                 found.append(url)
+            else:
+                self.counts.beyond_pages.add(identity)
         return found
 
 

@@ -19,6 +19,7 @@ from t2i_core.data.duplicates import DUPLICATES_NAME, MARKED_PREFIX, write_dupli
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.parts import PARTS_DIR, read_note
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, extra_columns, shard_name
+from t2i_core.data.shortfall import UNFINISHED, unfinished_count
 from t2i_core.errors import DataError
 from t2i_core.manifest import (
     MANIFEST_NAME,
@@ -72,7 +73,8 @@ def write_dataset(
     from t2i_core.data.overview import write_overview
 
     marked = write_duplicates(folder, places, int(key.config["samples_per_shard"]))
-    counts = {name: count for name, count in counts.items() if not name.startswith(MARKED_PREFIX)} | marked
+    counts = {name: count for name, count in counts.items() if not name.startswith((MARKED_PREFIX, UNFINISHED))}
+    counts |= marked | unfinished_count(counts)
     files = [file for file in files if file.path != DUPLICATES_NAME]
     files.append(describe_file(folder, folder / DUPLICATES_NAME))
     manifest = Manifest(

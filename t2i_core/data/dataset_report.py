@@ -12,6 +12,7 @@ from t2i_core.data.figures import ASPECT_BINS, ASPECT_STEPS, Histogram, Pick
 from t2i_core.data.overview import Overview
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import shard_name
+from t2i_core.data.shortfall import shortfalls
 from t2i_core.data.thumbnail import thumbnails
 from t2i_core.report.charts import bar_chart
 from t2i_core.report.page import render_page
@@ -57,6 +58,7 @@ def render_report(overview: Overview) -> bytes:
         sides=_length_chart({"width": figures.widths, "height": figures.heights}, "px", "pictures"),
         aspects=_aspect_chart(figures.aspects),
         captions=_length_chart({"captions": figures.caption_lengths}, "characters", "captions"),
+        missing=shortfalls(overview.manifest.counts),
         reasons=[_reason_row(reason, number) for reason, number in overview.rejected.items()],
         hosts=[_host_row(entry) for entry in overview.hosts[:NUM_HOSTS]],
         num_hosts_left=max(0, overview.num_hosts - NUM_HOSTS),

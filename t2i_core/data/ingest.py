@@ -21,10 +21,10 @@ from t2i_core.data.orphans import ORPHANS_NAME
 from t2i_core.data.parts import PARTS_DIR, read_note
 from t2i_core.data.picture_store import picture_store
 from t2i_core.data.plan import IngestPlan, plan_ingest, run_to_end
-from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, read_report, shard_name
+from t2i_core.data.shortfall import reached_nothing, require_kept
 from t2i_core.data.tombstone import read_purged_list
-from t2i_core.errors import ConfigError, DataError, TransientError
+from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import OnConflict, StepRef, describe_file
 from t2i_core.progress import OnProgress, ignore_progress
 
@@ -90,14 +90,18 @@ def _move(planned: str, current: str) -> Move | None:
 
 
 def finish_ingest(plan: IngestPlan) -> StepRef:
-    """Check that all shards are there, and write the manifest, which says that the data set is done.
+    """Check that all shards are there, and write the manifest, which says that each source has its row.
 
     Raises:
-        TransientError: not one source could be reached; the shards are given up so that a later run asks again.
-        DataError: a shard is missing, or too few sources were kept.
+        DataError: a shard is missing, or too few sources were kept. When not one could be reached, the next run asks
+            again; when not one was kept for other reasons, the folder is finished, and a retry goes on from it.
     """
-    if plan.hit is not None:
-        return plan.hit
+    ref = plan.hit or _publish(plan)
+    require_kept(ref.counts, plan.source, plan.output_dir)
+    return ref
+
+
+def _publish(plan: IngestPlan) -> StepRef:
     shards_dir = plan.output_dir / SHARDS_DIR
     reports = [_finished(shards_dir, shard_id) for shard_id in range(plan.num_shards)]
     seen = sum(report.seen for report in reports)
@@ -150,10 +154,8 @@ def _finished(shards_dir: Path, shard_id: int) -> ShardReport:
 def _check_yield(plan: IngestPlan, kept: int, rejected: Counter[str]) -> None:
     seen = kept + rejected.total()
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in rejected.most_common(3))
-    if not kept and rejected and all(RejectReason(reason).is_unreachable for reason in rejected):
-        for shard_id in range(plan.num_shards):
-            (plan.output_dir / SHARDS_DIR / f"{shard_name(shard_id)}_stats.json").unlink(missing_ok=True)
-        raise TransientError(
+    if reached_nothing(kept, rejected):
+        raise DataError(
             f"none of the {seen:,} pictures of {plan.source} could be reached ({reasons}). "
             "Check that the host is up and the network works, then run again."
         )
@@ -187,8 +189,8 @@ def ingest(
 
     Raises:
         ConfigError: the source or the folder cannot be used.
-        TransientError: nothing could be reached, or the disk is full.
-        DataError: too few pictures were kept, or something on disk is damaged.
+        TransientError: no page could be reached, or the disk is full.
+        DataError: no or too few pictures were kept, or something on disk is damaged.
     """
     plan = plan_ingest(
         source, config, output_dir, source_digest=source_digest, on_conflict=on_conflict, on_progress=on_progress

@@ -22,7 +22,8 @@ from t2i_core.data.orphans import ORPHANS_NAME, OrphanLog
 from t2i_core.data.parts import PARTS_DIR, PartWriter, PlanNote, read_note
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.refine import Refinery, refinery
-from t2i_core.data.shard import SHARDS_DIR
+from t2i_core.data.shard import SHARDS_DIR, noted_report, shard_name
+from t2i_core.data.shortfall import CUT_BY_DEPTH, CUT_BY_PAGES, CUT_BY_TIME, reached_nothing
 from t2i_core.data.side_table import SideTable
 from t2i_core.data.source import SourceKind, read_list, source_kind
 from t2i_core.data.tally import SECONDS_BETWEEN_REPORTS
@@ -103,6 +104,7 @@ def plan_ingest(
             # A folder that takes the place of another must not bring back what was purged from that one.
             claim_folder(output_dir, key, on_conflict, inherited=(TOMBSTONES_NAME, PURGED_LIST_NAME))
             note = _planned(source, kind, config, output_dir, on_progress)
+            _forget_outage(output_dir, note)
         num_shards, num_records = note.num_parts, note.num_records
     return IngestPlan(
         source=source,
@@ -138,6 +140,15 @@ def _release_folder(output_dir: Path) -> None:
     (output_dir / "step.json").unlink(missing_ok=True)
     if not any(output_dir.iterdir()):
         output_dir.rmdir()
+
+
+def _forget_outage(output_dir: Path, note: PlanNote) -> None:
+    """Let go of the shards of a run that reached nothing at all, so that this one asks again."""
+    shards_dir = output_dir / SHARDS_DIR
+    reports = [noted_report(shards_dir, shard_id) for shard_id in range(note.num_parts)]
+    if all(report is not None and reached_nothing(report.kept, report.rejected) for report in reports):
+        for shard_id in range(note.num_parts):
+            (shards_dir / f"{shard_name(shard_id)}_stats.json").unlink(missing_ok=True)
 
 
 def _write_parts(
@@ -260,7 +271,12 @@ async def _crawl(job: _PlanJob) -> tuple[dict[str, int], dict[str, Traffic]]:
 def _page_counts(counts: "CrawlCounts") -> dict[str, int]:
     """Give the figures of a crawl by name; what an option adds is there only when it counted something."""
     rejected = {f"pages_rejected:{reason}": number for reason, number in sorted(counts.rejected.items())}
-    further = {"pages_given_up": counts.given_up, "sitemaps": counts.sitemaps}
+    further = {
+        CUT_BY_TIME: counts.given_up,
+        CUT_BY_PAGES: len(counts.beyond_pages),
+        CUT_BY_DEPTH: counts.beyond_depth,
+        "sitemaps": counts.sitemaps,
+    }
     return {"pages": counts.read, **rejected, **{name: number for name, number in further.items() if number}}
 
 

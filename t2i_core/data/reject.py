@@ -78,6 +78,11 @@ class RejectReason(StrEnum):
         return self in _OUTAGES
 
     @property
+    def is_given_up(self) -> bool:
+        """Whether it was left without being asked for, because a whole host was given up or the time was up."""
+        return self in _GIVEN_UP
+
+    @property
     def is_refusal(self) -> bool:
         """Whether whom it belongs to, or a list kept for them, said that it is not to be taken."""
         return self in _REFUSALS
@@ -163,6 +168,7 @@ _OUTAGES = _UNREACHABLE | {
     RejectReason.HTTP_5XX,
     RejectReason.DECODER_FAILED,
 }
+_GIVEN_UP = frozenset({RejectReason.HOST_UNREACHABLE})
 _REFUSALS = frozenset(
     {
         RejectReason.DENIED,

@@ -27,6 +27,7 @@ from t2i_core.data.shard import (
     shard_name,
 )
 from t2i_core.data.shard_reader import read_rows, stored_rows
+from t2i_core.data.shortfall import require_kept
 from t2i_core.data.source import source_kind
 from t2i_core.data.tombstone import read_purged_list
 from t2i_core.data.verify import require_whole
@@ -70,8 +71,16 @@ def retry_ingest(
     Raises:
         ConfigError: the data set is not finished with these options, or its pictures were not fetched.
         TransientError: the disk is full; the data set is as it was.
-        DataError: a shard is damaged; the data set is as it was.
+        DataError: a shard is damaged, and the data set is as it was; or there is still nothing in it.
     """
+    ref = _retried(source, config, output_dir, reasons, on_progress)
+    require_kept(ref.counts, source, output_dir)
+    return ref
+
+
+def _retried(
+    source: str, config: IngestConfig, output_dir: Path, reasons: Set[RejectReason], on_progress: OnProgress
+) -> StepRef:
     if source_kind(source, pages=config.pages).is_stored:
         raise ConfigError(f"the pictures of {source} are not fetched, so there is nothing to ask again for.")
     with disk_errors(output_dir):

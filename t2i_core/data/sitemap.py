@@ -12,7 +12,8 @@ from xml.etree.ElementTree import ParseError
 from defusedxml.ElementTree import DefusedXMLParser
 from yarl import URL
 
-from t2i_core.data.address import MAX_URL_CHARS, origin_of
+from t2i_core.data.address import MAX_URL_CHARS, origin_of, url_identity
+from t2i_core.data.distinct import DistinctCount
 from t2i_core.data.fetch import Fetched, Fetcher, Want
 from t2i_core.data.markup import absolute
 from t2i_core.data.mention import Mention
@@ -145,16 +146,22 @@ class _Reader:
 class SitemapReader:
     """Collects what the sitemaps of sites list; what it has found so far can be read at any time.
 
+    Args:
+        fetcher: asks for them.
+        max_pages: to collect.
+        beyond: counts the others.
+
     Attributes:
         pages: with what is said about the pictures on each, in the order of the sitemaps.
         num_read: files that held anything.
     """
 
-    def __init__(self, fetcher: Fetcher, max_pages: int) -> None:
+    def __init__(self, fetcher: Fetcher, max_pages: int, beyond: DistinctCount) -> None:
         self.pages: dict[str, list[Mention]] = {}
         self.num_read = 0
         self._fetcher = fetcher
         self._max_pages = max_pages
+        self._beyond = beyond
 
     async def read_site(self, origin: str) -> None:
         """Read the sitemaps that robots.txt names, then /sitemap.xml, then those that indexes among them name."""
@@ -177,4 +184,6 @@ class SitemapReader:
         for page, pictures in found.pages.items():
             if page in self.pages or len(self.pages) < self._max_pages:
                 self.pages.setdefault(page, []).extend(pictures)
+            else:
+                self._beyond.add(url_identity(page))
         return found.sitemaps[:MAX_SITEMAPS_PER_SITE]

@@ -31,3 +31,13 @@ def test_a_cell_stays_in_its_row() -> None:
         "| --- | ---: |",
         "| a\\|b c | 1,234 |",
     ]
+
+
+def test_the_artifact_says_what_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.linear_gradient("L").save(folder / "a.png")
+    ref = ingest(str(folder), IngestConfig(image_size=16), tmp_path / "ds")
+    assert "Not all of it." not in report(ref)
+    lacking = ref.with_changes(counts=ref.counts | {"seen": 2, "rejected": 1, "rejected:host_unreachable": 1})
+    assert "**Not all of it.** 1 of 2 sources (50.0 %)" in report(lacking)

@@ -388,8 +388,9 @@ def test_what_is_denied_is_left_out_by_host_address_and_bytes(site: Any, tmp_pat
     again = ingest(str(tmp_path / "ds"), CONFIG.with_changes(deny_list=str(deny)), tmp_path / "kept")
     assert counted(again) == {}
     deny.write_text("127.0.0.1\n")
-    purged = ingest(str(tmp_path / "ds"), CONFIG.with_changes(deny_list=str(deny)), tmp_path / "purged")
-    assert (purged.counts["kept"], counted(purged)) == (0, {"denied": 1})
+    with pytest.raises(DataError, match=r"nothing was kept of the 1 source .*1 denied \(it is on the deny-list\)"):
+        ingest(str(tmp_path / "ds"), CONFIG.with_changes(deny_list=str(deny)), tmp_path / "purged")
+    assert [row["reason"] for row in rows(tmp_path / "purged")] == ["denied"]
 
 
 def test_a_denied_page_is_not_asked_for(gallery: Any, tmp_path: Path) -> None:
@@ -527,9 +528,9 @@ def test_an_unreachable_host_is_an_error_and_a_later_run_asks_again(
     site.content |= {"/a.png": make_png((1, 2, 3)), "/b.png": make_png((1, 2, 3))}
     path = Path(source)
     path.write_text(path.read_text().replace("127.0.0.1", "name.invalid"))
-    with pytest.raises(TransientError, match=r"none of the 2 pictures .* could be reached \(dns 2\)"):
+    with pytest.raises(DataError, match=r"none of the 2 pictures .* could be reached \(dns 2\)"):
         ingest(source, CONFIG, tmp_path / "ds")
-    with pytest.raises(TransientError, match="dns 2"):
+    with pytest.raises(DataError, match="dns 2"):
         ingest(source, CONFIG, tmp_path / "ds")
     assert not (tmp_path / "ds/manifest.json").exists()
 

@@ -207,6 +207,18 @@ def test_a_crawl_stops_at_its_limits(site: Any) -> None:
     assert crawl([site.url("/0")], max_depth=0)[0] == ["/0"]
 
 
+def test_what_a_limit_cuts_off_is_counted(site: Any) -> None:
+    # /0 names /1 and /side0, /1 names /2 and /side1, /2 names /3 and /side2; none is counted twice.
+    fill(site, {f"/{n}": [f"/{n + 1}", f"/side{n}", f"/side{n}#x"] for n in range(20)})
+    fill(site, {f"/side{n}": ["/0"] for n in range(20)})
+    counts = crawl([site.url("/0")], max_depth=1)[1].counts
+    assert (len(counts.beyond_pages), counts.beyond_depth) == (0, 2)
+    counts = crawl([site.url("/0")], max_pages=4)[1].counts
+    assert (len(counts.beyond_pages), counts.beyond_depth) == (3, 0)
+    counts = crawl([site.url("/0")], max_pages=41)[1].counts
+    assert (len(counts.beyond_pages), counts.beyond_depth) == (0, 0)
+
+
 def test_unreadable_pages_are_counted_not_fatal(site: Any) -> None:
     fill(site, {"/": ["/gone", "/secret/x", "/away", "/ok"], "/ok": []})
     site.content |= {"/robots.txt": "User-agent: *\nDisallow: /secret/\n", "/away": 302}
