@@ -450,7 +450,7 @@ def test_one_picture_under_many_captions_is_refused_once(site: Any, tmp_path: Pa
     source = tmp_path / "list.csv"
     lines = [f"{site.url(path)},caption {n}\n" for n, path in enumerate(["/x.png", "/x.png", "/go.png", "/x.png#y"])]
     source.write_text("url,caption\n" + "".join(lines))
-    with pytest.raises(DataError, match="nothing was kept of the 4 sources .*4 opt_out_header"):
+    with pytest.raises(DataError, match=r"nothing was kept of the 4 sources .*4 opt_out_header"):
         ingest(str(source), CONFIG.with_changes(connections_per_host=1, retries=3), tmp_path / "ds")
     assert site.requests.count("/x.png") == 1
 
