@@ -1,8 +1,8 @@
 """Ties the life of a child process to its parent's: a child that calls `die_with_parent` never outlives it.
 
-The parent starts the child with `child_environment`, best in a session of its own, so that an interrupt at the terminal
-reaches only the parent, which then ends the child in its own way. Should the parent be killed, the kernel tells the
-child.
+The parent starts the child with `parent_note` in its environment (see `children`), in a session of its own, so that an
+interrupt at the terminal reaches only the parent, which then ends the child in its own way. Should the parent be
+killed, the kernel tells the child.
 """
 
 import ctypes
@@ -18,11 +18,11 @@ GRACE_SECONDS = 20.0
 PR_SET_PDEATHSIG = 1
 
 
-def child_environment() -> dict[str, str]:
-    """Give the environment to start a child in; it names the parent."""
+def parent_note() -> dict[str, str]:
+    """Give the variable that names the parent to a child."""
     # The kernel's death signal comes when the starting thread ends, so only the main thread may count on it.
     started_by = "main" if threading.current_thread() is threading.main_thread() else "thread"
-    return {**os.environ, PARENT_VARIABLE: f"{os.getpid()}:{started_by}"}
+    return {PARENT_VARIABLE: f"{os.getpid()}:{started_by}"}
 
 
 def die_with_parent(grace_seconds: float = GRACE_SECONDS) -> None:

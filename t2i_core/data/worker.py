@@ -12,6 +12,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
+from t2i_core.data.confine import confine
+
 FRAME = struct.Struct(">II")
 MAX_CPU_SECONDS = 5
 _BUFFER_BYTES = 256 * 1024
@@ -29,16 +31,19 @@ def frame(value: Any, body: bytes = b"") -> tuple[bytes, bytes]:
 def serve(start: Callable[[Any], Handler], *, max_memory_bytes: int) -> None:
     """Answer jobs until the input ends, as it does with the program that asks.
 
-    The first message says how to handle them, and is answered with null.
+    The first message says how to handle them, and is answered with null. After it this process can no longer write,
+    connect or start anything, and opens only files that Python and its packages are made of (see `confine`).
 
     Args:
-        start: makes the handler from the first message.
+        start: makes the handler from the first message, with all that the process may do; files that it opens stay
+            readable. What it imports is ready for the first job.
         max_memory_bytes: of data; with more, what is asked for is refused, which ends most jobs with an error.
     """
     _limit_memory(max_memory_bytes)
     with socket.socket(fileno=os.dup(0)) as line, line.makefile("rb", buffering=_BUFFER_BYTES) as received:
         requests = cast(BinaryIO, received)
         handler = start(_read(requests)[0])
+        confine()
         answer: tuple[Any, bytes] = (None, b"")
         while True:
             line.sendall(b"".join(frame(*answer)))

@@ -2,23 +2,22 @@
 
 import asyncio
 import json
-import os
+import signal
 import socket
 import subprocess
-import sys
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self, cast
 
+from t2i_core.children import start_exposed
 from t2i_core.data.worker import FRAME, frame
 from t2i_core.errors import TransientError
 
 MAX_ANSWER_BYTES = 512 * 1024 * 1024
 # While one job is worked on, the next is already there.
 JOBS_AHEAD = 3
-# What a process ends in may not be its job's doing: somebody may have killed it.
+# What a process ends in may not be its job's doing: somebody may have killed it. A limit that it ran into is.
 MAX_TRIES = 2
 # Its processor time is limited from within; this is for a process that stands still.
 MAX_WALL_SECONDS = 120.0
@@ -56,7 +55,10 @@ class WorkerPool:
             self._workers.append(_Worker(self, self._module, self._setup))
 
     async def ask(self, value: Any, body: bytes) -> Answer | None:
-        """Give one job to a process, and wait for its answer; None when processes end in it, twice.
+        """Give one job to a process, and wait for its answer.
+
+        Returns:
+            None when a process runs out of time in it, or when processes end in it twice for whatever reason.
 
         Raises:
             TransientError: the processes do not start.
@@ -91,7 +93,7 @@ class WorkerPool:
             _fail([*jobs, *self._waiting], TransientError(told))
             self._waiting.clear()
             return
-        jobs[:1] = [job for job in jobs[:1] if not job.blame()]
+        jobs[:1] = [job for job in jobs[:1] if not job.blame(is_sure=worker.ran_out_of_time)]
         self._waiting.extendleft(reversed(jobs))
         self.start()
         self.hand_out()
@@ -103,10 +105,10 @@ class _Job:
     answer: asyncio.Future[Answer | None]
     tries: int = 0
 
-    def blame(self) -> bool:
-        """Count a process that ended in this job; when there are too many, that is its answer."""
+    def blame(self, *, is_sure: bool) -> bool:
+        """Count a process that ended in this job; when there are too many, or the job is sure to be why, answer so."""
         self.tries += 1
-        if self.tries < MAX_TRIES:
+        if self.tries < MAX_TRIES and not is_sure:
             return False
         if not self.answer.done():
             self.answer.set_result(None)
@@ -130,6 +132,7 @@ class _Worker(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.jobs: deque[_Job] = deque()
         self.is_ready = False
+        self._stood_still = False
         self._process, ours = _start(module)
         self._connecting = self._loop.create_task(self._connect(ours))
         self._idle_since = self._loop.time()
@@ -191,6 +194,7 @@ class _Worker(asyncio.Protocol):
         """Look whether the process stands still, and again when it next may have for too long."""
         idle_seconds = self._loop.time() - self._idle_since
         if (self.jobs or not self.is_ready) and idle_seconds >= MAX_WALL_SECONDS:
+            self._stood_still = True
             self._pool.replace(self)
             return
         left = MAX_WALL_SECONDS - idle_seconds if self.jobs or not self.is_ready else MAX_WALL_SECONDS
@@ -206,6 +210,11 @@ class _Worker(asyncio.Protocol):
         """The process's exit code, after its end; negative for a signal."""
         return self._process.returncode
 
+    @property
+    def ran_out_of_time(self) -> bool:
+        """Whether a limit of time ended the process, after its end."""
+        return self._stood_still or self.exit_code == -signal.SIGXCPU
+
     def end(self) -> None:
         """Kill the process; its jobs are left as they are."""
         self._process.kill()
@@ -217,18 +226,9 @@ class _Worker(asyncio.Protocol):
 
 
 def _start(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    # The process imports from where this one does, without looking through what is installed once more.
-    places = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-S", "-P", "-m", module],
-            stdin=theirs.fileno(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
-            start_new_session=True,
-        )
+        process = start_exposed(module, theirs.fileno())
     with suppress(OSError):
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024 * 1024)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)

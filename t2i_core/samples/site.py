@@ -5,19 +5,17 @@ have. Everything is drawn on demand and depends only on the config, so the site 
 """
 
 import json
-import os
 import select
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Literal, get_args
 
 from pydantic import Field
 
+from t2i_core.children import module_command, start
 from t2i_core.config import Config
 from t2i_core.errors import ConfigError, TransientError
 
@@ -111,24 +109,12 @@ def serve_site(config: SiteConfig) -> Iterator[RunningSite]:
         TransientError: the site did not come up.
     """
     with tempfile.TemporaryFile() as log:
-        process = _start(config, log)
+        command = module_command("t2i_core.samples.site_server", "--config", config.model_dump_json())
+        process = start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         try:
             yield _wait_ready(process, log)
         finally:
             _stop(process)
-
-
-def _start(config: SiteConfig, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    package_root = Path(__file__).parents[2]
-    search_path = os.pathsep.join(filter(None, (str(package_root), os.environ.get("PYTHONPATH"))))
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "t2i_core.samples.site_server", "--config", config.model_dump_json()],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        env=os.environ | {"PYTHONPATH": search_path},
-        start_new_session=True,
-    )
 
 
 def _wait_ready(process: subprocess.Popen[bytes], log: IO[bytes]) -> RunningSite:

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,8 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from t2i_core.children import module_command, start
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
-from t2i_core.lifeline import child_environment
 from t2i_core.manifest import OnConflict, StepRef, claim_folder, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.training.config import TrainConfig, train_key
@@ -66,9 +65,9 @@ def supervise_training(
         return hit
     claim_folder(output_dir, key, on_conflict)
     with _config_file(config) as config_path:
-        command = [sys.executable, "-m", "t2i_core.training", "--captions-dir", str(captions_dir)]
-        command += ["--output-dir", str(output_dir), "--config", str(config_path), "--on-conflict", on_conflict]
-        supervise(command, output_dir, on_progress=on_progress)
+        folders = ("--captions-dir", str(captions_dir.absolute()), "--output-dir", str(output_dir.absolute()))
+        options = ("--config", str(config_path), "--on-conflict", on_conflict)
+        supervise(module_command("t2i_core.training", *folders, *options), output_dir, on_progress=on_progress)
     done = find_hit(output_dir, key)
     if done is None:
         raise DataError(f"training ended well, but {output_dir} is not complete; see {output_dir / LOG_NAME}.")
@@ -85,7 +84,7 @@ def supervise(
     """Run a trainer's command to its end, and end it when this process is told to stop.
 
     Args:
-        command: the program and its arguments.
+        command: the program and its arguments, with absolute paths: it runs in another folder.
         run_dir: where the trainer writes `progress.json`; its output is appended to `train.log` there.
         on_progress: gets each new progress record.
         grace_seconds: time between SIGTERM and SIGKILL.
@@ -97,7 +96,7 @@ def supervise(
     watch = ProgressWatch(run_dir / PROGRESS_NAME, on_progress)
     with log_path.open("ab") as log:
         log_start = log.tell()
-        process = _start(command, log.fileno())
+        process = start(command, stdout=log, stderr=subprocess.STDOUT, extra=_keep_memory())
     try:
         while process.poll() is None:
             watch.look()
@@ -165,17 +164,6 @@ class ProgressWatch:
             self.on_progress(Progress(**json.loads(text)))
 
 
-def _start(command: Sequence[str], log_descriptor: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log_descriptor,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env=KEEP_MEMORY | child_environment(),
-    )
-
-
 def _stop_group(process: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
     """End what is left of the trainer's group, politely at first; a second interrupt ends it at once."""
     try:
@@ -187,6 +175,10 @@ def _stop_group(process: "subprocess.Popen[bytes]", grace_seconds: float) -> Non
     finally:
         _signal_group(process, signal.SIGKILL)
         process.wait()
+
+
+def _keep_memory() -> dict[str, str]:
+    return {name: size for name, size in KEEP_MEMORY.items() if name not in os.environ}
 
 
 def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from t2i_core.data.worker import serve
+from t2i_core.data import worker
 
 
 def start(setup: Any) -> Any:
@@ -17,8 +17,6 @@ def start(setup: Any) -> Any:
 
 
 def handle(asked: Any, body: bytes) -> tuple[Any, bytes]:
-    if asked == "crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
     if asked == "spin":
         while True:
             pass
@@ -26,15 +24,16 @@ def handle(asked: Any, body: bytes) -> tuple[Any, bytes]:
         time.sleep(1000)
     if asked == "eat":
         body = bytes(1024**3)
-    if asked == "crash once":
-        mark = Path(body.decode())
-        if not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+    if asked == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if asked == "wait for":
+        while not Path(body.decode()).exists():
+            time.sleep(0.01)
     if asked == "babble":
         os.write(0, b"\xff" * 100)
     return [asked, os.getpid()], body[::-1]
 
 
 if __name__ == "__main__":
-    serve(start, max_memory_bytes=512 * 1024**2)
+    worker.MAX_CPU_SECONDS = 1
+    worker.serve(start, max_memory_bytes=512 * 1024**2)
