@@ -4,6 +4,7 @@ Prefect starts one by itself, but in the terminal's process group, where a Ctrl-
 report; and it outlives a run that is killed.
 """
 
+import secrets
 import socket
 import subprocess
 import sys
@@ -13,54 +14,75 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from t2i_core.children import start
 from t2i_core.doctor import Finding
 from t2i_core.errors import T2IError
-from t2i_core.lifeline import child_environment
 
 # A first start migrates a fresh database, which takes long on a busy machine.
 START_SECONDS = 300.0
 STOP_SECONDS = 10.0
-# The server's own process: uvicorn, after tying its life to ours.
-PROGRAM = "from t2i_core.lifeline import die_with_parent; die_with_parent(); import uvicorn; uvicorn.main()"
-APPLICATION = ("--factory", "prefect.server.api.server:create_app", "--log-level", "error")
+# The server's own process: uvicorn, after tying its life to ours. The command line of uvicorn would import from the
+# working folder.
+PROGRAM = """
+from t2i_core.lifeline import die_with_parent
+die_with_parent()
+import sys, uvicorn
+application = "prefect.server.api.server:create_app"
+uvicorn.run(application, factory=True, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
+"""
 # Prefect's own marks of an embedded server: no UI, and only the services that runs need.
 ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers.
+
+    Attributes:
+        url: of its API.
+        auth: what whoever asks has to know, as "name:password"; other programs and web pages on this machine do not.
+    """
+
+    url: str
+    auth: str = field(repr=False)
+
+
 @contextmanager
-def embedded_server(home: Path | None = None) -> Iterator[str]:
+def embedded_server(home: Path | None = None) -> Iterator[RunningServer]:
     """Run a server on loopback until the block ends.
 
     Args:
         home: where it keeps its database; None for the user's own Prefect home.
-
-    Yields:
-        The URL of its API.
 
     Raises:
         T2IError: it did not start; the message has its last words.
     """
     with tempfile.TemporaryFile() as log:
         port = free_port()
-        command = [sys.executable, "-c", PROGRAM, *APPLICATION, "--host", "127.0.0.1", "--port", str(port)]
-        environment = child_environment() | ENVIRONMENT | ({"PREFECT_HOME": str(home)} if home else {})
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+        running = RunningServer(f"http://127.0.0.1:{port}/api", f"t2i:{secrets.token_urlsafe(32)}")
+        command = [sys.executable, "-P", "-c", PROGRAM, str(port)]
+        process = start(command, stdout=log, stderr=log, extra=_environment(running, port, home))
         try:
-            url = f"http://127.0.0.1:{port}/api"
-            if not _becomes_healthy(process, f"{url}/health"):
+            if not _becomes_healthy(process, f"{running.url}/health"):
                 log.seek(0)
                 lines = log.read().decode(errors="replace").split("\n")
                 words = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
                 raise T2IError(
                     f"the embedded Prefect server did not start ({words}). Run `t2i doctor`, or add --no-prefect."
                 )
-            yield url
+            yield running
         finally:
             _stop(process)
+
+
+def _environment(running: RunningServer, port: int, home: Path | None) -> dict[str, str]:
+    """Give the server its settings; a password on the command line could be read by everybody."""
+    closed = {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}"}
+    secret = {"PREFECT_SERVER_API_AUTH_STRING": running.auth, "PREFECT_API_AUTH_STRING": running.auth}
+    return ENVIRONMENT | closed | secret | ({"PREFECT_HOME": str(home)} if home else {})
 
 
 def try_server() -> Finding:

@@ -56,9 +56,9 @@ def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: boo
         if no_prefect:
             run_pipeline(CoreSteps(on_conflict="replace", on_progress=view), config, output_dir)
         else:
-            from flows.pipeline import pipeline
-
             with adhoc_run(view):
+                from flows.pipeline import pipeline
+
                 pipeline(output_dir, request)
     from flows.summary import print_summary
 
