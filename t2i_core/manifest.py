@@ -7,20 +7,27 @@ config and the digests of its inputs), the code version, counts, and size and sh
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import field_validator
+
 from t2i_core import __version__
 from t2i_core.config import Config, canonical_json, digest_of
+from t2i_core.door import create_file, is_file, open_file, read_file
 from t2i_core.errors import ConfigError, DataError
+from t2i_core.layout import MAX_MANIFEST_BYTES, MAX_NOTE_BYTES, STEP_KINDS, Kind, inspect_folder
 
 MANIFEST_NAME = "manifest.json"
+NOTE_NAME = "step.json"
 PREVIOUS_SUFFIX = ".previous"
-Kind = Literal["dataset", "captions", "run", "evaluation"]
+MAX_INHERITED_BYTES = 2**30
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 class OutputFile(Config):
@@ -33,6 +40,14 @@ class OutputFile(Config):
     size: int
     sha256: str
     content: bool = True
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, path: str) -> str:
+        parts = path.split("/")
+        if "\0" in path or any(part in ("", ".", "..") for part in parts):
+            raise ValueError("is no path of a file in this folder")
+        return path
 
 
 class StepKey(Config):
@@ -73,8 +88,13 @@ class StepRef(Config):
 
 
 def sha256_of(path: Path) -> str:
-    """Give the sha256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    """Give the sha256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        DataError: it is a link, or no regular file.
+        OSError: it is not there, or cannot be read.
+    """
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -88,32 +108,36 @@ def describe_file(root: Path, path: Path, *, content: bool = True) -> OutputFile
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, sync it, and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = _other_name(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with create_file(temporary) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def _other_name(path: Path) -> Path:
+    """Give a hidden name beside a path that nothing has."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 @contextmanager
 def staged_folder(output_dir: Path) -> Iterator[Path]:
     """Give a temporary folder beside `output_dir` that takes its name when the block ends well.
 
-    A folder that was there before is replaced only then.
+    A folder that was there before is replaced only then; where a link leads to it, the link stays.
     """
+    output_dir = _behind(output_dir)
     output_dir.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}.", dir=output_dir.parent))
+    stage = _other_name(output_dir)
+    stage.mkdir()
     try:
         yield stage
-        stage.chmod(0o755)
-        if output_dir.exists():
-            shutil.rmtree(output_dir)
+        remove_tree(output_dir)
         stage.replace(output_dir)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -157,25 +181,37 @@ def relative_source(source: Path, folder: Path) -> str:
 
 
 def read_manifest(folder: Path, kind: Kind | None = None) -> Manifest:
-    """Read the manifest of a finished folder.
+    """Read the manifest of a finished folder, which holds nothing that its kind does not.
 
     Raises:
         ConfigError: there is no such folder, it is not finished, or it holds another kind of thing.
-        DataError: the manifest is damaged.
+        DataError: the manifest is damaged, or the folder holds a link, a pipe, an unknown name or an absurd size.
     """
-    path = folder / MANIFEST_NAME
     if not folder.is_dir():
         raise ConfigError(f"no such folder: {folder}")
-    if not path.is_file():
+    manifest = _parsed_manifest(folder)
+    if manifest is None:
         wanted = f"a finished {kind} folder" if kind else "a finished folder"
         raise ConfigError(f"{folder} is not {wanted}: it has no {MANIFEST_NAME}. Run the step that makes it first.")
-    try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except ValueError as err:
-        raise DataError(f"{path} is damaged ({err}). Delete it and run the step again.") from err
     if kind and manifest.kind != kind:
         raise ConfigError(f"{folder} holds a {manifest.kind}, not a {kind}.")
+    _inspect(folder, manifest)
     return manifest
+
+
+def _parsed_manifest(folder: Path) -> Manifest | None:
+    """Read the manifest in a folder; None when there is none."""
+    path = folder / MANIFEST_NAME
+    try:
+        return Manifest.model_validate_json(read_file(path, MAX_MANIFEST_BYTES))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as err:
+        raise DataError(f"{path} is damaged ({err!s:.500}). Delete it and run the step again.") from err
+
+
+def _inspect(folder: Path, manifest: Manifest) -> None:
+    inspect_folder(folder, manifest.kind, {file.path for file in manifest.files})
 
 
 def finished_folders(root: Path) -> Iterator[tuple[Path, Manifest]]:
@@ -183,17 +219,22 @@ def finished_folders(root: Path) -> Iterator[tuple[Path, Manifest]]:
 
     Raises:
         ConfigError: there is no such folder.
+        DataError: one of them holds a link, a pipe, an unknown name or an absurd size.
     """
     if not root.is_dir():
         raise ConfigError(f"no such folder: {root}")
     for place, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if MANIFEST_NAME in names:
+            folder = Path(place)
             try:
-                yield Path(place), read_manifest(Path(place))
+                manifest = _parsed_manifest(folder)
             except DataError:
                 # Other programs write files of this name too.
                 continue
+            if manifest:
+                _inspect(folder, manifest)
+                yield folder, manifest
 
 
 def missing_outputs(folder: Path, manifest: Manifest) -> list[str]:
@@ -202,14 +243,19 @@ def missing_outputs(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+    return is_file(path) and path.lstat().st_size == size
 
 
 def find_hit(folder: Path, key: StepKey) -> StepRef | None:
-    """Give the reference of a folder already made with this key, if all its outputs are there."""
-    if not (folder / MANIFEST_NAME).is_file():
+    """Give the reference of a folder already made with this key, if all its outputs are there.
+
+    Raises:
+        DataError: the folder holds a link, a pipe, an unknown name or an absurd size, or its manifest is damaged.
+    """
+    manifest = _parsed_manifest(folder)
+    if manifest is None:
         return None
-    manifest = read_manifest(folder)
+    _inspect(folder, manifest)
     if manifest.key != key or missing_outputs(folder, manifest):
         return None
     return StepRef(kind=manifest.kind, digest=manifest.digest, path=folder, counts=manifest.counts, hit=True)
@@ -244,43 +290,84 @@ def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict, inherited:
         inherited: names of files of a replaced folder that its successor has from the first moment on.
 
     Raises:
-        ConfigError: the folder holds something else; the message names the difference.
+        ConfigError: the folder holds something else, the message names the difference; or it is the URL of a store.
+        DataError: the folder holds what no step leaves there, such as a link.
     """
-    note = folder / "step.json"
+    require_local(folder)
+    folder = _behind(folder)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; choose another --output-dir.")
     finish_claim(folder)
     # Who was killed while claiming the folder leaves a note without its name.
-    if folder.is_dir() and any(not path.name.startswith(f".{note.name}.") for path in folder.iterdir()):
-        old = _noted_key(folder, note)
+    if folder.is_dir() and any(not path.name.startswith(f".{NOTE_NAME}.") for path in folder.iterdir()):
+        old = _noted_key(folder)
+        if old:
+            inspect_folder(folder, STEP_KINDS.get(old.step))
         if old == key:
             return
         changed = difference(old, key) if old else "it was not made by this step"
         if on_conflict == "refuse" or old is None:
             advice = "Choose another --output-dir or delete it."
             raise ConfigError(f"{folder} already holds other work ({changed}). {advice}")
-        successor = _successor(folder)
-        for name in inherited:
-            if (folder / name).is_file():
-                write_atomically(successor / name, (folder / name).read_bytes())
-        _write_key(successor, key)
-        previous = folder.with_name(folder.name + PREVIOUS_SUFFIX)
-        shutil.rmtree(previous, ignore_errors=True)
-        folder.replace(previous)
-        finish_claim(folder)
+        _replace(folder, key, inherited)
     else:
         _write_key(folder, key)
 
 
-def finish_claim(folder: Path) -> None:
-    """Let a successor take the place of the folder that was moved aside for it, if that was as far as it came."""
+def _replace(folder: Path, key: StepKey, inherited: Iterable[str]) -> None:
+    """Move a folder aside for one that is claimed already."""
     successor = _successor(folder)
-    if not successor.is_dir():
-        return
-    if folder.exists():
-        shutil.rmtree(successor)
+    for name in inherited:
+        if is_file(folder / name):
+            write_atomically(successor / name, read_file(folder / name, MAX_INHERITED_BYTES))
+    _write_key(successor, key)
+    previous = folder.with_name(folder.name + PREVIOUS_SUFFIX)
+    remove_tree(previous)
+    folder.replace(previous)
+    finish_claim(folder)
+
+
+def _behind(folder: Path) -> Path:
+    """Give the folder that a person's link leads to."""
+    return folder.resolve() if folder.is_symlink() else folder
+
+
+def require_local(folder: Path) -> None:
+    """Refuse the URL of a store where a folder of this machine is needed.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    # pathlib makes one slash of two.
+    if _URL.match(str(folder)):
+        raise ConfigError(
+            f"{folder} is the address of a store: what a step makes is written into a folder of this machine. Give one "
+            "for --output-dir, and copy it to the store when it is finished."
+        )
+
+
+def remove_tree(path: Path) -> None:
+    """Remove whatever has a name: a folder with all that is in it, or a file; of a link only the link itself."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
     else:
-        successor.replace(folder)
+        shutil.rmtree(path)
+
+
+def finish_claim(folder: Path) -> None:
+    """Let a successor take the place of the folder that was moved aside for it, if that was as far as it came.
+
+    Raises:
+        DataError: what has a successor's name was not made by a step.
+    """
+    successor = _successor(folder)
+    if not os.path.lexists(successor):
+        return None
+    if successor.is_symlink() or not successor.is_dir() or folder.exists():
+        return remove_tree(successor)
+    inspect_folder(successor, "dataset")
+    successor.replace(folder)
+    return None
 
 
 def _successor(folder: Path) -> Path:
@@ -289,13 +376,15 @@ def _successor(folder: Path) -> Path:
 
 def _write_key(folder: Path, key: StepKey) -> None:
     note = json.dumps(key.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n"
-    write_atomically(folder / "step.json", note)
+    write_atomically(folder / NOTE_NAME, note)
 
 
-def _noted_key(folder: Path, note: Path) -> StepKey | None:
+def _noted_key(folder: Path) -> StepKey | None:
+    note = folder / NOTE_NAME
     try:
-        return StepKey.model_validate_json(note.read_bytes())
+        return StepKey.model_validate_json(read_file(note, MAX_NOTE_BYTES))
     except FileNotFoundError:
-        return read_manifest(folder).key if (folder / MANIFEST_NAME).is_file() else None
-    except ValueError as err:
-        raise DataError(f"{note} is damaged ({err}). Delete {folder} and run the step again.") from err
+        manifest = _parsed_manifest(folder)
+        return manifest.key if manifest else None
+    except (OSError, ValueError) as err:
+        raise DataError(f"{note} is damaged ({err!s:.500}). Delete {folder} and run the step again.") from err

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # What each room may import besides itself; whatever is not a room of ours is free, but for Prefect in the core.
-CORE_BASE = {"config", "errors", "progress", "manifest", "lifeline", "children", "report"}
+CORE_BASE = {"config", "errors", "progress", "door", "layout", "manifest", "lifeline", "children", "report"}
 SAMPLES_TO_DIFFUSION = {"samples", "data", "models", "diffusion"}
 CORE_ARROWS: dict[str, set[str]] = {
     "config": {"errors"},
@@ -17,7 +17,9 @@ CORE_ARROWS: dict[str, set[str]] = {
     "lifeline": set(),
     "children": {"lifeline"},
     "report": set(),
-    "manifest": {"config", "errors"},
+    "door": {"errors"},
+    "layout": {"errors", "door"},
+    "manifest": {"config", "errors", "door", "layout"},
     **dict.fromkeys(SAMPLES_TO_DIFFUSION, CORE_BASE),
     "systems": CORE_BASE | SAMPLES_TO_DIFFUSION,
     "training": CORE_BASE | SAMPLES_TO_DIFFUSION | {"systems"},

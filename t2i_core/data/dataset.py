@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow.parquet as pq
 
@@ -20,7 +20,9 @@ from t2i_core.data.hosts import Traffic
 from t2i_core.data.parts import PARTS_DIR, read_note
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, extra_columns, shard_name
 from t2i_core.data.shortfall import UNFINISHED, unfinished_count
+from t2i_core.door import move_files, open_folder
 from t2i_core.errors import DataError
+from t2i_core.layout import PARTIAL_DIR, REWRITE_DIR, inspect_folder
 from t2i_core.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -28,11 +30,10 @@ from t2i_core.manifest import (
     StepKey,
     StepRef,
     describe_file,
+    remove_tree,
     write_manifest,
 )
 
-REWRITE_DIR = ".rewrite"
-PARTIAL_DIR = ".rewrite.partial"
 # Shards that were begun, and files that did not come as far as their names.
 _LEFTOVER = re.compile(r"\.([0-9]{5,18}\.(journal|tar\.partial)|\w+\.(jsonl?|parquet|html)\.[a-z0-9_]{8})")
 _SHARD_FILE = re.compile(SHARDS_DIR + r"/([0-9]{1,18})(\.tar|\.parquet|_stats\.json)")
@@ -147,16 +148,21 @@ def staged_rewrite(dataset_dir: Path) -> Iterator[Path]:
 
 
 def finish_rewrite(dataset_dir: Path) -> None:
-    """Move what a decided rewrite holds to its place, the manifest last, and remove one that was not decided."""
-    shutil.rmtree(dataset_dir / PARTIAL_DIR, ignore_errors=True)
-    stage = dataset_dir / REWRITE_DIR
+    """Move what a decided rewrite holds to its place, the manifest last, and remove one that was not decided.
+
+    Raises:
+        DataError: the data set or the rewrite holds a link, an unknown name or an absurd size; nothing was moved.
+        OSError: something cannot be moved.
+    """
+    stage, partial = dataset_dir / REWRITE_DIR, dataset_dir / PARTIAL_DIR
+    if not (os.path.lexists(stage) or os.path.lexists(partial)):
+        return
+    inspect_folder(dataset_dir, "dataset")
+    remove_tree(partial)
     if not stage.is_dir():
         return
-    files = [path for path in stage.rglob("*") if path.is_file()]
-    for path in sorted(files, key=lambda path: (path.name == MANIFEST_NAME, path)):
-        place = dataset_dir / path.relative_to(stage)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(place)
+    files = [PurePosixPath(path.relative_to(stage)) for path in stage.rglob("*") if path.is_file()]
+    move_files(stage, dataset_dir, sorted(files, key=lambda path: (path.name == MANIFEST_NAME, path)), levels=1)
     shutil.rmtree(stage)
 
 
@@ -169,11 +175,8 @@ def remove_leftovers(dataset_dir: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with open_folder(folder) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def restate(

@@ -5,6 +5,7 @@ was asked to be removed is written down, so that no later ingest into the folder
 lie beside it go too: those of damaged shards are deleted, the data set that this one replaced is purged likewise.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class PurgeResult(Config):
         uids: of all samples ever purged from this data set.
         deleted: copies of damaged shards that `verify` had set aside; what they hold cannot be told.
         previous: the data set that this one replaced, when there is one: it was purged as well.
-        unread: a folder of that name that is damaged or not finished, and so may still hold such pictures.
+        unread: what has that name and is damaged, not finished or a link, and so may still hold such pictures.
     """
 
     dataset_dir: Path
@@ -69,8 +70,11 @@ def purge(dataset_dir: Path, request: PurgeRequest, *, on_progress: OnProgress =
     """
     result = _purge(dataset_dir, request, on_progress)
     previous = dataset_dir.resolve().with_name(dataset_dir.resolve().name + PREVIOUS_SUFFIX)
-    if not previous.is_dir():
+    if not os.path.lexists(previous):
         return result
+    if previous.is_symlink():
+        # Whoever made it may mean any other data set.
+        return result.with_changes(unread=previous)
     try:
         uids = _purge(previous, request, on_progress).uids
     except (ConfigError, DataError):

@@ -1,5 +1,6 @@
 """Whether a finished data set is still what was written, and exactly which samples are lost where it is not."""
 
+import os
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -9,6 +10,7 @@ from t2i_core.data.dataset import files_by_shard, finish_rewrite
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.shard import SHARDS_DIR, noted_report, shard_name
 from t2i_core.data.shard_reader import REPAIR_ADVICE, kept_checksums, read_checksums
+from t2i_core.door import is_file, open_folder
 from t2i_core.errors import DataError, ShardError
 from t2i_core.manifest import OutputFile, read_manifest, sha256_of
 from t2i_core.progress import OnProgress, Progress, ignore_progress
@@ -89,7 +91,7 @@ def _check(dataset_dir: Path, shard_id: int, files: Mapping[str, OutputFile]) ->
     problems = _changed_files(dataset_dir, shard_id, files)
     tar_path, table_path, _ = _places(dataset_dir / SHARDS_DIR, shard_id)
     found, stopped = read_checksums(tar_path)
-    if stopped and tar_path.is_file():
+    if stopped and is_file(tar_path):
         problems[".tar"] = stopped
     # Rows that changed cannot say what a sample was, so without the table as written none of them can be used.
     kept = None if ".parquet" in problems else kept_checksums(table_path)
@@ -134,9 +136,9 @@ def require_whole(dataset_dir: Path, shard_id: int, files: Mapping[str, OutputFi
 def _difference(path: Path, noted: OutputFile | None) -> str:
     if noted is None:
         return "is not in the manifest"
-    if not path.is_file():
+    if not is_file(path):
         return "is gone"
-    size = path.stat().st_size
+    size = path.lstat().st_size
     if size != noted.size:
         return f"has {size:,} bytes instead of {noted.size:,}"
     return "" if sha256_of(path) == noted.sha256 else "has other bytes than were written"
@@ -157,11 +159,14 @@ def _noted_kept(dataset_dir: Path, shard_id: int) -> int:
 
 def _move_aside(shards_dir: Path, shard_id: int) -> Iterator[str]:
     """Rename the files of a shard, the statistics first: without them the shard is no longer done."""
-    for path in reversed(_places(shards_dir, shard_id)):
-        if path.is_file():
-            yield path.replace(_free_name(path)).name
+    with open_folder(shards_dir, levels=1) as folder:
+        for path in reversed(_places(shards_dir, shard_id)):
+            if is_file(path):
+                name = _free_name(path)
+                os.replace(path.name, name, src_dir_fd=folder, dst_dir_fd=folder)
+                yield name
 
 
-def _free_name(path: Path) -> Path:
-    names = (path.with_name(path.name + DAMAGED_SUFFIX + (str(number) if number else "")) for number in count())
-    return next(name for name in names if not name.exists())
+def _free_name(path: Path) -> str:
+    names = (f"{path.name}{DAMAGED_SUFFIX}{number or ''}" for number in count())
+    return next(name for name in names if not os.path.lexists(path.with_name(name)))

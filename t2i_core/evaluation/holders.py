@@ -17,7 +17,8 @@ from t2i_core.data.shard import SHARDS_DIR, shard_name
 from t2i_core.data.shard_reader import read_rows
 from t2i_core.data.tombstone import url_sha256
 from t2i_core.errors import DataError
-from t2i_core.manifest import Kind, Manifest, finished_folders
+from t2i_core.layout import Kind
+from t2i_core.manifest import Manifest, finished_folders
 
 Folders = Sequence[tuple[Path, Manifest]]
 _COLUMNS: dict[Kind, list[str]] = {

@@ -196,14 +196,14 @@ DYING = """
 import os, sys
 from pathlib import Path
 left = int(sys.argv[1])
-replace = Path.replace
-def dying(self, target):
+replace = os.replace
+def dying(*arguments, **folders):
     global left
     if left == 0:
         os._exit(9)
     left -= 1
-    return replace(self, target)
-Path.replace = dying
+    return replace(*arguments, **folders)
+os.replace = dying
 """
 PURGE = """
 from t2i_core.data.purge import purge
