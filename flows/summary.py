@@ -36,8 +36,13 @@ def summary(workspace: Path) -> RenderableType:
     parts: list[RenderableType] = [pictures_table(workspace / "dataset"), trainings_table(workspace / "runs")]
     if metrics["composition"]:
         parts.append(scores_table(metrics["composition"]["rows"]))
+        if unsure := metrics["composition"]["rows"]["model"]["unsure"]:
+            text = f"unsure, counted as failed: {_percent(unsure)} % of the model's pictures"
+            parts.append(Text.from_markup(text))
     if metrics["clip"] and not metrics["clip"]["withheld"]:
         parts.append(clip_table(metrics["clip"]))
+        if reason := metrics["clip"].get("no_headline"):
+            parts.append(Text(f"CLIP skill is withheld: {reason}.", style="yellow"))
     spaced = [row for part in parts for row in (part, "")]
     missing = shortfalls(read_manifest(workspace / "dataset", "dataset").counts)
     lacking = (Text(f"not all of it: {shortfall}", style="yellow") for shortfall in missing if shortfall.is_grave)
@@ -102,6 +107,8 @@ def clip_table(clip: dict[str, Any]) -> Table:
     """Give the CLIP scores, each with its 95 % interval."""
     table = _table("CLIP", "score")
     for name, estimate in clip["summary"].items():
+        if name == "skill" and clip.get("no_headline"):
+            continue
         table.add_row(SUMMARY_TITLES.get(name, name), _estimate(estimate))
     return table
 

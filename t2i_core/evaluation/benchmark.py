@@ -2,11 +2,14 @@
 
 For scenes every prompt comes with its exact specification. Other data has no truth to check against; its prompts are
 captions of the training split, and what they measure is recall of training data, not generalisation.
+
+A small world has few combinations of a kind, fewer still that are held out. Where a task has fewer than are asked for,
+each is asked again in other words, and statistics take all prompts of one combination as one draw.
 """
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -14,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from t2i_core.errors import DataError
-from t2i_core.samples.scenes import Scene, Task, caption_scene
+from t2i_core.samples.scenes import WORDINGS, Scene, Task, caption_scene
 
-BENCHMARK_VERSION = "prompts-1"
+BENCHMARK_VERSION = "prompts-2"
 TASKS: tuple[Task, ...] = get_args(Task)
+# The plain one first; all of them are in the training captions.
+DISTINCT_WORDINGS: tuple[str, ...] = tuple(dict.fromkeys(WORDINGS))
 RECALL_TASK = "recall"
 TASK_TITLES = {
     "single": "One object",
@@ -48,6 +53,11 @@ class Prompt:
     real: npt.NDArray[np.uint8]
     key: str
 
+    @property
+    def meaning(self) -> str:
+        """What is asked for, whatever the words."""
+        return self.scene.combination if self.scene else self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
@@ -57,7 +67,7 @@ class Benchmark:
         kind: "scenes" (held-out combinations, exact truth) or "captions" (recall of training data, no truth).
         prompts: all prompts, task by task.
         num_leaked: test combinations left out because the training split has them too.
-        num_available: distinct prompts there were to choose from.
+        num_available: distinct combinations (without scenes: captions) there were to choose from.
     """
 
     kind: Literal["scenes", "captions"]
@@ -71,6 +81,13 @@ class Benchmark:
         for index, prompt in enumerate(self.prompts):
             groups[prompt.task].append(index)
         return dict(groups)
+
+    def groups(self, rows: Iterable[int]) -> list[list[int]]:
+        """Put the prompts that ask for the same thing together: they are one draw, not several."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for row in rows:
+            found[self.prompts[row].meaning].append(row)
+        return list(found.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +141,7 @@ def choose_prompts(
 
 
 def _held_out_scenes(test: Sequence[Sample], train_groups: set[str], per_task: int, seed: int) -> Benchmark:
-    chosen: dict[str, tuple[Sample, Scene]] = {}
+    held_out: dict[str, list[tuple[Sample, Scene]]] = defaultdict(list)
     leaked = set()
     for sample in test:
         scene = scene_of(sample.attributes)
@@ -133,21 +150,25 @@ def _held_out_scenes(test: Sequence[Sample], train_groups: set[str], per_task: i
         if scene.combination in train_groups:
             leaked.add(scene.combination)
         else:
-            chosen.setdefault(scene.combination, (sample, scene))
-    if not chosen:
+            held_out[scene.combination].append((sample, scene))
+    if not held_out:
         raise DataError(
             f"the test split has no combination that training never saw ({len(leaked)} leaked). "
             "Run the caption step again with a held-out share above zero."
         )
-    ranked = sorted(chosen, key=lambda combination: _rank(seed, combination))
-    prompts = []
+    ranked = sorted(held_out, key=lambda combination: _rank(seed, combination))
+    prompts: list[Prompt] = []
     for task in TASKS:
-        mine = [chosen[c] for c in ranked if chosen[c][1].task == task][:per_task]
-        prompts += [
-            Prompt(f"{task}-{i:03d}", task, caption_scene(scene), scene, sample.image, sample.key)
-            for i, (sample, scene) in enumerate(mine)
-        ]
-    return Benchmark("scenes", tuple(prompts), len(leaked), len(chosen))
+        mine = [held_out[c] for c in ranked if held_out[c][0][1].task == task]
+        asked = [(wording, samples) for wording in DISTINCT_WORDINGS for samples in mine][:per_task]
+        prompts += [_asked(f"{task}-{i:03d}", wording, samples) for i, (wording, samples) in enumerate(asked)]
+    return Benchmark("scenes", tuple(prompts), len(leaked), len(held_out))
+
+
+def _asked(name: str, wording: str, samples: Sequence[tuple[Sample, Scene]]) -> Prompt:
+    """Ask for a combination in some words; each wording stands beside another real picture where there are several."""
+    sample, scene = samples[DISTINCT_WORDINGS.index(wording) % len(samples)]
+    return Prompt(name, scene.task, caption_scene(scene, wording), scene, sample.image, sample.key)
 
 
 def _seen_captions(train: Sequence[Sample], num: int, seed: int) -> Benchmark:

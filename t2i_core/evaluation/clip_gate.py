@@ -82,6 +82,19 @@ class ClipGate:
         failed = [c for c in self.checks if c.needed is not None and not c.passed]
         return "; ".join(f"{c.name} is {c.value.value:.2f}, {c.needed:.2f} is needed" for c in failed)
 
+    @property
+    def failures(self) -> tuple[GateCheck, ...]:
+        """Every check that failed, those included that only label the score."""
+        return tuple(c for c in self.checks if not c.passed)
+
+    @property
+    def why_no_headline(self) -> str:
+        """Why the score may not stand on top of a report, or "": a CLIP that fails any check does not see enough."""
+        if self.reason:
+            return self.reason
+        failed = ", ".join(f"{c.name} ({c.value.value:.2f}, chance {c.chance:.2f})" for c in self.failures)
+        return f"this CLIP failed {failed}" if failed else ""
+
 
 def check_clip(
     scorer: ClipScorer, pairs: Sequence[RealPair], *, min_auc: float, min_recall_lift: float, seed: int

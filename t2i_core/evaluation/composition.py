@@ -42,6 +42,9 @@ SHAPE_LIKENESS, SHAPE_LEAD = 0.87, 0.02
 # A border noisier than this (standard deviation, 0..255) is smoothed first.
 NOISE_LEVEL = 5.0
 DEAD_ZONE = 0.15
+# Share of pictures that the checker could not tell: above the first a score needs a grain of salt, above the second it
+# says more about the checker than about the model.
+UNSURE_WARN, UNSURE_BAD = 0.05, 0.25
 # Radii half-way between the sizes that scenes are drawn with.
 SMALL_BELOW = (RADII["small"][1] + RADII["medium"][0]) / 2
 LARGE_ABOVE = (RADII["medium"][1] + RADII["large"][0]) / 2
@@ -125,6 +128,11 @@ class Verdict:
     def unsure(self) -> bool:
         """Whether the checker could not tell."""
         return "unsure" in self.atoms.values()
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict in one word."""
+        return "pass" if self.strict else "unsure" if self.unsure else "fail"
 
 
 def extract(image: npt.NDArray[np.uint8]) -> Extraction:

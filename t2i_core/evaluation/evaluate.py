@@ -13,15 +13,15 @@ from typing import Any
 from t2i_core.config import canonical_json
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.benchmark import BENCHMARK_VERSION
+from t2i_core.evaluation.circumstances import CIRCUMSTANCES_NAME, note_circumstances
 from t2i_core.evaluation.clip_score import load_clip
 from t2i_core.evaluation.composition import CHECKER_VERSION
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.generate import load_generator, png_bytes
 from t2i_core.evaluation.measure import Evaluation, PictureMaker, measure
-from t2i_core.evaluation.report import metrics_of, write_report
+from t2i_core.evaluation.report import Runs, metrics_of, write_report
 from t2i_core.manifest import (
     OnConflict,
-    OutputFile,
     StepKey,
     StepRef,
     claim_folder,
@@ -36,7 +36,9 @@ from t2i_core.manifest import (
 )
 from t2i_core.progress import OnProgress, ignore_progress
 
-STEP, VERSION = "evaluate", 1
+STEP, VERSION = "evaluate", 2
+# Files that tell when and how fast, and so differ each time.
+NOTED_NAMES = frozenset({"report.html", CIRCUMSTANCES_NAME})
 
 
 def evaluate_key(
@@ -69,7 +71,8 @@ def evaluate(
     on_progress: OnProgress = ignore_progress,
     open_run: Callable[[Path], PictureMaker] = load_generator,
 ) -> StepRef:
-    """Score a finished run and write `report.html`, `report.md`, `metrics.json`, `samples.jsonl` and `images/`.
+    """Score a finished run and write `report.html`, `report.md`, `metrics.json`, `samples.jsonl`,
+    `circumstances.json` and `images/`.
 
     Args:
         run_dir: the finished run.
@@ -94,16 +97,22 @@ def evaluate(
     makers = {"model": open_run(run_dir)} | ({"baseline": open_run(baseline_dir)} if baseline_dir else {})
     claim_folder(output_dir, key, on_conflict)
     evaluation = measure(run_dir, config, makers, scorer=scorer, on_progress=on_progress)
-    folders = {"run": run_dir, "baseline": baseline_dir, "clip": clip_dir}
+    others = {name: folder for name, folder in (("baseline", baseline_dir), ("clip", clip_dir)) if folder}
     with staged_folder(output_dir) as stage:
-        files = _write(stage, run_dir, evaluation, key)
+        _write_results(stage, evaluation, key)
+        circumstances = note_circumstances(evaluation.seconds, {name: m.drawn_with for name, m in makers.items()})
+        write_report(stage, output_dir, Runs(run_dir, others), evaluation, circumstances)
         ref = write_manifest(
             stage,
             kind="evaluation",
             key=key,
-            sources={name: relative_source(folder, output_dir) for name, folder in folders.items() if folder},
+            sources={n: relative_source(folder, output_dir) for n, folder in ({"run": run_dir} | others).items()},
             counts=_counts(evaluation),
-            files=files,
+            files=[
+                describe_file(stage, path, content=path.name not in NOTED_NAMES)
+                for path in sorted(stage.rglob("*"))
+                if path.is_file()
+            ],
         )
     return ref.with_changes(path=output_dir)
 
@@ -117,15 +126,13 @@ def _clip_spec(config: EvaluateConfig, clip_dir: Path | None) -> str:
     return f"local-dir:{folder}"
 
 
-def _write(stage: Path, run_dir: Path, evaluation: Evaluation, key: StepKey) -> list[OutputFile]:
-    """Write all files of the evaluation folder; only times could make them differ, and they hold none."""
+def _write_results(stage: Path, evaluation: Evaluation, key: StepKey) -> None:
+    """Write pictures and figures; making the evaluation again on the same machine gives the same bytes."""
     rows = list(_write_pictures(stage, evaluation, key))
     lines = "".join(canonical_json(row) + "\n" for row in rows)
     write_atomically(stage / "samples.jsonl", lines.encode())
     metrics = json.dumps(metrics_of(evaluation), indent=2, ensure_ascii=False)
     write_atomically(stage / "metrics.json", metrics.encode() + b"\n")
-    write_report(stage, run_dir, evaluation)
-    return [describe_file(stage, path) for path in sorted(stage.rglob("*")) if path.is_file()]
 
 
 def _write_pictures(stage: Path, evaluation: Evaluation, key: StepKey) -> Iterator[dict[str, Any]]:

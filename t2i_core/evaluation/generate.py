@@ -57,6 +57,11 @@ class Generator:
         self.image_size = image_size
         self._system, self._tokenizer, self._compute = system, tokenizer, compute
 
+    @property
+    def drawn_with(self) -> str:
+        """Say which device and precision draw."""
+        return f"{self._compute.device}, {self._compute.precision}"
+
     def prompt_words_unknown(self, prompt: str) -> list[str]:
         """List the words of a prompt that the run never learned."""
         return self._tokenizer.unknown_words(prompt)

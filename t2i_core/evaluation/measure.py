@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 from t2i_core.data.loader import Split, load_split
 from t2i_core.errors import DataError
 from t2i_core.evaluation.benchmark import Benchmark, Sample, choose_prompts, scene_of
+from t2i_core.evaluation.breakdown import break_down, doubts, outcome_counts
 from t2i_core.evaluation.clip_gate import RealPair
 from t2i_core.evaluation.clip_score import ClipScorer
-from t2i_core.evaluation.composition import Extraction, Verdict
+from t2i_core.evaluation.composition import UNSURE_WARN, Verdict
 from t2i_core.evaluation.composition_gate import CheckerGate, check_checker
 from t2i_core.evaluation.config import EvaluateConfig, GenerateConfig
 from t2i_core.evaluation.generate import image_seed
@@ -31,6 +32,8 @@ from t2i_core.evaluation.scoring import (
     score_verdicts,
 )
 from t2i_core.evaluation.statistics import Estimate, share_by_prompt
+from t2i_core.evaluation.stopwatch import Stopwatch
+from t2i_core.manifest import read_manifest
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.samples.scenes import SHAPES, Shape, caption_scene
 
@@ -38,8 +41,8 @@ Pictures = npt.NDArray[np.uint8]
 
 BATCH = 32
 NUM_HELD_OUT = 500
-# Fresh renders a task that the checker is tried on, distinct real pairs a CLIP needs, share of unsure worth a warning.
-GATE_SCENES, MIN_PAIRS, MAX_UNSURE = 25, 10, 0.05
+# Fresh renders a task that the checker is tried on, distinct real pairs that a CLIP needs.
+GATE_SCENES, MIN_PAIRS = 25, 10
 
 
 class PictureMaker(Protocol):
@@ -51,6 +54,11 @@ class PictureMaker(Protocol):
 
     def prompt_words_unknown(self, prompt: str) -> list[str]:
         """List the words of a prompt that the system never learned."""
+        ...
+
+    @property
+    def drawn_with(self) -> str:
+        """Say which device and precision draw."""
         ...
 
 
@@ -75,14 +83,18 @@ class Composition:
         gate: how the checker did on known truth.
         rows: the table of tasks by row: "real", "model", "shuffled" and perhaps "baseline".
         gaps: model minus baseline by task, paired over prompts.
-        seen: what the checker saw in the model's pictures, by prompt and picture.
+        breakdown: strict accuracy of the model by attribute and value.
+        outcomes: the model's pictures that pass, fail and are unsure, by task.
+        doubts: the model's pictures by what made the checker unsure.
         verdicts: verdicts by row, prompt and picture.
     """
 
     gate: CheckerGate
     rows: dict[str, ScoreRow]
     gaps: dict[str, Estimate]
-    seen: list[list[Extraction]]
+    breakdown: dict[str, dict[str, Estimate]]
+    outcomes: dict[str, dict[str, int]]
+    doubts: dict[str, int]
     verdicts: dict[str, list[list[Verdict]]]
 
 
@@ -114,6 +126,8 @@ class Evaluation:
         copies: nearness to training pictures, or None.
         ancestors: the run and all it was made from, the run first.
         not_scored: what was not measured and why.
+        seconds: wall time by part, which is no result and is written apart from them.
+        num_train: pictures of the training split.
     """
 
     config: EvaluateConfig
@@ -124,6 +138,8 @@ class Evaluation:
     copies: Copies | None
     ancestors: list[Ancestor]
     not_scored: tuple[str, ...]
+    seconds: dict[str, float]
+    num_train: int
 
 
 def measure(
@@ -143,28 +159,41 @@ def measure(
         scorer: the CLIP that scores, or None.
         on_progress: gets pictures drawn.
     """
+    watch = Stopwatch()
     captions_dir = captions_of(run_dir)
-    test = load_split(captions_dir, "test")
-    # Non-scene data asks for training captions even when no search for copies is wanted.
-    train = load_split(captions_dir, "train", limit=config.num_train or config.prompts_per_task)
-    benchmark = choose_prompts(
-        _samples(test),
-        _samples(train),
-        train_groups(captions_dir),
-        prompts_per_task=config.prompts_per_task,
-        seed=config.seed,
-    )
-    drawn = {name: draw(maker, benchmark, config, name, on_progress) for name, maker in makers.items()}
+    with watch.part("reading the data"):
+        test = load_split(captions_dir, "test")
+        # Non-scene data asks for training captions even when no search for copies is wanted.
+        train = load_split(captions_dir, "train", limit=config.num_train or config.prompts_per_task)
+        benchmark = choose_prompts(
+            _samples(test),
+            _samples(train),
+            train_groups(captions_dir),
+            prompts_per_task=config.prompts_per_task,
+            seed=config.seed,
+        )
+    drawn = {}
+    for name, maker in makers.items():
+        with watch.part(f"drawing by the {name}"):
+            drawn[name] = draw(maker, benchmark, config, name, on_progress)
     notes = _notes(benchmark, makers["model"], config, scorer is not None, "baseline" in makers)
+    with watch.part("checking the pictures, and the checker"):
+        composition = _compose(benchmark, drawn, test, config, notes)
+    with watch.part("scoring with CLIP"):
+        clip = _score_with_clip(scorer, benchmark, drawn["model"], test, config, notes)
+    with watch.part("searching for copies"):
+        copies = _search_copies(benchmark, drawn["model"], test, train, config, notes)
     return Evaluation(
         config=config,
         benchmark=benchmark,
         drawn=drawn,
-        composition=_compose(benchmark, drawn, test, config, notes),
-        clip=_score_with_clip(scorer, benchmark, drawn["model"], test, config, notes),
-        copies=_search_copies(benchmark, drawn["model"], test, train, config, notes),
+        composition=composition,
+        clip=clip,
+        copies=copies,
         ancestors=trace(run_dir),
         not_scored=tuple(notes),
+        seconds=watch.seconds,
+        num_train=read_manifest(captions_dir, "captions").counts.get("train", 0),
     )
 
 
@@ -213,8 +242,11 @@ def _notes(
     if benchmark.num_leaked:
         notes.append(f"{benchmark.num_leaked} test combinations were left out: the training split has them too.")
     for task, rows in benchmark.by_task().items():
+        num_groups = len(benchmark.groups(rows))
         if len(rows) < config.prompts_per_task:
             notes.append(f"Task {task} has only {len(rows)} of the {config.prompts_per_task} prompts asked for.")
+        if num_groups < len(rows):
+            notes.append(f"Task {task}: {len(rows)} prompts ask for {num_groups} combinations, some in other words.")
     unknown = [p.id for p in benchmark.prompts if maker.prompt_words_unknown(p.text)]
     if unknown:
         notes.append(f"{len(unknown)} prompts hold words the system never learned ({', '.join(unknown[:5])}).")
@@ -248,9 +280,17 @@ def _compose(
     if "baseline" in rows:
         gaps = differences(rows["model"], rows["baseline"], seed=seed, resamples=resamples)
     unsure = rows["model"].unsure
-    if unsure and unsure.value > MAX_UNSURE:
+    if unsure and unsure.value > UNSURE_WARN:
         notes.append(f"The checker could not tell in {unsure.value:.0%} of the model's pictures; they count as failed.")
-    return Composition(gate, rows, gaps, seen["model"], verdicts)
+    return Composition(
+        gate=gate,
+        rows=rows,
+        gaps=gaps,
+        breakdown=break_down(benchmark, verdicts["model"], seed=seed, resamples=resamples),
+        outcomes=outcome_counts(benchmark, verdicts["model"]),
+        doubts=doubts(seen["model"]),
+        verdicts=verdicts,
+    )
 
 
 def _shapes_of(benchmark: Benchmark) -> tuple[Shape, ...]:

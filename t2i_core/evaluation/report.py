@@ -1,29 +1,35 @@
-"""The report: one self-contained page that shows pictures first, then tables, then where everything came from.
-
-Prompts are never hand-picked: the grid shows the first prompts of each task in the benchmark's own order.
-"""
+"""The report: one self-contained page that shows pictures first, then tables, then where everything came from."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup
-from PIL import Image
 
-from t2i_core import __version__
 from t2i_core.evaluation.benchmark import BENCHMARK_VERSION, TASK_TITLES
+from t2i_core.evaluation.circumstances import (
+    CIRCUMSTANCES_NAME,
+    LINKED,
+    Circumstances,
+    TrainingFacts,
+    folders_behind,
+    links_between,
+    read_object,
+    reproduce_command,
+    training_facts,
+)
+from t2i_core.evaluation.composition import UNSURE_BAD, UNSURE_WARN
+from t2i_core.evaluation.headline import headline_of
 from t2i_core.evaluation.measure import Evaluation
-from t2i_core.evaluation.statistics import wilson
+from t2i_core.evaluation.report_pictures import closest_pairs, picture_grid, sample_grids, worst_failures
 from t2i_core.manifest import write_atomically
-from t2i_core.report.charts import PictureBook, histogram, line_chart
+from t2i_core.progress import describe_seconds
+from t2i_core.report.charts import histogram, line_chart
 from t2i_core.report.page import render_page
 
 SCHEMA_VERSION = 1
-GRID_PROMPTS, GRID_SEEDS, NUM_FAILURES, NUM_CLOSEST, NUM_SAMPLE_GRIDS = 8, 4, 6, 12, 4
 ROW_TITLES = {
     "real": "Real pictures (ceiling)",
     "model": "Model",
@@ -37,28 +43,19 @@ SUMMARY_TITLES = {
     "cosine_x100": "CLIP score, 100 × max(cos, 0)",
     "hessel": "CLIP score, Hessel: 2.5 × max(cos, 0), prefix “A photo depicts ”",
 }
-Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One picture in the page: its CSS class, what to call it, and the verdict (None when not judged)."""
+class Runs:
+    """The finished runs of an evaluation.
 
-    css: str
-    label: str
-    passed: bool | None = None
-    reason: str = ""
+    Attributes:
+        model: the run that was evaluated.
+        others: further runs by "baseline" and "clip".
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class GridRow:
-    """One prompt of the picture grid."""
-
-    prompt: str
-    id: str
-    real: Shown
-    model: list[Shown]
-    baseline: list[Shown]
+    model: Path
+    others: Mapping[str, Path]
 
 
 def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
@@ -71,6 +68,7 @@ def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
             "version": BENCHMARK_VERSION,
             "kind": benchmark.kind,
             "num_prompts": {task: len(rows) for task, rows in benchmark.by_task().items()},
+            "num_combinations": {task: len(benchmark.groups(rows)) for task, rows in benchmark.by_task().items()},
             "num_available": benchmark.num_available,
             "num_leaked": benchmark.num_leaked,
         },
@@ -79,6 +77,12 @@ def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
             "checker": composition.gate.as_dict(),
             "rows": {name: row.as_dict() for name, row in composition.rows.items()},
             "model_minus_baseline": {task: e.as_dict() for task, e in composition.gaps.items()},
+            "outcomes": composition.outcomes,
+            "doubts": composition.doubts,
+            "breakdown": {
+                name: {value: e.as_dict() for value, e in table.items()}
+                for name, table in composition.breakdown.items()
+            },
         },
         "clip": evaluation.clip and evaluation.clip.as_dict(),
         "copies": evaluation.copies
@@ -89,142 +93,50 @@ def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def write_report(folder: Path, run_dir: Path, evaluation: Evaluation) -> None:
-    """Write `report.html` and `report.md`.
+def write_report(
+    folder: Path, output_dir: Path, runs: Runs, evaluation: Evaluation, circumstances: Circumstances
+) -> None:
+    """Write `report.html`, `report.md` and `circumstances.json`.
 
     Args:
         folder: where to write.
-        run_dir: the run, for its curves and its sample grids.
+        output_dir: the name that `folder` will have: paths in the report start there.
+        runs: for their curves, sample grids and settings.
         evaluation: what was measured.
+        circumstances: when and with what.
     """
-    book = PictureBook()
+    config = read_object(runs.model / "config.json")
     html = render_page(
         "t2i_core.evaluation",
         "report.html.j2",
         metrics=metrics_of(evaluation),
         evaluation=evaluation,
-        run=_run_config(run_dir),
-        headline=_headline(evaluation),
-        code_version=__version__,
+        run={name: str(config.get(name, "")) for name in ("preset", "system")},
+        headline=headline_of(evaluation),
+        circumstances=circumstances,
+        time=describe_seconds,
+        trainings=_trainings(runs, evaluation),
+        links=links_between(output_dir, folders_behind(evaluation.ancestors, runs.others), LINKED["evaluation"]),
+        command=reproduce_command(evaluation.config, output_dir, runs.model, runs.others),
         row_titles=ROW_TITLES,
         task_titles=TASK_TITLES,
         summary_titles=SUMMARY_TITLES,
-        grid=_grid(evaluation, book),
-        failures=_failures(evaluation, book),
-        closest=_closest(evaluation, book),
-        sample_grids=_sample_grids(run_dir, book),
+        unsure_limits=(UNSURE_WARN, UNSURE_BAD),
+        grid=picture_grid(evaluation),
+        failures=worst_failures(evaluation),
+        closest=closest_pairs(evaluation),
+        sample_grids=sample_grids(runs.model),
         cosine_chart=_cosine_chart(evaluation),
-        curves=_curves(run_dir),
-        book=book,
+        curves=_curves(runs.model),
     )
     write_atomically(folder / "report.html", html.encode())
     write_atomically(folder / "report.md", _markdown(evaluation).encode())
+    write_atomically(folder / CIRCUMSTANCES_NAME, circumstances.model_dump_json(indent=2).encode() + b"\n")
 
 
-def _run_config(run_dir: Path) -> dict[str, str]:
-    """Read preset and system of the run; both empty where it does not tell."""
-    try:
-        config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        config = {}
-    return {name: str(config.get(name, "")) if isinstance(config, dict) else "" for name in ("preset", "system")}
-
-
-def _headline(evaluation: Evaluation) -> dict[str, Any]:
-    """Say in a few figures how it went, and which gates stand behind them."""
-    gates: list[tuple[str, bool, str]] = []
-    composition, clip, copies = evaluation.composition, evaluation.clip, evaluation.copies
-    if composition:
-        gates.append(("Checker gate", composition.gate.passed, composition.gate.version))
-    if clip:
-        blind = f"blind to {', '.join(clip.gate.blind_to)}" if clip.gate.blind_to else ""
-        gates.append(("CLIP gate", clip.gate.passed, clip.gate.reason or blind))
-    copying = None
-    if copies:
-        found = copies.neighbours
-        share = wilson(found.num_closer, len(found.generated))
-        copying = {"share": share, "excess": share.low > 0.05 and evaluation.benchmark.kind == "scenes"}
-    return {
-        "strict": composition.rows["model"].overall if composition and composition.gate.passed else None,
-        "skill": clip.summary.get("skill") if clip and clip.gate.passed else None,
-        "recall": copies.recall if copies else None,
-        "copying": copying,
-        "gates": gates,
-        "failed": any(not passed for _, passed, _ in gates),
-    }
-
-
-def _grid(evaluation: Evaluation, book: PictureBook) -> dict[str, list[GridRow]]:
-    """Lay out the first prompts of each task with their real picture, the model's and the baseline's."""
-    grid: dict[str, list[GridRow]] = {}
-    for task, rows in evaluation.benchmark.by_task().items():
-        per_task = GRID_PROMPTS if len(evaluation.benchmark.by_task()) > 1 else 4 * GRID_PROMPTS
-        for p in rows[:per_task]:
-            prompt = evaluation.benchmark.prompts[p]
-            real = Shown(book.add(prompt.real), f"real picture of {prompt.text}")
-            shown = {who: _shown(evaluation, book, who, p) for who in evaluation.drawn}
-            row = GridRow(prompt.text, prompt.id, real, shown["model"], shown.get("baseline", [])[:2])
-            grid.setdefault(task, []).append(row)
-    return grid
-
-
-def _shown(evaluation: Evaluation, book: PictureBook, who: str, p: int) -> list[Shown]:
-    pictures = evaluation.drawn[who].pictures[p][:GRID_SEEDS]
-    return [_one(evaluation, book, who, p, k) for k in range(len(pictures))]
-
-
-def _one(evaluation: Evaluation, book: PictureBook, who: str, p: int, k: int) -> Shown:
-    drawn, prompt = evaluation.drawn[who], evaluation.benchmark.prompts[p]
-    css = book.add(drawn.pictures[p, k])
-    label = f"{who}'s picture of {prompt.text}, seed {drawn.seeds[p, k]}"
-    if evaluation.composition is None:
-        return Shown(css, label)
-    verdict = evaluation.composition.verdicts[who][p][k]
-    return Shown(css, label, verdict.strict, verdict.reason)
-
-
-def _failures(evaluation: Evaluation, book: PictureBook) -> dict[str, list[tuple[str, Shown]]]:
-    """Pick the pictures of each task with the most failed atoms."""
-    if evaluation.composition is None:
-        return {}
-    verdicts = evaluation.composition.verdicts["model"]
-    failures = {}
-    for task, rows in evaluation.benchmark.by_task().items():
-        failed = [(p, k) for p in rows for k, verdict in enumerate(verdicts[p]) if not verdict.strict]
-        failed.sort(key=lambda at: -sum(outcome != "pass" for outcome in verdicts[at[0]][at[1]].atoms.values()))
-        failures[task] = [
-            (evaluation.benchmark.prompts[p].text, _one(evaluation, book, "model", p, k))
-            for p, k in failed[:NUM_FAILURES]
-        ]
-    return failures
-
-
-def _closest(evaluation: Evaluation, book: PictureBook) -> list[tuple[Shown, Shown, float]]:
-    """Pair the generated pictures that are nearest to training with what they are near to."""
-    copies, model = evaluation.copies, evaluation.drawn["model"]
-    if copies is None:
-        return []
-    per_prompt = model.seeds.shape[1]
-    pairs = []
-    for index in np.argsort(copies.neighbours.generated, kind="stable")[:NUM_CLOSEST]:
-        p, k = divmod(int(index), per_prompt)
-        train = Shown(book.add(copies.nearest[index]), "nearest training picture")
-        pairs.append((_one(evaluation, book, "model", p, k), train, float(copies.neighbours.generated[index])))
-    return pairs
-
-
-def _sample_grids(run_dir: Path, book: PictureBook) -> list[tuple[str, str, float]]:
-    """Take a few of the run's own sample grids, first to last: name, CSS class, width over height."""
-    paths = sorted((run_dir / "samples").glob("*.png"))
-    if not paths:
-        return []
-    picked = sorted({round(i) for i in np.linspace(0, len(paths) - 1, NUM_SAMPLE_GRIDS)})
-    grids = []
-    for path in (paths[i] for i in picked):
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-        grids.append((path.stem, book.add(pixels, max_side=520), pixels.shape[1] / pixels.shape[0]))
-    return grids
+def _trainings(runs: Runs, evaluation: Evaluation) -> list[TrainingFacts]:
+    folders = {"Model": runs.model} | {{"clip": "CLIP"}.get(n, n.capitalize()): f for n, f in runs.others.items()}
+    return [training_facts(role, folder, evaluation.num_train) for role, folder in folders.items()]
 
 
 def _cosine_chart(evaluation: Evaluation) -> Markup:
@@ -288,10 +200,14 @@ def _markdown(evaluation: Evaluation) -> str:
             cells = [str(composition.rows[n].strict.get(task, "")) for n in names]
             lines.append(f"| {TASK_TITLES[task]} | {' | '.join(cells)} |")
         lines.append(f"| **All tasks** | {' | '.join(str(composition.rows[n].overall) for n in names)} |")
-        lines += ["", f"Checker {composition.gate.version}: gate {_passed(composition.gate.passed)}.", ""]
+        unsure = composition.rows["model"].unsure
+        lines += ["", f"Pictures the checker could not tell, counted as failed: {unsure}", ""]
+        lines += [f"Checker {composition.gate.version}: gate {_passed(composition.gate.passed)}.", ""]
     if clip:
         lines += [f"CLIP {clip.identity.spec}: gate {_passed(clip.gate.passed)}. {clip.gate.reason}", ""]
         if clip.gate.passed:
+            if clip.gate.why_no_headline:
+                lines += [f"No headline: {clip.gate.why_no_headline}.", ""]
             lines += [
                 f"- {SUMMARY_TITLES[name]}: {clip.summary[name]}" for name in SUMMARY_TITLES if name in clip.summary
             ]

@@ -19,6 +19,7 @@ from t2i_core.evaluation.statistics import (
     share_by_prompt,
     skill,
 )
+from t2i_core.samples.scenes import Scene
 
 Floats = npt.NDArray[np.float64]
 Pictures = npt.NDArray[np.uint8]
@@ -37,7 +38,8 @@ class ScoreRow:
         lenient: the same by the lenient rule (extras and background ignored); empty for the shuffled floor.
         atoms: pass rate by task and atom; empty for the shuffled floor.
         unsure: share of pictures the checker could not tell; None for the shuffled floor.
-        outcomes: strict outcomes by task, prompt and picture, for paired comparisons.
+        unsure_by_task: the same by task; empty for the shuffled floor.
+        outcomes: strict outcomes by task, group of prompts that ask for the same thing, and picture.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ScoreRow:
     lenient: dict[str, Estimate]
     atoms: dict[str, dict[str, Estimate]]
     unsure: Estimate | None
+    unsure_by_task: dict[str, Estimate]
 
     def as_dict(self) -> dict[str, Any]:
         """Give the row as plain data, outcomes left out."""
@@ -56,6 +59,7 @@ class ScoreRow:
             "lenient": {task: e.as_dict() for task, e in self.lenient.items()},
             "atoms": {task: {a: e.as_dict() for a, e in atoms.items()} for task, atoms in self.atoms.items()},
             "unsure": self.unsure.as_dict() if self.unsure else None,
+            "unsure_by_task": {task: e.as_dict() for task, e in self.unsure_by_task.items()},
         }
 
 
@@ -83,12 +87,14 @@ def score_verdicts(
 ) -> ScoreRow:
     """Sum up verdicts by task."""
 
+    def outcomes_of(rows: list[int], passed: Callable[[Verdict], bool]) -> list[list[float]]:
+        return [[float(passed(v)) for i in group for v in verdicts[i]] for group in benchmark.groups(rows)]
+
     def share(rows: list[int], passed: Callable[[Verdict], bool]) -> Estimate:
-        outcomes = [[float(passed(v)) for v in verdicts[i]] for i in rows]
-        return share_by_prompt(outcomes, seed=seed, resamples=resamples)
+        return share_by_prompt(outcomes_of(rows, passed), seed=seed, resamples=resamples)
 
     tasks = benchmark.by_task()
-    outcomes = {task: [[float(v.strict) for v in verdicts[i]] for i in rows] for task, rows in tasks.items()}
+    outcomes = {task: outcomes_of(rows, lambda v: v.strict) for task, rows in tasks.items()}
     atoms: dict[str, dict[str, Estimate]] = {}
     for task, rows in tasks.items():
         names = list(dict.fromkeys(atom for i in rows for v in verdicts[i] for atom in v.atoms))
@@ -102,24 +108,33 @@ def score_verdicts(
         lenient={task: share(rows, lambda v: v.lenient) for task, rows in tasks.items()},
         atoms=atoms,
         unsure=share(list(range(len(benchmark.prompts))), lambda v: v.unsure),
+        unsure_by_task={task: share(rows, lambda v: v.unsure) for task, rows in tasks.items()},
     )
 
 
 def score_shuffled(
     benchmark: Benchmark, seen: Sequence[Sequence[Extraction]], *, seed: int, resamples: int
 ) -> ScoreRow:
-    """Judge every picture against all *other* prompts of its task: what a model that ignores its prompt would score."""
+    """Judge every picture against all prompts of its task that ask for something else.
+
+    That is what a model that ignores its prompt would score.
+    """
     outcomes: dict[str, list[list[float]]] = {}
     for task, rows in benchmark.by_task().items():
-        scenes = {i: scene for i in rows if (scene := benchmark.prompts[i].scene)}
-        if len(scenes) > 1:
+        groups = benchmark.groups(rows)
+        if len(groups) > 1:
+            scenes = [benchmark.prompts[group[0]].scene for group in groups]
             outcomes[task] = [
-                [float(np.mean([judge(e, s).strict for j, s in scenes.items() if j != i])) for e in seen[i]]
-                for i in rows
+                [_mean_pass(e, [s for j, s in enumerate(scenes) if j != g]) for i in group for e in seen[i]]
+                for g, group in enumerate(groups)
             ]
     strict = {t: share_by_prompt(rows, seed=seed, resamples=resamples) for t, rows in outcomes.items()}
     overall = mean_over_tasks(outcomes, seed=seed, resamples=resamples)
-    return ScoreRow("shuffled", strict, overall, outcomes, {}, {}, None)
+    return ScoreRow("shuffled", strict, overall, outcomes, {}, {}, None, {})
+
+
+def _mean_pass(extraction: Extraction, scenes: Sequence[Scene | None]) -> float:
+    return float(np.mean([judge(extraction, scene).strict for scene in scenes if scene]))
 
 
 def differences(first: ScoreRow, second: ScoreRow, *, seed: int, resamples: int) -> dict[str, Estimate]:
@@ -166,6 +181,7 @@ class ClipScores:
                 "checks": [check.as_dict() for check in self.gate.checks],
             },
             "withheld": not self.gate.passed,
+            "no_headline": self.gate.why_no_headline,
             "summary": {n: e.as_dict() for n, e in self.summary.items()} if self.gate.passed else {},
             "r_precision_chance": round(self.chance, 6),
             "num_truncated": self.num_truncated,
@@ -205,35 +221,59 @@ def score_clip(
     with_prefixes = (images * prefixed[owner]).sum(axis=1).reshape(num_prompts, num_images)
     real = (scorer.embed_images(np.stack([p.real for p in benchmark.prompts])) * own).sum(axis=1)
     shuffled = _shuffled_cosines(benchmark, (images @ own.T).reshape(num_prompts, num_images, num_prompts))
-
-    pool = list(dict.fromkeys([*texts, *(pair.caption for pair in pairs)]))
-    hits, chance = r_precision(
-        images, owner.tolist(), scorer.embed_texts(pool), num_candidates=NUM_CANDIDATES, seed=seed
-    )
+    hits, chance = _r_precision(scorer, benchmark, images, own, pairs, seed)
+    groups = benchmark.groups(range(num_prompts))
 
     def mean(values: Floats) -> Estimate:
-        return mean_by_prompt(values.mean(axis=1), seed=seed, resamples=resamples)
+        by_prompt = values.mean(axis=1)
+        grouped = np.array([by_prompt[group].mean() for group in groups])
+        return mean_by_prompt(grouped, seed=seed, resamples=resamples)
 
     summary = {
         "cosine": mean(cosines),
         "cosine_x100": mean(cosine_x100(cosines)),
         "hessel": mean(hessel(with_prefixes)),
     }
-    paired = ~np.isnan(shuffled)
-    placed = skill(cosines.mean(axis=1)[paired], shuffled[paired], real[paired], seed=seed, resamples=resamples)
+    by_prompt = (cosines.mean(axis=1), shuffled, real)
+    grouped = [np.array([values[group].mean() for group in groups]) for values in by_prompt]
+    paired = ~np.isnan(grouped[1])
+    placed = skill(*(values[paired] for values in grouped), seed=seed, resamples=resamples)
     if placed:
         summary["skill"] = placed
+    by_picture = hits.reshape(num_prompts, num_images).astype(float)
     summary["r_precision"] = share_by_prompt(
-        hits.reshape(num_prompts, num_images).astype(float).tolist(), seed=seed, resamples=resamples
+        [by_picture[group].ravel().tolist() for group in groups], seed=seed, resamples=resamples
     )
     return ClipScores(scorer.identity, gate, cosines, real, shuffled, summary, chance, scorer.num_truncated)
 
 
+def _r_precision(
+    scorer: ClipScorer, benchmark: Benchmark, images: Floats, own: Floats, pairs: Sequence[RealPair], seed: int
+) -> tuple[npt.NDArray[np.bool_], float]:
+    """Rank each picture's own text among texts that ask for something else; `own` is (P, D), `images` (P * K, D)."""
+    meanings = [prompt.meaning for prompt in benchmark.prompts]
+    others = {p.scene.combination if p.scene else p.caption: p.caption for p in pairs}
+    others = {meaning: text for meaning, text in others.items() if meaning not in set(meanings)}
+    first = {meaning: row for row, meaning in reversed(list(enumerate(meanings)))}
+    rivals = scorer.embed_texts(list(others.values())) if others else own[:0]
+    hits = np.zeros(len(images), dtype=bool)
+    chance = 1.0
+    for p, meaning in enumerate(meanings):
+        # The own text in the prompt's own words, all else once and in plain words.
+        texts = np.concatenate([own[[p]], own[[row for m, row in first.items() if m != meaning]], rivals])
+        mine = np.arange(len(images)) // (len(images) // len(own)) == p
+        hits[mine], chance = r_precision(
+            images[mine], [0] * int(mine.sum()), texts, num_candidates=NUM_CANDIDATES, seed=seed + p
+        )
+    return hits, chance
+
+
 def _shuffled_cosines(benchmark: Benchmark, table: Floats) -> Floats:
-    """Average each prompt's pictures against the other prompts of its task; `table` is (P, K, P)."""
+    """Average each prompt's pictures against prompts of its task that ask for something else; `table` is (P, K, P)."""
     means = np.full(len(table), np.nan)
     for rows in benchmark.by_task().values():
-        block = table[rows][:, :, rows].mean(axis=1)
-        if len(rows) > 1:
-            means[rows] = (block.sum(axis=1) - np.diagonal(block)) / (len(rows) - 1)
+        for group in benchmark.groups(rows):
+            others = [row for row in rows if row not in group]
+            if others:
+                means[group] = table[group][:, :, others].mean(axis=(1, 2))
     return means

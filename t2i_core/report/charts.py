@@ -1,10 +1,8 @@
 """Small pictures of numbers for reports: line charts and histograms as inline SVG, thumbnails as data URIs."""
 
 import base64
-import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +17,7 @@ MAX_POINTS = 300
 # Texts below an axis are at least this far apart, in the drawing's own units.
 TICK_DISTANCE = 40
 MIN_BINS = 13
-# Thumbnails larger than this many bytes as PNG are stored as JPEG.
-PNG_BYTES, MAX_SIDE = 3000, 128
+MAX_SIDE = 128
 
 
 def line_chart(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str) -> Markup:
@@ -167,8 +164,9 @@ def _framed(
         for name, color in zip(names, PALETTE, strict=False)
     )
     legend = Markup('<p class="keys">{}</p>').format(keys) if names else Markup()
-    return Markup('<svg viewBox="0 0 {} {}" class="chart" role="img">{}{}{}</svg>{}').format(
-        WIDTH, HEIGHT, axes, content, labels, legend
+    title = ", ".join(part for part in (" and ".join(names), x_label) if part) or "numbers"
+    return Markup('<svg viewBox="0 0 {} {}" class="chart" role="img" aria-label="Chart: {}">{}{}{}</svg>{}').format(
+        WIDTH, HEIGHT, title, axes, content, labels, legend
     )
 
 
@@ -176,30 +174,10 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2g}" if abs(value) < 10 else f"{value:.3g}"
 
 
-@dataclass(slots=True)
-class PictureBook:
-    """All pictures of a report, each stored once however often it is shown."""
-
-    _rules: dict[str, str] = field(default_factory=dict)
-
-    def add(self, picture: npt.NDArray[np.uint8], max_side: int = MAX_SIDE) -> str:
-        """Take in a picture, (H, W, 3) uint8, and give the CSS class that shows it."""
-        name = "p" + hashlib.sha256(picture.tobytes() + str(picture.shape).encode()).hexdigest()[:12]
-        if name not in self._rules:
-            self._rules[name] = _data_uri(Image.fromarray(picture), max_side)
-        return name
-
-    @property
-    def css(self) -> Markup:
-        """Give the style rules of all pictures."""
-        return Markup("\n".join(f".{name}{{background-image:url({uri})}}" for name, uri in self._rules.items()))
-
-
-def _data_uri(picture: Image.Image, max_side: int) -> str:
-    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    png, jpeg = io.BytesIO(), io.BytesIO()
-    picture.save(png, format="PNG", optimize=True)
-    if png.tell() <= PNG_BYTES:
-        return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
-    picture.save(jpeg, format="JPEG", quality=88, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
+def png_uri(picture: npt.NDArray[np.uint8], max_side: int = MAX_SIDE) -> str:
+    """Write a picture, (H, W, 3) uint8, as a data URI without loss; only one with a longer side is made smaller."""
+    image = Image.fromarray(picture)
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    png = io.BytesIO()
+    image.save(png, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()

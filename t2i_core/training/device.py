@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from t2i_core.config import Config
+from t2i_core.machine import cpu_model
 
 Precision = Literal["float32", "bfloat16"]
 PROBE_SECONDS, MIN_TRIES = 2.0, 5
@@ -20,7 +21,8 @@ class Compute(Config):
     """The choice made, and what was measured to make it."""
 
     device: str = Field(description="cpu, cuda or mps.")
-    name: str = Field("", description="Name of the device.")
+    name: str = Field("", description="Model of the device.")
+    threads: int = Field(0, description="Threads that PyTorch computes with on a CPU; 0 = not known.")
     precision: Precision = Field(description="Type that matrix products and convolutions run in; weights stay float32.")
     channels_last: bool = Field(True, description="Whether pictures keep their channels side by side in memory.")
     gflops: dict[str, float] = Field(
@@ -38,8 +40,13 @@ def choose_compute() -> Compute:
     device = choose_device()
     rates = convolution_rates(device)
     fast = rates["bfloat16"] > MIN_SPEEDUP * rates["float32"]
-    name = torch.cuda.get_device_name() if device == "cuda" else ""
-    return Compute(device=device, name=name, precision="bfloat16" if fast else "float32", gflops=rates)
+    return compute_on(device, "bfloat16" if fast else "float32").with_changes(gflops=rates)
+
+
+def compute_on(device: str, precision: Precision) -> Compute:
+    """Describe a device and how it will be used."""
+    name = torch.cuda.get_device_name() if device == "cuda" else cpu_model()
+    return Compute(device=device, name=name, precision=precision, threads=torch.get_num_threads())
 
 
 def choose_device() -> str:

@@ -31,7 +31,7 @@ from t2i_core.systems.clip import CLIPSystem, open_clip_config
 from t2i_core.systems.system import Condition, DrawSettings
 from t2i_core.training.checkpoint import checkpoint_dir, latest_checkpoint, list_checkpoints, save_checkpoint
 from t2i_core.training.config import TrainConfig, train_key
-from t2i_core.training.device import Compute, choose_compute, choose_device
+from t2i_core.training.device import Compute, choose_compute, choose_device, compute_on
 from t2i_core.training.loop import Trainer, caption_condition, stop_requests
 
 # Shares of the budget after which the fixed prompts are drawn.
@@ -85,10 +85,7 @@ def _chosen_compute(run_dir: Path, config: TrainConfig) -> Compute:
     kept = Compute.load(path) if path.is_file() else None
     if kept is not None and (kept.device == "cpu" or torch.cuda.is_available()):
         return kept
-    if config.precision == "auto":
-        compute = choose_compute()
-    else:
-        compute = Compute(device=choose_device(), precision=config.precision)
+    compute = choose_compute() if config.precision == "auto" else compute_on(choose_device(), config.precision)
     write_atomically(path, compute.model_dump_json(indent=2).encode())
     return compute
 

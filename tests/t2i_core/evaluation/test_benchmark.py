@@ -33,6 +33,20 @@ def test_prompts_are_distinct_plainly_worded_and_fill_every_task():
     assert all(p.text == caption_scene(p.scene) for p in benchmark.prompts)
 
 
+def test_few_combinations_are_asked_again_in_other_words_beside_other_pictures():
+    counting = [s for s in SCENES if s.attributes["scene"]["task"] == "counting"]
+    twin = Sample("twin", counting[0].caption, PIXELS + 1, counting[0].attributes)
+    benchmark = choose(test=[counting[0], twin, counting[1]], prompts_per_task=5)
+    texts = [p.text for p in benchmark.prompts]
+    assert len(set(texts)) == len(texts) == 5
+    assert [len(group) for group in benchmark.groups(range(5))] == [3, 2]
+    assert all(text == caption_scene(p.scene) for text, p in zip(texts[:2], benchmark.prompts, strict=False))
+    of_first = [p.key for p in benchmark.prompts if p.meaning == benchmark.prompts[0].meaning]
+    of_twins = of_first if "twin" in of_first else [p.key for p in benchmark.prompts if p.key not in of_first]
+    assert {counting[0].key, "twin"} == set(of_twins)
+    assert benchmark.num_available == 2
+
+
 def test_the_choice_follows_the_seed_and_not_the_order_of_samples():
     texts = [p.text for p in choose().prompts]
     assert [p.text for p in choose(test=SCENES[::-1]).prompts] == texts

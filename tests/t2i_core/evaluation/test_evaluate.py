@@ -1,29 +1,45 @@
 """The whole step on a real data set, with stand-in systems whose answers are known: an oracle and one that is wrong."""
 
+import base64
+import io
 import json
+import re
+import shlex
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
+from flows.commands.evaluate import app
+from flows.options import build_config
 from t2i_core.data.caption import caption
 from t2i_core.data.caption_config import CaptionConfig
 from t2i_core.data.ingest import ingest
 from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.errors import ConfigError
+from t2i_core.evaluation.benchmark import DISTINCT_WORDINGS
+from t2i_core.evaluation.circumstances import Circumstances
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.evaluate import evaluate, evaluate_key
+from t2i_core.machine import code_commit, describe_machine
 from t2i_core.manifest import StepKey, describe_file, read_manifest, sha256_of, write_manifest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
 NUM_SCENES = 260
 CONFIG = EvaluateConfig(prompts_per_task=5, images_per_prompt=2, num_train=50, bootstrap_resamples=200)
+COUNTS = {"images": 4900, "steps": 77, "seconds": 61, "parameters": 123456}
 CHANNEL = "<script>alert(1)</script>"
 
 
 class Oracle:
     """Draws exactly what the prompt says; the seed shows as a faint tint."""
+
+    drawn_with = "pencil, float32"
 
     def __init__(self, scenes):
         self.scenes = scenes
@@ -57,16 +73,15 @@ class Contrary(Oracle):
 def finish_run(folder, captions_ref):
     """Make a finished run folder with a log and a sample grid."""
     (folder / "samples").mkdir(parents=True)
-    config = {"preset": CHANNEL, "system": "diffusion"}
+    recipe = {"system": {"sampler": "dpmpp_2m", "num_steps": 24}, "optim": {"learning_rate": 0.003}, "batch_size": 64}
+    config = {"preset": CHANNEL, "system": "diffusion", "recipe": recipe, "train": {"seed": 7}}
     (folder / "config.json").write_text(json.dumps(config))
     rows = [{"images": i * 100, "train/loss": 1 / i, "train/loss_band_0": 0.5 / i} for i in range(1, 50)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows) + '{"cut short')
     Image.new("RGB", (128, 64), "red").save(folder / "samples" / "images_00000100.png")
     key = StepKey(step="train", version=1, config={"name": folder.name}, inputs={"captions": captions_ref.digest})
     files = [describe_file(folder, folder / "config.json")]
-    return write_manifest(
-        folder, kind="run", key=key, sources={"captions": "../captions"}, counts={"images": 4900}, files=files
-    )
+    return write_manifest(folder, kind="run", key=key, sources={"captions": "../captions"}, counts=COUNTS, files=files)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +99,7 @@ def world(tmp_path_factory):
     captions_ref = caption(root / "dataset", CaptionConfig(test_share=0.3), root / "captions")
     for name in ("model", "baseline"):
         finish_run(root / name, captions_ref)
-    return root, {caption_scene(scene): scene for scene in scenes}
+    return root, {caption_scene(scene, wording): scene for scene in scenes for wording in DISTINCT_WORDINGS}
 
 
 @pytest.fixture(scope="module")
@@ -151,25 +166,118 @@ def test_the_score_can_be_followed_back_to_the_data(evaluated, world):
     assert read_manifest(evaluated[1], "evaluation").key.inputs["run"] == lineage[0]["digest"]
 
 
-class Links(HTMLParser):
-    def __init__(self):
+class Page(HTMLParser):
+    """Lists the tags of a page, what it loads, what it points to, its ids, and its text."""
+
+    def __init__(self, html):
         super().__init__()
-        self.tags, self.links = [], []
+        self.tags, self.loaded, self.links, self.ids, self.text = [], [], [], set(), ""
+        self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.links += [value for name, value in attrs if name in ("src", "href")]
+        self.loaded += [value for name, value in attrs if name == "src"]
+        self.links += [value for name, value in attrs if name == "href"]
+        self.ids |= {value for name, value in attrs if name == "id"}
+
+    def handle_data(self, data):
+        self.text += data
 
 
-def test_the_page_stands_alone_and_runs_nothing(evaluated):
+@pytest.fixture(scope="module")
+def page(evaluated):
+    return Page((evaluated[1] / "report.html").read_text())
+
+
+def test_the_page_stands_alone_and_runs_nothing(evaluated, page):
     html = (evaluated[1] / "report.html").read_text()
-    parser = Links()
-    parser.feed(html)
-    assert "script" not in parser.tags and CHANNEL not in html and "&lt;script&gt;" in html
-    assert not parser.links and "http://" not in html and "https://" not in html
+    assert "script" not in page.tags and CHANNEL not in html and "&lt;script&gt;" in html
+    assert "http://" not in html and "https://" not in html
     assert len(html) < 3_000_000
     for text in ("Accuracy by task", "Loss per noise band", "Not scored", "images_00000100", "Model − baseline"):
         assert text in html
+
+
+def test_pictures_are_in_the_page_as_they_were_drawn(evaluated, page):
+    assert page.loaded and all(uri.startswith("data:image/png;base64,") for uri in page.loaded)
+    shown = {b"".join(pixels_of(base64.b64decode(uri.partition(",")[2]))) for uri in page.loaded}
+    first = evaluated[1] / "images" / "00000.png"
+    assert b"".join(pixels_of(first.read_bytes())) in shown
+
+
+def pixels_of(body):
+    with Image.open(io.BytesIO(body), formats=("PNG",)) as picture:
+        yield picture.convert("RGB").tobytes()
+
+
+def test_every_link_leads_somewhere(evaluated, page):
+    _, folder, _ = evaluated
+    inside = [link[1:] for link in page.links if link.startswith("#")]
+    assert len(inside) > 5 and set(inside) <= page.ids
+    files = [link for link in page.links if not link.startswith("#")]
+    assert all((folder / unquote(link)).exists() for link in files)
+    names = {(folder / unquote(link)).resolve().relative_to(folder.parents[1]).as_posix() for link in files}
+    assert any(name.endswith("dataset/report.html") for name in names)
+    assert any(name.endswith("captions/report.html") for name in names)
+    assert any(name.endswith("model/metrics.jsonl") for name in names)
+
+
+def test_the_page_says_when_where_and_with_what_it_was_made(evaluated, page):
+    _, folder, _ = evaluated
+    made = Circumstances.load(folder / "circumstances.json")
+    assert abs(datetime.now(UTC) - made.finished) < timedelta(hours=1)
+    assert made.code_commit == code_commit()
+    assert made.machine == describe_machine()
+    assert made.drawn_with == {"model": "pencil, float32", "baseline": "pencil, float32"}
+    assert {"drawing by the model", "drawing by the baseline"} <= made.seconds.keys()
+    said = " ".join(page.text.split())
+    for text in (
+        made.finished.strftime("%H:%M UTC"), made.code_commit, made.machine.cpu, "pencil, float32", "4,900",
+        "123,456", "0:01:01", "dpmpp_2m",
+    ):  # fmt: skip
+        assert text in said, text
+    assert "<dt>optim.learning rate</dt><dd>0.003</dd>" in (folder / "report.html").read_text()
+
+
+def test_all_intervals_are_drawn_on_one_scale_from_0_to_1(evaluated):
+    html = (evaluated[1] / "report.html").read_text()
+    tracks = re.findall(r'<svg class="bar [^>]*viewBox="([^"]*)"[^>]*><rect class="track" width="(\d+)"', html)
+    assert len(tracks) > 20 and set(tracks) == {("0 0 100 10", "100")}
+    widths = set(re.findall(r"\.bar\{width:(\S+?);", html))
+    assert widths == {"110px"}
+
+
+def test_accuracy_is_broken_down_by_what_prompts_name(evaluated):
+    composition = evaluated[2]["composition"]
+    table = composition["breakdown"]
+    assert set(table) == {"color", "shape", "size", "relation", "number", "background"}
+    assert all(e["value"] == 1 for values in table.values() for e in values.values())
+    assert composition["outcomes"]["single"] == {"pass": 10, "fail": 0, "unsure": 0}
+    assert composition["doubts"] == {}
+
+
+def test_the_command_in_the_page_makes_the_same_evaluation_again(evaluated, world, monkeypatch, tmp_path):
+    root, scenes = world
+    _, folder, _ = evaluated
+    page = Page((folder / "report.html").read_text())
+    (line,) = [line for line in page.text.splitlines() if line.startswith("t2i evaluate ")]
+    arguments = typer.main.get_command(app).make_context("evaluate", shlex.split(line)[2:]).params
+    given = {name: arguments.pop(name) for name in EvaluateConfig.model_fields}
+    monkeypatch.chdir(folder)
+    assert (Path(arguments["run_dir"]).resolve(), Path(arguments["baseline_dir"]).resolve()) == (
+        (root / "model").resolve(), (root / "baseline").resolve()
+    )  # fmt: skip
+    again = Path(arguments["output_dir"])
+    makers = {"model": Oracle(scenes), "baseline": Contrary(scenes)}
+    evaluate(
+        arguments["run_dir"],
+        build_config(EvaluateConfig, None, given),
+        again,
+        baseline_dir=arguments["baseline_dir"],
+        open_run=lambda run: makers[run.name],
+    )
+    for name in ("metrics.json", "samples.jsonl", "images/00000.png"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_the_short_report_holds_the_table(evaluated):
@@ -202,14 +310,14 @@ def test_a_second_run_is_a_hit_and_another_config_is_refused(evaluated, world):
 def test_a_deleted_output_is_made_again_the_same(evaluated, world):
     root, scenes = world
     ref, folder, _ = evaluated
-    before = (folder / "report.html").read_bytes()
+    before = (folder / "metrics.json").read_bytes()
     (folder / "report.html").unlink()
     makers = {"model": Oracle(scenes), "baseline": Contrary(scenes)}
     again = evaluate(
         root / "model", CONFIG, folder, baseline_dir=root / "baseline", open_run=lambda run: makers[run.name]
     )
     assert not again.hit and again.digest == ref.digest
-    assert (folder / "report.html").read_bytes() == before
+    assert (folder / "report.html").is_file() and (folder / "metrics.json").read_bytes() == before
 
 
 def test_a_folder_that_is_no_run_is_refused(world, tmp_path):

@@ -29,6 +29,8 @@ CLIP = {
 class Memory:
     """Draws every picture from memory, but every second time that of the next number."""
 
+    drawn_with = "memory"
+
     def __init__(self, pictures):
         self.pictures = pictures
 

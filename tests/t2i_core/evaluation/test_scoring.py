@@ -6,9 +6,8 @@ import pytest
 from t2i_core.evaluation.benchmark import Benchmark, Prompt
 from t2i_core.evaluation.clip_gate import RealPair
 from t2i_core.evaluation.clip_score import ClipIdentity
-from t2i_core.evaluation.composition import extract
 from t2i_core.evaluation.scoring import compare, look, score_clip, score_shuffled, score_verdicts
-from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
+from t2i_core.samples.scenes import WORDINGS, caption_scene, make_scene, render_scene
 
 
 class Numbered:
@@ -59,19 +58,43 @@ def test_half_right_is_half():
     assert 0 < scores.summary["skill"].value == pytest.approx(0.5)
 
 
-def test_the_shuffled_floor_counts_how_often_another_prompt_fits():
-    scenes = [s for s in (make_scene(0, i) for i in range(200)) if s.task == "single" and s.objects[0].size == "medium"]
-    first, other = scenes[0], next(s for s in scenes if s.objects[0].color != scenes[0].objects[0].color)
-    asked = [first, first, other]
-    pixels = [np.asarray(render_scene(s)) for s in asked]
-    prompts = tuple(
-        Prompt(f"single-{i}", "single", caption_scene(s), s, p, str(i))
-        for i, (s, p) in enumerate(zip(asked, pixels, strict=True))
+def medium_singles():
+    """Three prompts that ask for different things."""
+    scenes = (make_scene(0, i) for i in range(200))
+    distinct = {s.combination: s for s in scenes if s.task == "single" and s.objects[0].size == "medium"}
+    return list(distinct.values())[:3]
+
+
+def asked(scenes, wordings=None):
+    words = wordings or [WORDINGS[0]] * len(scenes)
+    return Benchmark(
+        "scenes",
+        tuple(
+            Prompt(f"single-{i}", "single", caption_scene(s, w), s, np.asarray(render_scene(s)), str(i))
+            for i, (s, w) in enumerate(zip(scenes, words, strict=True))
+        ),
+        0,
+        3,
     )
-    benchmark = Benchmark("scenes", prompts, 0, 3)
-    seen = look(np.stack(pixels)[:, None])
-    # The first two fit each other (1 of 2 others), the third fits nobody.
-    assert score_shuffled(benchmark, seen, seed=0, resamples=100).outcomes == {"single": [[0.5], [0.5], [0.0]]}
+
+
+def drawn(scenes):
+    return look(np.stack([np.asarray(render_scene(s)) for s in scenes])[:, None])
+
+
+def test_the_shuffled_floor_counts_how_often_another_prompt_fits():
+    a, b, c = medium_singles()
+    # The first two pictures fit each other's prompt (1 of 2 others), the third fits nobody else's.
+    floor = score_shuffled(asked([a, b, c]), drawn([b, a, c]), seed=0, resamples=100)
+    assert floor.outcomes == {"single": [[0.5], [0.5], [0.0]]}
+
+
+def test_the_same_thing_asked_in_other_words_is_one_draw_and_no_rival():
+    a, b, _ = medium_singles()
+    benchmark = asked([a, a, b], [WORDINGS[0], WORDINGS[-1], WORDINGS[0]])
+    seen = drawn([a, b, b])
     row = score_verdicts("model", benchmark, compare(benchmark, seen), seed=0, resamples=100)
-    assert row.overall.value == 1 and row.strict["single"].num == 3
-    assert seen[0][0] == extract(pixels[0])
+    assert row.outcomes == {"single": [[1.0, 0.0], [1.0]]}
+    assert row.strict["single"].num == 2 and row.strict["single"].value == 0.75
+    # A picture of the first prompt fits the second as well, which is no luck and not counted.
+    assert score_shuffled(benchmark, seen, seed=0, resamples=100).outcomes == {"single": [[0.0, 1.0], [0.0]]}
