@@ -10,7 +10,9 @@ SHELL := /bin/bash
 
 VENV  := .venv
 BIN   := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# What running needs, and what testing needs beside it: `make demo` installs no more than the first.
+RUNTIME := $(VENV)/.installed
+TOOLS := $(VENV)/.installed-dev
 ARGS  ?=
 PIP_ARGS ?=
 
@@ -18,43 +20,49 @@ PIP_ARGS ?=
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-# An environment that was moved, half removed or left by another Python is made anew: its stamp goes first.
-ifneq ($(wildcard $(STAMP)),)
-$(shell $(BIN)/python -c 'import sys; from importlib.util import find_spec; \
-	sys.exit(not all(map(find_spec, ("pip", "torch", "prefect", "t2i_core", "ruff", "mypy", "pytest"))))' \
-	2>/dev/null && $(BIN)/pip --version >/dev/null 2>&1 || rm -f $(STAMP))
+# An environment that was moved, half removed or left by another Python is made anew: its stamps go first.
+HAS := $(BIN)/python -P -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))'
+ifneq ($(wildcard $(RUNTIME)),)
+$(shell $(HAS) pip torch prefect t2i_core 2>/dev/null && $(BIN)/pip --version >/dev/null 2>&1 || rm -f $(RUNTIME) $(TOOLS))
+endif
+ifneq ($(wildcard $(TOOLS)),)
+$(shell $(HAS) ruff mypy pytest 2>/dev/null || rm -f $(TOOLS))
 endif
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 16
 
-install: $(STAMP) ## make the environment in .venv
+install: $(RUNTIME) ## make the environment in .venv
 
-$(STAMP): pyproject.toml
+$(RUNTIME): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "t2i needs Python 3.11 or newer; install it, or name it: make install PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11, which t2i needs." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make environments; on Debian or Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable ".[dev]"
-	@touch $(STAMP)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable .
+	@touch $@
 
-demo: install ## scrape, caption, train and evaluate the built-in pictures into workspace/demo
+$(TOOLS): $(RUNTIME)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable ".[dev]"
+	@touch $@
+
+demo: $(RUNTIME) ## scrape, caption, train and evaluate the built-in pictures into workspace/demo
 	@$(BIN)/t2i demo $(ARGS)
 
-test: install ## run the tests, without the network
+test: $(TOOLS) ## run the tests, without the network
 	@$(BIN)/python -m pytest -q $(ARGS)
 
-check: install ## ruff, formatting and types
+check: $(TOOLS) ## ruff, formatting and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-fix: install ## let ruff repair what it can
+fix: $(TOOLS) ## let ruff repair what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-deploy: install ## create pool, limits, automation and deployments on the configured Prefect server
+deploy: $(RUNTIME) ## create pool, limits, automation and deployments on the configured Prefect server
 	@$(BIN)/python deployments/deploy.py $(ARGS)
 
 clean: ## remove the environment and every cache; workspace/ stays

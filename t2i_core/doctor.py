@@ -1,12 +1,14 @@
 """Looks at the machine and says what works here, and what to do about what does not."""
 
 import importlib.util
+import os
 import shutil
 import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from t2i_core import __version__
 from t2i_core.errors import T2IError
 from t2i_core.samples.emoji import find_emoji_font
 
@@ -14,8 +16,15 @@ MIN_FREE_GIB = 5
 MIN_PYTHON = (3, 11)
 FIRST_BAD_FASTAPI = (0, 151)
 SHOWN_VERSIONS = ("prefect", "torch", "pyarrow", "open_clip_torch", "webdataset")
-EXTRAS = {"tensorboard": "curves in TensorBoard", "diffusers": "the side-by-side benchmark"}
-EXTRA_OF = {"tensorboard": "tensorboard", "diffusers": "benchmark"}
+# Of each extra the package that shows that it is installed, and what it is for.
+EXTRAS = {
+    "tensorboard": ("tensorboard", "curves in TensorBoard"),
+    "dask": ("prefect_dask", "an ingest over many machines"),
+    "benchmark": ("diffusers", "the side-by-side benchmarks"),
+    "dev": ("pytest", "the tests and their tools"),
+}
+PACKAGES = ("t2i_core", "tasks", "flows")
+MIN_MEMORY_GIB = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +52,23 @@ def examine(folder: Path) -> list[Finding]:
     Args:
         folder: where work will be written.
     """
-    findings = [python_version(), package_versions(), fastapi_version(), disk_space(folder), device(), emoji_font()]
-    return findings + [optional_package(name) for name in EXTRAS]
+    findings = [own_version(), python_version(), package_versions(), fastapi_version(), installation()]
+    findings += [disk_space(folder), memory(), device(), emoji_font()]
+    return findings + [extra(name) for name in EXTRAS]
+
+
+def own_version() -> Finding:
+    """Look at t2i itself, whose packages share names that other distributions might use too."""
+    home = Path(__file__).parents[1]
+    strange = [name for name in PACKAGES if _folder_of(name) != home / name]
+    return Finding(
+        name="t2i",
+        works=not strange,
+        detail=f"{__version__} in {home}",
+        advice=f"{', '.join(strange)} is another package of that name: give t2i an environment of its own"
+        if strange
+        else "",
+    )
 
 
 def python_version() -> Finding:
@@ -80,6 +104,26 @@ def fastapi_version() -> Finding:
         works=works,
         detail=version or "missing",
         advice="" if works else "run `pip install 'fastapi<0.151'`: Prefect's server does not start with another",
+    )
+
+
+def installation() -> Finding:
+    """Measure the environment that t2i runs in."""
+    folder = _folder_of("torch").parent
+    size_gib = sum(_size_on_disk(Path(place) / name) for place, _, names in os.walk(folder) for name in names) / 2**30
+    return Finding(name="installation", works=True, detail=f"{size_gib:,.1f} GiB in {folder}")
+
+
+def memory() -> Finding:
+    """Look at the memory that is free now."""
+    total_gib, free_gib = (_memory_gib(name) for name in ("MemTotal", "MemAvailable"))
+    works = not total_gib or free_gib >= MIN_MEMORY_GIB
+    return Finding(
+        name="memory",
+        works=works,
+        detail=f"{free_gib:,.1f} of {total_gib:,.1f} GiB free" if total_gib else "not known on this system",
+        advice="" if works else f"a training of the demo takes 2 to 3 GiB: free at least {MIN_MEMORY_GIB} GiB",
+        required=False,
     )
 
 
@@ -123,16 +167,44 @@ def emoji_font() -> Finding:
     return Finding(name="emoji font", works=True, detail="found", required=False)
 
 
-def optional_package(name: str) -> Finding:
-    """Look for a package that is nice to have."""
-    works = importlib.util.find_spec(name) is not None
+def extra(name: str) -> Finding:
+    """Look for an extra, which is nice to have."""
+    package, purpose = EXTRAS[name]
+    works = importlib.util.find_spec(package) is not None
     return Finding(
-        name=name,
+        name=f"extra {name}",
         works=works,
-        detail=f"{EXTRAS[name]}{'' if works else ': not installed'}",
-        advice="" if works else f"run `.venv/bin/pip install -e '.[{EXTRA_OF[name]}]'` if you want it",
+        detail=f"{purpose}{'' if works else ': not installed'}",
+        advice="" if works else f"{_how_to_add(name)} if you want it",
         required=False,
     )
+
+
+def _how_to_add(name: str) -> str:
+    """Say how to install an extra; from the checkout, for what others call t2i elsewhere is not this."""
+    home = Path(__file__).parents[1]
+    if (home / "pyproject.toml").is_file():
+        return f"run `{sys.executable} -m pip install -e '{home}[{name}]'`"
+    return f"install t2i again from where it came, with its extra [{name}],"
+
+
+def _folder_of(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(places[0]) if places else Path()
+
+
+def _size_on_disk(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except OSError:
+        return 0  # removed meanwhile
+
+
+def _memory_gib(name: str) -> float:
+    path = Path("/proc/meminfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return next((int(line.split()[1]) / 2**20 for line in lines if line.startswith(f"{name}:")), 0.0)
 
 
 def _version(package: str) -> str | None:

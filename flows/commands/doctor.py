@@ -23,8 +23,8 @@ def doctor_command(
     for finding in findings:
         mark = "[green]ok  [/]" if finding.works else "[red]FAIL[/]" if finding.required else "[yellow]--  [/]"
         console.print(f"{mark} [bold]{finding.name}[/]: ", end="")
-        console.print(finding.detail, markup=False, highlight=False)
+        console.print(finding.detail, markup=False, highlight=False, soft_wrap=True)
         if finding.advice:
-            console.print(f"       {finding.advice}", markup=False, highlight=False)
+            console.print(f"       {finding.advice}", markup=False, highlight=False, soft_wrap=True)
     if any(finding.required and not finding.works for finding in findings):
         raise typer.Exit(1)

@@ -316,6 +316,8 @@ def _tensorboard(run_dir: Path) -> Callable[[str, Any, int], None]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as err:
-        raise ConfigError("tensorboard is not installed: pip install 't2i[tensorboard]'.") from err
+        raise ConfigError(
+            "tensorboard is not installed; `t2i doctor` says how to add it, or leave --tensorboard out."
+        ) from err
     writer: Callable[[str, Any, int], None] = SummaryWriter(str(run_dir / "tensorboard")).add_scalar
     return writer
