@@ -3,8 +3,9 @@
 from protego import Protego
 from yarl import URL
 
-from t2i_core.data.politeness import PRODUCT_TOKEN, RobotsAnswer
+from t2i_core.data.politeness import PRODUCT_TOKEN, TOO_MANY_RULES, RobotsAnswer, weight_of
 from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.data.robots_text import TooManyRulesError, text_for
 
 PATH = "/ai.txt"
 
@@ -14,10 +15,21 @@ class AiTxtRules:
 
     def __init__(self, answer: RobotsAnswer) -> None:
         is_file = answer.status == 200 and "html" not in answer.content_type.lower()
-        self._rules = Protego.parse(answer.text) if is_file else None
+        self._rules: Protego | None = None
+        self._is_too_long = False
+        self.weight = weight_of("")
+        if is_file:
+            try:
+                text = text_for(answer.text, PRODUCT_TOKEN)
+                self._rules = Protego.parse(text)
+                self.weight = weight_of(text)
+            except TooManyRulesError:
+                self._is_too_long = True
 
     def refusal(self, url: URL) -> Rejection | None:
         """Say that the picture at the URL is disallowed, or None when it is not."""
+        if self._is_too_long:
+            return Rejection(RejectReason.AI_TXT, TOO_MANY_RULES)
         if self._rules is None or self._rules.can_fetch(str(url), PRODUCT_TOKEN):
             return None
         return Rejection(RejectReason.AI_TXT)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import monotonic, time
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from protego import Protego
 from yarl import URL
@@ -22,6 +22,7 @@ from t2i_core.data.address import origin_of
 from t2i_core.data.circuit import Circuit
 from t2i_core.data.expiring import ExpiringCache
 from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.data.robots_text import TooManyRulesError, text_for
 
 PRODUCT_TOKEN = "t2i"
 MAX_ROBOTS_BYTES = 512 * 1024
@@ -29,9 +30,14 @@ MAX_CRAWL_DELAY_SECONDS = 60.0
 MAX_WAIT_SECONDS = 120.0
 # RFC 9309, section 2.4: no copy is used for longer than a day.
 RULES_SECONDS = 24 * 3600.0
-# Of all the rules kept by one cache, which take some times as many bytes.
-MAX_RULES_CHARS = 16_000_000
-_OVERHEAD_CHARS = 500
+# Of all the rules that one cache keeps.
+MAX_RULES_BYTES = 48_000_000
+# Measured: what a rule takes beside its text, and a file beside its rules.
+_BYTES_PER_RULE = 700
+_OVERHEAD_BYTES = 3000
+# What takes long to read is read while others go on.
+LONG_RULES_CHARS = 16_384
+TOO_MANY_RULES = "it has more rules for this agent than can be followed, so nothing is asked for"
 OPT_OUT_DIRECTIVES = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none", "noml"})
 NO_FOLLOW_DIRECTIVES = frozenset({"nofollow", "none"})
 # Directives with a value of their own: their colon does not name an agent.
@@ -39,7 +45,7 @@ _VALUED_DIRECTIVE = re.compile(r"unavailable_after|max-[a-z-]+", re.IGNORECASE)
 _AGENT_PREFIX = re.compile(r"\s*([A-Za-z0-9_.*-]+)(?:/[A-Za-z0-9_.-]*)?\s*:\s*(.*)", re.DOTALL)
 _SIGNAL = re.compile(r"[a-z][a-z-]{0,40}(:\s?[a-z0-9-]{1,40})?")
 MAX_SIGNALS = 20
-T = TypeVar("T")
+R = TypeVar("R", bound="Rules")
 
 
 def user_agent(contact: str) -> str:
@@ -106,12 +112,16 @@ class RobotsRules:
     """What one origin's robots.txt says, by RFC 9309: 4xx allows all, 5xx and no answer allow nothing."""
 
     def __init__(self, answer: RobotsAnswer) -> None:
-        self._rules = Protego.parse(answer.text) if answer.status == 200 else None
-        self._refusal: Rejection | None = None
-        if answer.failure is not None:
-            self._refusal = answer.failure
-        elif answer.status == 429 or not 200 <= answer.status < 500:
-            self._refusal = Rejection(RejectReason.ROBOTS_UNAVAILABLE, f"robots.txt answered HTTP {answer.status}")
+        self._rules: Protego | None = None
+        self._refusal = _no_rules(answer)
+        self.weight = _OVERHEAD_BYTES
+        if answer.status == 200:
+            try:
+                text = text_for(answer.text, PRODUCT_TOKEN)
+                self._rules = Protego.parse(text)
+                self.weight += weight_of(text)
+            except TooManyRulesError:
+                self._refusal = Rejection(RejectReason.ROBOTS, TOO_MANY_RULES)
         delay = self._rules.crawl_delay(PRODUCT_TOKEN) if self._rules else None
         # The pause the site asks for between requests, at most a minute.
         self.crawl_delay_seconds = min(float(delay or 0.0), MAX_CRAWL_DELAY_SECONDS)
@@ -129,7 +139,29 @@ class RobotsRules:
         return list(self._rules.sitemaps) if self._rules else []
 
 
-class RulesCache(Generic[T]):
+def _no_rules(answer: RobotsAnswer) -> Rejection | None:
+    """Say why nothing may be asked without a robots.txt; None when it may, or when there is one."""
+    if answer.failure is not None:
+        return answer.failure
+    if answer.status == 429 or not 200 <= answer.status < 500:
+        return Rejection(RejectReason.ROBOTS_UNAVAILABLE, f"robots.txt answered HTTP {answer.status}")
+    return None
+
+
+def weight_of(text: str) -> int:
+    """Say how much memory rules take, in bytes: many times their text."""
+    return len(text) + (text.count("\n") + 1) * _BYTES_PER_RULE
+
+
+class Rules(Protocol):
+    """One origin's file of rules, read."""
+
+    @property
+    def weight(self) -> int:
+        """How much memory it takes, in bytes, about."""
+
+
+class RulesCache(Generic[R]):
     """Asks each origin for one of its files of rules once a day; those not needed for longest are forgotten.
 
     Args:
@@ -143,16 +175,16 @@ class RulesCache(Generic[T]):
         self,
         path: str,
         read: Callable[[URL], Awaitable[RobotsAnswer]],
-        parse: Callable[[RobotsAnswer], T],
+        parse: Callable[[RobotsAnswer], R],
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._path = path
         self._read = read
         self._parse = parse
-        self._known = ExpiringCache[T](MAX_RULES_CHARS, clock)
+        self._known = ExpiringCache[R](MAX_RULES_BYTES, clock)
         self._pending: dict[str, asyncio.Event] = {}
 
-    async def rules(self, url: URL) -> T:
+    async def rules(self, url: URL) -> R:
         """Give the rules of the URL's origin, asking for them when they are not known."""
         origin = origin_of(url)
         while (known := self._known.get(origin)) is None:
@@ -164,12 +196,13 @@ class RulesCache(Generic[T]):
         self._known.touch(origin)
         return known
 
-    async def _ask(self, origin: str, url: URL) -> T:
+    async def _ask(self, origin: str, url: URL) -> R:
         answered = self._pending[origin] = asyncio.Event()
         try:
             answer = await self._read(url.origin().with_path(self._path))
-            rules = self._parse(answer)
-            self._known.put(origin, rules, RULES_SECONDS, len(answer.text) + _OVERHEAD_CHARS)
+            long = len(answer.text) > LONG_RULES_CHARS
+            rules = await asyncio.to_thread(self._parse, answer) if long else self._parse(answer)
+            self._known.put(origin, rules, RULES_SECONDS, rules.weight)
             return rules
         finally:
             del self._pending[origin]

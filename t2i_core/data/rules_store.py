@@ -1,5 +1,6 @@
 """Each site's files of rules for all workers of a run: one worker asks for a file, the others wait for its answer."""
 
+import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,9 +14,9 @@ from t2i_core.data.reject import Rejection, RejectReason
 
 # A site that gave no rules may do so soon.
 FAILED_SECONDS = 600.0
-MAX_CHARS = 256_000_000
+MAX_BYTES = 64_000_000
 # What a file costs in memory beside its text.
-_OVERHEAD_CHARS = 500
+_OVERHEAD_BYTES = 500
 
 Answer = tuple[Any, ...]
 
@@ -36,7 +37,7 @@ class RulesStore:
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._known = ExpiringCache[Answer](MAX_CHARS, clock)
+        self._known = ExpiringCache[Answer](MAX_BYTES, clock)
         self._asking: dict[str, _Asking] = {}
 
     def ask(self, channel: Channel, ask_id: int, url: str) -> None:
@@ -62,7 +63,7 @@ class RulesStore:
             return
         del self._asking[url]
         seconds = FAILED_SECONDS if _is_failure(parsed) else RULES_SECONDS
-        self._known.put(url, answer, seconds, len(url) + len(parsed.text) + _OVERHEAD_CHARS)
+        self._known.put(url, answer, seconds, len(url) + sys.getsizeof(parsed.text) + _OVERHEAD_BYTES)
         for waiting, ask_id in asking.waiting:
             waiting.send("rules", ask_id, *answer)
 

@@ -4,6 +4,7 @@ After the final report of the W3C community group of 10 May 2024: the first rule
 counts, a header counts more than the file, and what a page says in its `<meta>` more than both.
 """
 
+import re
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,11 @@ FIELD = "tdm-reservation"
 RESERVED = f"{FIELD}: 1"
 NOT_RESERVED = f"{FIELD}: 0"
 MAX_RULES = 1000
+_STARS = re.compile(r"\*+")
 MAX_LOCATION_CHARS = 2048
+# What they take in memory, beside the characters.
+_BYTES_PER_RULE = 300
+_BYTES_PER_PART = 100
 
 
 def reservation(values: Iterable[str]) -> set[str]:
@@ -66,6 +71,7 @@ class TdmRules:
 
     def __init__(self, answer: RobotsAnswer) -> None:
         self._rules = _parse(answer.text) if answer.status == 200 else ()
+        self.weight = _BYTES_PER_RULE + sum(_BYTES_PER_RULE + _BYTES_PER_PART * len(rule.parts) for rule in self._rules)
 
     def refusal(self, url: URL) -> Rejection | None:
         """Say that the URL is reserved, or None when it is not."""
@@ -89,6 +95,7 @@ def _rule(entry: Any) -> _Rule | None:
     location = entry.get("location") if isinstance(entry, dict) else None
     if not isinstance(location, str) or not 0 < len(location) <= MAX_LOCATION_CHARS:
         return None
+    location = _STARS.sub("*", location)
     parts = tuple(_one_spelling(part) for part in location.removesuffix("$").split("*"))
     return _Rule(parts, location.endswith("$"), entry.get(FIELD) in (1, "1"))
 

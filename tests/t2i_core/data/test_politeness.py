@@ -17,6 +17,7 @@ from t2i_core.data.politeness import (
     opts_out,
     user_agent,
     wait_seconds,
+    weight_of,
 )
 from t2i_core.data.reject import Rejection, RejectReason
 
@@ -97,12 +98,14 @@ def test_each_origin_is_asked_for_its_rules_once() -> None:
 
 
 def test_rules_are_asked_for_again_after_a_day_or_when_too_many_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(politeness, "MAX_RULES_CHARS", 5100)
+    rule = "Disallow: /a\n"
+    short, long = (weight_of("User-agent: *\n" + rule * number) + 3000 for number in (1, 20))
+    monkeypatch.setattr(politeness, "MAX_RULES_BYTES", short + long)
     now, asked = 0.0, []
 
     async def read(url: URL) -> RobotsAnswer:
         asked.append(url.host)
-        return RobotsAnswer(200, "#" * (4000 if url.host == "long" else 10))
+        return RobotsAnswer(200, "User-agent: *\n" + rule * (20 if url.host == "long" else 1))
 
     async def run() -> None:
         nonlocal now
