@@ -20,7 +20,7 @@ from t2i_core.data.address import MAX_URL_CHARS
 from t2i_core.data.channel import CHUNK_BYTES, BrokenChannelError, Channel, CoordinatorAddress, Message, greet_worker
 from t2i_core.data.manners import HostPaces
 from t2i_core.data.permission import Refusal, Refusals
-from t2i_core.data.politeness import MAX_CRAWL_DELAY_SECONDS, MAX_WAIT_SECONDS, HostLimits, HostPace
+from t2i_core.data.politeness import MAX_CRAWL_DELAY_SECONDS, MAX_PAUSE_SECONDS, HostLimits, HostPace
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.rules_store import RulesStore
 
@@ -216,7 +216,7 @@ class _Worker:
         turn.pace.leave()
 
     def _on_pause(self, origin: str, seconds: float) -> None:
-        pause_seconds = _bounded(seconds, MAX_WAIT_SECONDS)
+        pause_seconds = _bounded(seconds, MAX_PAUSE_SECONDS)
         self._pace(origin).pause(pause_seconds)
         self._coordinator.tell_pause(origin, pause_seconds, self)
 

@@ -14,6 +14,7 @@ from t2i_core.data.fetch import Fetcher, Want
 from t2i_core.data.mention import Mention
 from t2i_core.data.page_reader import PageReader
 from t2i_core.data.pages import Page
+from t2i_core.data.politeness import may_pass
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.sitemap import SitemapReader
@@ -207,6 +208,6 @@ class Crawler:
 def _no_start_page(urls: list[str], failure: Rejection | None) -> ConfigError | TransientError:
     what = f"page {urls[0]}" if len(urls) == 1 else f"any of the {len(urls)} pages"
     why = f"{failure.message} ({failure.reason})" if failure else "no URL was given"
-    if failure and (failure.reason.is_unreachable or failure.http_status in (429, 503)):
+    if failure and (failure.reason.is_unreachable or may_pass(failure.http_status)):
         return TransientError(f"cannot reach {what}: {why}. Check the address and the network, then run again.")
     return ConfigError(f"cannot read {what}: {why}.")

@@ -8,48 +8,33 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from enum import Enum
-from http import HTTPStatus
 from typing import Self
 
 from yarl import URL
 
-from t2i_core.data import tdmrep
-from t2i_core.data.address import normalise_url, parse_url
-from t2i_core.data.body import decoded_body
-from t2i_core.data.circuit import DEFAULT_FAILURES, DEFAULT_PAUSES_SECONDS
+from t2i_core.data.address import normalise_url
+from t2i_core.data.circuit import DEFAULT_FAILURES, DEFAULT_PATIENCE_SECONDS, DEFAULT_PAUSES_SECONDS
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.hosts import Traffic, TrafficCounter
 from t2i_core.data.manners import Manners, OwnManners, Pace
 from t2i_core.data.permission import Permission
 from t2i_core.data.politeness import (
     MAX_ROBOTS_BYTES,
+    MAX_WAIT_SECONDS,
     HostLimits,
     RobotsAnswer,
-    directives_for_us,
-    is_worth_asking_again,
-    opts_out,
-    signals_text,
     user_agent,
     wait_seconds,
 )
 from t2i_core.data.private_hosts import PrivateHosts
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.resolver import PrivateAddressError, Resolver
-from t2i_core.data.transport import Exchanged, Head, Response, Transport, TransportError
+from t2i_core.data.transport import Exchanged, Head, Transport, TransportError
+from t2i_core.data.verdict import Answer, Fetched, Later, Redirect, Want, fetched, is_failure, verdict
+
+__all__ = ["FetchOptions", "Fetched", "Fetcher", "Want"]
 
 MAX_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
-
-
-class Want(Enum):
-    """What a request is for, which decides what is refused."""
-
-    PICTURE = "picture"
-    PAGE = "page"
-    SITEMAP = "sitemap"
-    RULES = "rules"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +46,7 @@ class FetchOptions:
         connections_per_host: requests in flight to one host.
         delay_seconds: between two starts on one host.
         timeout_seconds: for one try of one URL, redirects and body included, waiting for a turn not.
-        retries: tries after the first, for 429, 503 and time-outs only.
+        retries: tries after the first, for what may pass: 408, 425, 429, 500, 502 to 504, time-outs, what breaks off.
         max_bytes: of one body, as sent and as decoded.
         allow_private: hosts, addresses and networks that may be asked although they are not on the public internet.
         contact: put into the user agent.
@@ -69,6 +54,7 @@ class FetchOptions:
         deny_list: what is never asked for, and never kept.
         failures_in_row: of one host, after which it is left alone.
         pauses_seconds: how long to leave it alone before each probe; after the last it is given up.
+        patience_seconds: with a host that gives nothing but failures.
     """
 
     connections: int = 64
@@ -83,30 +69,18 @@ class FetchOptions:
     deny_list: DenyList = NOTHING_DENIED
     failures_in_row: int = DEFAULT_FAILURES
     pauses_seconds: tuple[float, ...] = DEFAULT_PAUSES_SECONDS
+    patience_seconds: float = DEFAULT_PATIENCE_SECONDS
 
     @property
     def host_limits(self) -> HostLimits:
         """The part about one host."""
-        return HostLimits(self.connections_per_host, self.delay_seconds, self.failures_in_row, self.pauses_seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A body that arrived whole.
-
-    Attributes:
-        body: at most `max_bytes`.
-        final_url: where redirects led.
-        http_status: 200, or 0 for a local file.
-        content_type: as the server named it, "" when it did not.
-        directives: of X-Robots-Tag, as far as they concern this agent, and of the TDMRep header.
-    """
-
-    body: bytes
-    final_url: str
-    http_status: int
-    content_type: str = ""
-    directives: frozenset[str] = frozenset()
+        return HostLimits(
+            self.connections_per_host,
+            self.delay_seconds,
+            self.failures_in_row,
+            self.pauses_seconds,
+            self.patience_seconds,
+        )
 
 
 class Fetcher:
@@ -167,13 +141,15 @@ class Fetcher:
         attempt = 0
         while True:
             answer = await self._follow(text, want, attempt)
-            if isinstance(answer, Fetched) or not is_worth_asking_again(answer) or attempt >= self._options.retries:
+            if not isinstance(answer, Later):
                 return answer
-            if answer.reason is RejectReason.TIMEOUT:
+            if attempt >= self._options.retries or answer.pause_seconds > MAX_WAIT_SECONDS:
+                return answer.rejection
+            if not answer.pause_seconds:
                 await asyncio.sleep(wait_seconds(attempt, None))
             attempt += 1
 
-    async def _follow(self, text: str, want: Want, attempt: int) -> Fetched | Rejection:
+    async def _follow(self, text: str, want: Want, attempt: int) -> Fetched | Rejection | Later:
         clock = _Clock(self._options.timeout_seconds)
         url = normalise_url(text)
         for _ in range(MAX_REDIRECTS + 1):
@@ -183,7 +159,7 @@ class Fetcher:
             if refusal is not None:
                 return refusal
             answer = await self._take_turn(url, want, clock, attempt)
-            if not isinstance(answer, _Redirect):
+            if not isinstance(answer, Redirect):
                 return answer
             url = normalise_url(answer.location)
         return Rejection(RejectReason.TOO_MANY_REDIRECTS, http_status=302)
@@ -205,11 +181,9 @@ class Fetcher:
         answer = await self._use_slot(origin / "robots.txt", Want.RULES, _Clock(self._options.timeout_seconds))
         if isinstance(answer, Fetched):
             self._slots.release()
-        return not _is_failure(answer)
+        return not is_failure(answer)
 
-    async def _take_turn(
-        self, url: URL, want: Want, clock: "_Clock", attempt: int
-    ) -> "Fetched | Rejection | _Redirect":
+    async def _take_turn(self, url: URL, want: Want, clock: "_Clock", attempt: int) -> Answer:
         pace = self._pace(url)
         while True:
             async with pace.turn() as admitted:
@@ -225,48 +199,46 @@ class Fetcher:
                 # The host asked for a pause while this one had its turn and waited for a slot.
                 self._slots.release()
 
-    async def _take_slot(
-        self, url: URL, want: Want, clock: "_Clock", attempt: int, pace: Pace
-    ) -> "Fetched | Rejection | _Redirect":
+    async def _take_slot(self, url: URL, want: Want, clock: "_Clock", attempt: int, pace: Pace) -> Answer:
         """Ask within a turn and a slot, and tell the host's pace what came of it."""
-        answer = await self._use_slot(url, want, clock)
+        answer = await self._use_slot(url, want, clock, attempt)
         if pace.circuit is not None:
-            pace.circuit.note(failed=_is_failure(answer))
+            pace.circuit.note(failed=is_failure(answer))
         if isinstance(answer, Rejection) and want is not Want.RULES:
             self._permission.refusals.note(url, answer)
-        if isinstance(answer, _Busy):
-            pace.pause(wait_seconds(attempt, answer.retry_after))
-            return answer.rejection
+        if isinstance(answer, Later) and answer.pause_seconds:
+            pace.pause(answer.pause_seconds)
         return answer
 
-    async def _use_slot(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
+    async def _use_slot(self, url: URL, want: Want, clock: "_Clock", attempt: int = 0) -> Answer:
         """Ask within one of the `connections`, taken before; a body keeps its slot, for `fetch` to give back."""
-        answer: Fetched | Rejection | _Redirect | _Busy | None = None
+        answer: Answer | None = None
         try:
-            answer = await self._request(url, want, clock)
+            answer = await self._request(url, want, clock, attempt)
             return answer
         finally:
             if not isinstance(answer, Fetched):
                 self._slots.release()
 
-    async def _request(self, url: URL, want: Want, clock: "_Clock") -> "Fetched | Rejection | _Redirect | _Busy":
+    async def _request(self, url: URL, want: Want, clock: "_Clock", attempt: int) -> Answer:
         most = MAX_ROBOTS_BYTES if want is Want.RULES else self._options.max_bytes
         account = Exchanged()
-        verdict: Rejection | _Redirect | _Busy | None = None
+        told: Rejection | Redirect | Later | None = None
 
         def limit(head: Head) -> int:
-            nonlocal verdict
-            verdict = _verdict(url, head, want, most)
-            return 0 if verdict else most
+            nonlocal told
+            told = verdict(url, head, want, most, attempt)
+            return 0 if told else most
 
         try:
             async with clock.running():
                 response = await self._transport.get(url, limit, account)
-            return verdict or _fetched(url, response, want, most)
+            return told or fetched(url, response, want, most)
         except TransportError as err:
-            return Rejection(err.reason)
+            rejection = Rejection(err.reason)
+            return Later(rejection) if err.broke or err.reason is RejectReason.TIMEOUT else rejection
         except TimeoutError:
-            return Rejection(RejectReason.TIMEOUT)
+            return Later(Rejection(RejectReason.TIMEOUT))
         except PrivateAddressError as err:
             return err.rejection
         except OSError:
@@ -281,70 +253,6 @@ class Fetcher:
             if answer.http_status and answer.http_status != 200:
                 return RobotsAnswer(answer.http_status)
             return RobotsAnswer(0, failure=Rejection(answer.reason, f"{url.name}: {answer.message}"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Redirect:
-    location: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Busy:
-    """A refusal for now: 429 or 503."""
-
-    rejection: Rejection
-    retry_after: str
-
-
-def _verdict(url: URL, head: Head, want: Want, most: int) -> "Rejection | _Redirect | _Busy | None":
-    """Say what an answer is by its status and headers alone; None when its body is wanted."""
-    status, location = head.status, head.first("location")
-    if status in _REDIRECTS and location:
-        return _Redirect(_join(url, location))
-
-    directives = _directives(head)
-
-    def refused(reason: RejectReason, detail: str = "") -> Rejection:
-        return Rejection(reason, detail, http_status=status, final_url=str(url), signals=signals_text(directives))
-
-    if status != 200:
-        rejection = refused(*_status_reason(status))
-        return _Busy(rejection, head.first("retry-after")) if status in (429, 503) else rejection
-    if want is Want.PICTURE and opts_out(directives):
-        return refused(RejectReason.OPT_OUT_HEADER)
-    if want is Want.PICTURE and tdmrep.RESERVED in directives:
-        return refused(RejectReason.TDM_RESERVED)
-    if want is Want.PAGE and _media_type(head) not in _PAGE_TYPES:
-        return refused(RejectReason.NOT_A_PAGE)
-    # A file of rules that is too long counts up to the limit, any other body does not count at all.
-    if want is not Want.RULES and (head.length or 0) > most:
-        return refused(RejectReason.TOO_MANY_BYTES)
-    return None
-
-
-def _fetched(url: URL, response: Response, want: Want, most: int) -> Fetched | Rejection:
-    head = response.head
-    directives = _directives(head)
-    body = decoded_body(response, most, may_be_cut=want is Want.RULES)
-    if isinstance(body, RejectReason):
-        return Rejection(body, http_status=head.status, final_url=str(url), signals=signals_text(directives))
-    return Fetched(body, str(url), head.status, head.first("content-type"), directives)
-
-
-def _directives(head: Head) -> frozenset[str]:
-    return frozenset(directives_for_us(head.all("x-robots-tag")) | tdmrep.reservation(head.all(tdmrep.FIELD)))
-
-
-def _media_type(head: Head) -> str:
-    return head.first("content-type").partition(";")[0].strip().lower()
-
-
-def _is_failure(answer: "Fetched | Rejection | _Redirect | _Busy") -> bool:
-    """Tell whether a host seems to be down or overloaded; 429 is a wish that its answer spells out."""
-    rejection = answer.rejection if isinstance(answer, _Busy) else answer
-    return isinstance(rejection, Rejection) and (
-        rejection.reason.is_unreachable or rejection.reason is RejectReason.HTTP_5XX
-    )
 
 
 class _Clock:
@@ -367,25 +275,3 @@ class _Clock:
                 yield
         finally:
             self._left = max(self._left - (loop.time() - started), 0.0)
-
-
-def _join(base: URL, location: str) -> str:
-    try:
-        return str(base.join(parse_url(location)))
-    except ValueError:
-        return ""
-
-
-def _status_reason(status: int) -> tuple[RejectReason, str]:
-    """Sort a status into a reason, with the message that img2dataset stores for it."""
-    try:
-        message = f"HTTP Error {status}: {HTTPStatus(status).phrase}"
-    except ValueError:
-        message = f"HTTP Error {status}"
-    if status == 429:
-        return RejectReason.HTTP_429, message
-    if 400 <= status < 500:
-        return RejectReason.HTTP_4XX, message
-    if 500 <= status < 600:
-        return RejectReason.HTTP_5XX, message
-    return RejectReason.HTTP_OTHER, message

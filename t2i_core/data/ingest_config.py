@@ -111,7 +111,9 @@ class IngestConfig(Config):
     connections_per_host: int = Field(8, ge=1, le=1024, description="requests in flight at once to one host")
     delay_seconds: float = Field(0.0, ge=0, le=3600, description="pause between two requests to one host, in seconds")
     timeout_seconds: float = Field(20.0, gt=0, le=3600, description="time for one picture or page, in seconds")
-    retries: int = Field(2, ge=0, le=10, description="further tries when a host is busy or slow")
+    retries: int = Field(
+        2, ge=0, le=10, description="further tries when a host is busy, slow or broken, or its answer breaks off"
+    )
     deny_list: str = Field(
         "",
         description="text file, or folder of them, of what must not be taken: a domain, a URL prefix, or a sha256 or "

@@ -93,11 +93,13 @@ class HostPaces:
 
     def _new(self, probe: Callable[[], Awaitable[bool]]) -> HostPace:
         async def probe_in_pace() -> bool:
-            await pace.start()
-            return await probe()
+            return await pace.start() and await probe()
 
-        circuit = Circuit(self._limits.failures_in_row, self._limits.pauses_seconds, probe_in_pace)
-        pace = HostPace(self._limits.at_once, self._limits.delay_seconds, circuit)
+        limits = self._limits
+        circuit = Circuit(
+            limits.failures_in_row, limits.pauses_seconds, probe_in_pace, patience_seconds=limits.patience_seconds
+        )
+        pace = HostPace(limits.at_once, limits.delay_seconds, circuit)
         return pace
 
     def _forget_one(self) -> None:

@@ -1,6 +1,7 @@
 """Manners: robots.txt, opt-out signals, one host's pace, and when to ask again.
 
-A refusal (robots.txt, an opt-out header or page, any status but 429 and 503) is final: it is never asked again.
+A refusal (robots.txt, an opt-out header or page, any status of 4xx but 408, 425 and 429) is final: it is never asked
+again.
 The other rules that a site can set are read in `tdmrep.py` and `aitxt.py`, and `permission.py` weighs them all.
 """
 
@@ -10,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from time import monotonic, time
 from typing import Generic, Protocol, TypeVar
@@ -19,7 +21,7 @@ from yarl import URL
 
 from t2i_core import __version__
 from t2i_core.data.address import origin_of
-from t2i_core.data.circuit import Circuit
+from t2i_core.data.circuit import DEFAULT_PATIENCE_SECONDS, Circuit
 from t2i_core.data.expiring import ExpiringCache
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.robots_text import TooManyRulesError, text_for
@@ -27,7 +29,10 @@ from t2i_core.data.robots_text import TooManyRulesError, text_for
 PRODUCT_TOKEN = "t2i"
 MAX_ROBOTS_BYTES = 512 * 1024
 MAX_CRAWL_DELAY_SECONDS = 60.0
+# Who asks for a longer pause than this is not asked again in this run.
 MAX_WAIT_SECONDS = 120.0
+MAX_PAUSE_SECONDS = 30 * 24 * 3600.0
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 # RFC 9309, section 2.4: no copy is used for longer than a day.
 RULES_SECONDS = 24 * 3600.0
 # Of all the rules that one cache keeps.
@@ -143,7 +148,7 @@ def _no_rules(answer: RobotsAnswer) -> Rejection | None:
     """Say why nothing may be asked without a robots.txt; None when it may, or when there is one."""
     if answer.failure is not None:
         return answer.failure
-    if answer.status == 429 or not 200 <= answer.status < 500:
+    if may_pass(answer.status) or not 200 <= answer.status < 500:
         return Rejection(RejectReason.ROBOTS_UNAVAILABLE, f"robots.txt answered HTTP {answer.status}")
     return None
 
@@ -229,12 +234,14 @@ class HostLimits:
         delay_seconds: between two starts.
         failures_in_row: after which it is left alone.
         pauses_seconds: how long to leave it alone before each probe; after the last it is given up.
+        patience_seconds: after so long with nothing but failures it is given up as well.
     """
 
     at_once: int
     delay_seconds: float
     failures_in_row: int
     pauses_seconds: tuple[float, ...]
+    patience_seconds: float = DEFAULT_PATIENCE_SECONDS
 
 
 class HostPace:
@@ -273,6 +280,11 @@ class HostPace:
         """Whether a pause is under way that may have begun after a turn was given."""
         return self._paused_until > asyncio.get_running_loop().time()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the host asked for a pause that is not waited for."""
+        return self._paused_until - asyncio.get_running_loop().time() > MAX_WAIT_SECONDS
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[bool]:
         """Wait for a free turn and hold it while the block runs; False when the host has been given up."""
@@ -288,10 +300,9 @@ class HostPace:
         has_turn = False
         try:
             has_turn = await self._turns.acquire()
-            if self.circuit is not None and not await self.circuit.admits():
+            if self.is_closed or (self.circuit is not None and not await self.circuit.admits()):
                 return False
-            await self.start()
-            return True
+            return await self.start()
         except BaseException:
             self._num_inside -= 1
             if has_turn:
@@ -303,17 +314,20 @@ class HostPace:
         self._num_inside -= 1
         self._turns.release()
 
-    async def start(self) -> None:
-        """Wait until the next request may start."""
+    async def start(self) -> bool:
+        """Wait until the next request may start; False when the host asked for a pause too long to wait for."""
         while (wait := self._next_start - asyncio.get_running_loop().time()) > 0:
+            if self.is_closed:
+                return False
             await asyncio.sleep(wait)
         if self._delay_seconds:
             self._next_start = asyncio.get_running_loop().time() + self._delay_seconds
+        return True
 
 
-def is_worth_asking_again(rejection: Rejection) -> bool:
-    """Tell whether a failure may pass by itself: the host is busy or slow, and did not refuse."""
-    return rejection.reason in (RejectReason.HTTP_429, RejectReason.TIMEOUT) or rejection.http_status == 503
+def may_pass(status: int) -> bool:
+    """Tell whether a status is a failure that may pass by itself: the server was busy or broken, and did not refuse."""
+    return status in _PASSING
 
 
 def wait_seconds(attempt: int, retry_after: str | None) -> float:
@@ -323,17 +337,19 @@ def wait_seconds(attempt: int, retry_after: str | None) -> float:
         attempt: 0 for the first wait.
         retry_after: the header's value: seconds or an HTTP date.
     """
-    asked = _retry_after_seconds(retry_after)
-    if asked is not None:
-        return min(asked, MAX_WAIT_SECONDS)
-    return min(2.0**attempt, MAX_WAIT_SECONDS) * random.uniform(0.5, 1.0)
+    asked = retry_after_seconds(retry_after)
+    return min(2.0**attempt, MAX_WAIT_SECONDS) * random.uniform(0.5, 1.0) if asked is None else asked
 
 
-def _retry_after_seconds(value: str | None) -> float | None:
+def retry_after_seconds(value: str | None) -> float | None:
+    """Read the header that asks to wait; None when it is not there or says nothing that can be read."""
     text = value.strip() if value else ""
-    if text.isdecimal():
-        return float(text)
+    if text.isascii() and text.isdecimal():
+        return min(float(text), MAX_PAUSE_SECONDS)
     try:
-        return max(parsedate_to_datetime(text).timestamp() - time(), 0.0)
-    except (ValueError, OverflowError):
+        date = parsedate_to_datetime(text)
+        # A date without a zone is one of GMT, as all dates of HTTP are.
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time()
+        return min(max(seconds, 0.0), MAX_PAUSE_SECONDS)
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from t2i_core.data.channel import Channel
 from t2i_core.data.expiring import ExpiringCache
-from t2i_core.data.politeness import RULES_SECONDS, RobotsAnswer
+from t2i_core.data.politeness import RULES_SECONDS, RobotsAnswer, may_pass
 from t2i_core.data.reject import Rejection, RejectReason
 
 # A site that gave no rules may do so soon.
@@ -105,4 +105,4 @@ def unpack_answer(status: int, text: str, content_type: str, reason: str, detail
 
 
 def _is_failure(answer: RobotsAnswer) -> bool:
-    return answer.failure is not None or answer.status == 429 or not 200 <= answer.status < 500
+    return answer.failure is not None or may_pass(answer.status) or not 200 <= answer.status < 500

@@ -50,6 +50,16 @@ _REASONS = {
         RejectReason.TLS,
     ),
 }
+# What a badly chunked body is told by; see `_code`.
+_BAD_CHUNK = -pycurl.E_RECV_ERROR
+# CURLE_HTTP2_STREAM, which pycurl does not name.
+_HTTP2_STREAM = 92
+_BROKE = frozenset(
+    {
+        *(pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_PARTIAL_FILE, _BAD_CHUNK),
+        *(pycurl.E_HTTP2, _HTTP2_STREAM, pycurl.E_ABORTED_BY_CALLBACK),
+    }
+)
 
 
 class TransportError(Exception):
@@ -57,11 +67,13 @@ class TransportError(Exception):
 
     Attributes:
         reason: why.
+        broke: the answer had begun, or could have: the same may go well the next time.
     """
 
-    def __init__(self, reason: RejectReason) -> None:
+    def __init__(self, reason: RejectReason, *, broke: bool = False) -> None:
         super().__init__(reason.meaning)
         self.reason = reason
+        self.broke = broke
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +265,7 @@ class Transport:
 
 def _code(code: int, told: str) -> int:
     """Tell a badly chunked body from a connection that broke: libcurl has one code for both."""
-    return pycurl.E_FTP_WEIRD_SERVER_REPLY if code == pycurl.E_RECV_ERROR and "chunk" in told else code
+    return _BAD_CHUNK if code == pycurl.E_RECV_ERROR and "chunk" in told else code
 
 
 @dataclass(slots=True)
@@ -342,8 +354,11 @@ class _Exchange:
         Raises:
             TransportError: there is none.
         """
+        if self.code == pycurl.E_OK and self._head is None and not self._is_bad:
+            # The connection was closed within the head.
+            raise TransportError(RejectReason.CONNECT, broke=True)
         stopped = self.code == pycurl.E_WRITE_ERROR and not self._is_bad
         if self._head is None or not (stopped or self.code == pycurl.E_OK):
-            raise TransportError(_REASONS.get(self.code, RejectReason.BAD_RESPONSE))
+            raise TransportError(_REASONS.get(self.code, RejectReason.BAD_RESPONSE), broke=self.code in _BROKE)
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         return Response(self._head, body, self._is_whole and self._most > 0)

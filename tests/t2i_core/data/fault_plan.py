@@ -25,6 +25,7 @@ LISTED = "/listed/"
 ROBOTS = b"User-agent: *\nDisallow: /denied/\n\nUser-agent: otherbot\nDisallow: /\n"
 TDM = b'[{"location": "/reserved/", "tdm-reservation": 1}, {"location": "/", "tdm-reservation": 0}]'
 AI_TXT = b"User-agent: *\nDisallow: /not-for-ai/\n"
+CHUNKED = {"Content-Length": "", "Transfer-Encoding": "chunked"}
 TEXT = {"Content-Type": "text/plain"}
 FILES = {
     "/robots.txt": http(body=ROBOTS, headers=TEXT),
@@ -139,7 +140,7 @@ def _good(plan: Planner) -> None:
 
 def _chunked(body: bytes) -> Answer:
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:100], body[100:])) + b"0\r\n\r\n"
-    return http(body=chunks, headers={"Content-Length": "", "Transfer-Encoding": "chunked"})
+    return http(body=chunks, headers=CHUNKED)
 
 
 def _redirected(plan: Planner, url: str, hops: int = 1) -> str:
@@ -149,7 +150,7 @@ def _redirected(plan: Planner, url: str, hops: int = 1) -> str:
 
 
 def _breaking(plan: Planner) -> None:
-    """Connections that break, and servers that fail: not asked again before a later run."""
+    """Connections that break, and servers that fail for a while."""
 
     def cut() -> Answer:
         return http(body=(body := plan.picture()), sent=len(body) // 2, end=End.RESET)
@@ -157,11 +158,25 @@ def _breaking(plan: Planner) -> None:
     def short() -> Answer:
         return http(body=(body := plan.picture()), sent=len(body) // 2, end=End.CLOSE)
 
-    for name, answer in {"reset": lambda: Answer(b"", End.RESET), "cut": cut, "short": short}.items():
-        plan.add(50, name, lambda answer=answer: (answer(),), "connect")
-    plan.add(40, "500", lambda: (http(500),), "http_5xx")
-    plan.add(10, "500, then good", lambda: (http(500), http(body=plan.picture())), "http_5xx", "")
-    plan.add(20, "502", lambda: (http(502, b"<html>bad gateway</html>"),), "http_5xx")
+    def broken() -> Answer:
+        return http(body=b"zz\r\nxxx\r\n", headers=CHUNKED, end=End.CLOSE)
+
+    forms: dict[str, tuple[str, Callable[[], Answer]]] = {
+        "reset": ("connect", lambda: Answer(b"", End.RESET)),
+        "cut": ("connect", cut),
+        "short": ("connect", short),
+        "broken chunks": ("bad_response", broken),
+        "500": ("http_5xx", lambda: http(500)),
+        "502": ("http_5xx", lambda: http(502, b"<html>bad gateway</html>")),
+        "504": ("http_5xx", lambda: http(504)),
+        "408": ("http_4xx", lambda: http(408)),
+        "425": ("http_4xx", lambda: http(425)),
+    }
+    for name, (reason, answer) in forms.items():
+        plan.add(15, name, lambda answer=answer: (answer(),), reason)
+        plan.add(10, f"{name}, then good", lambda answer=answer: (answer(), http(body=plan.picture())), "")
+    later = (http(500), http(500))
+    plan.add(10, "500 for both tries, then good", lambda: (*later, http(body=plan.picture())), "http_5xx", "")
 
 
 def _slow(plan: Planner) -> None:
@@ -286,12 +301,11 @@ def _bombs(plan: Planner) -> None:
     """Answers that are far more than they seem."""
     zipped = gzip.compress(bytes(20_000_000))
     tiff = picture(plan.rng, "TIFF", (1500, 1000))
-    chunked = {"Content-Length": "", "Transfer-Encoding": "chunked"}
     many = {"Content-Length": str(10**15)}
     long = {"Content-Length": "9" * 5000}
     forms: dict[str, tuple[str, Answer]] = {
         "gzip bomb": ("too_many_bytes", http(body=zipped, headers={"Content-Encoding": "gzip"})),
-        "endless body": ("too_many_bytes", http(headers=chunked, end=End.ENDLESS)),
+        "endless body": ("too_many_bytes", http(headers=CHUNKED, end=End.ENDLESS)),
         "length of 5,000 digits": ("too_many_bytes", http(body=b"x" * 100, headers=long, end=End.CLOSE)),
         "huge length": ("too_many_bytes", http(body=b"x" * 100, headers=many, end=End.STALL)),
         "too many bytes": ("too_many_bytes", http(body=b"x" * (MAX_BYTES + 1))),
@@ -304,7 +318,6 @@ def _bombs(plan: Planner) -> None:
         "not HTTP": ("bad_response", Answer(b"220 mail.example ESMTP ready\r\n\r\n", End.CLOSE)),
         "unknown encoding": ("bad_response", http(body=b"xyz", headers={"Content-Encoding": "xyz"})),
         "broken gzip": ("bad_response", http(body=b"\x1f\x8b" + b"x" * 50, headers={"Content-Encoding": "gzip"})),
-        "broken chunks": ("bad_response", http(body=b"zz\r\nxxx\r\n", headers=chunked, end=End.CLOSE)),
     }
     for name, (reason, answer) in forms.items():
         plan.add(10, name, lambda answer=answer: (answer,), reason)

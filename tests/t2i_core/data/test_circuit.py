@@ -2,11 +2,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from t2i_core.data.circuit import Circuit
 from t2i_core.data.fetch import Fetched
-from t2i_core.data.politeness import is_worth_asking_again
 from t2i_core.data.reject import Rejection, RejectReason
 
 Fetch = Callable[..., list[Fetched | Rejection]]
@@ -55,6 +55,27 @@ def test_a_host_that_comes_back_is_asked_again() -> None:
     host = Host(False, True)
     assert admitted(host.circuit(), [True, True, True, False, True]) == [True] * 5
     assert host.events == [10.0, "probe", 60.0, "probe"]
+
+
+def test_a_host_that_gives_nothing_but_failures_is_given_up_though_its_probes_succeed() -> None:
+    host, now = Host(*[True] * 50), 0.0
+    circuit = Circuit(3, (10.0,), host.probe, host.sleep, patience_seconds=100.0, clock=lambda: now)
+
+    async def run() -> int:
+        nonlocal now
+        asked = 0
+        while await circuit.admits():
+            circuit.note(failed=True)
+            asked, now = asked + 1, now + 1.0
+        return asked
+
+    assert 100 <= asyncio.run(run()) <= 102
+    # Seconds later, or after a success, there is as much patience as before.
+    now = 0.0
+    circuit = Circuit(3, (10.0,), host.probe, host.sleep, patience_seconds=100.0, clock=lambda: now)
+    assert admitted(circuit, [True, True, False])
+    now = 1000.0
+    assert admitted(circuit, [True, True, True]) == [True] * 3
 
 
 def test_only_failures_in_a_row_count() -> None:
@@ -146,11 +167,14 @@ def test_a_host_that_is_slow_every_time_is_given_up(site: Any, fetch: Fetch) -> 
 
 def test_a_host_that_was_given_up_may_be_worth_another_run() -> None:
     assert RejectReason.HOST_UNREACHABLE.is_unreachable
-    assert not is_worth_asking_again(Rejection(RejectReason.HOST_UNREACHABLE))
+    assert RejectReason.HOST_UNREACHABLE.may_pass
 
 
-def test_a_wish_to_slow_down_is_not_a_failure(site: Any, fetch: Fetch) -> None:
-    site.content |= {f"/{n}": 429 for n in range(6)}
-    site.headers |= {f"/{n}": {"Retry-After": "0"} for n in range(6)}
-    answers = fetch(*(site.url(f"/{n}") for n in range(6)), failures_in_row=2, pauses_seconds=(0.0,))
-    assert reasons(answers) == ["http_429"] * 6
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_host_that_is_never_free_is_given_up(site: Any, fetch: Fetch, status: int) -> None:
+    site.content |= {f"/{n}": status for n in range(20)}
+    site.headers |= {f"/{n}": {"Retry-After": "0"} for n in range(20)}
+    options = {"failures_in_row": 4, "pauses_seconds": (0.0,), "patience_seconds": 0.0, "retries": 1}
+    answers = fetch(*(site.url(f"/{n}") for n in range(20)), **options)
+    assert reasons(answers)[4:] == ["host_unreachable"] * 16
+    assert sum(path != "/robots.txt" for path in site.requests) < 10

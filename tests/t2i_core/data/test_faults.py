@@ -30,6 +30,7 @@ NUM_ORIGINS = 12
 RETRIES = 1
 PER_HOST = 4
 TIMEOUT_SECONDS = 2.5
+BREAKING = ("reset", "cut", "short", "broken chunks", "408", "425", "500", "502", "504")
 FORBIDDEN = (LISTED, "/denied/", "/reserved/", "/not-for-ai/")
 # A client that ends a request has its place free before the server hears of it.
 SECONDS_TO_HEAR = 0.5
@@ -91,7 +92,9 @@ def deadline_seconds(rows: list[Row]) -> float:
     faults = Counter(row.fault for row in rows)
     slow = sum(number for fault, number in faults.items() if fault.startswith(("stall", "a byte")))
     busy = sum(number for fault, number in faults.items() if fault.startswith(("429", "503")))
+    broken = sum(number for fault, number in faults.items() if fault.startswith(BREAKING))
     one_by_one = slow * (RETRIES + 1) * (TIMEOUT_SECONDS + 2.0**RETRIES) + busy * (RETRIES + 1) * RETRY_AFTER_SECONDS
+    one_by_one += broken * RETRIES
     return one_by_one / NUM_ORIGINS + len(rows) / 50
 
 
@@ -201,10 +204,10 @@ def test_nothing_is_asked_for_more_often_than_the_options_say(run: Run) -> None:
 
 
 def most_tries(fault: str) -> int:
-    if fault == "reset":
+    if fault.startswith("reset"):
         # It may meet a kept connection, whose end says nothing about the URL.
-        return MAX_SENDS
-    return RETRIES + 1 if fault.startswith(("stall", "a byte", "429", "503")) else 1
+        return MAX_SENDS * (RETRIES + 1)
+    return RETRIES + 1 if fault.startswith(("stall", "a byte", "429", "503", *BREAKING)) else 1
 
 
 def test_every_request_is_in_the_account_of_hosts(run: Run) -> None:

@@ -1,11 +1,14 @@
 import asyncio
+from email.utils import formatdate
 from itertools import pairwise
+from time import time
 
 import pytest
 from yarl import URL
 
 from t2i_core.data import politeness
 from t2i_core.data.politeness import (
+    MAX_PAUSE_SECONDS,
     MAX_WAIT_SECONDS,
     HostPace,
     RobotsAnswer,
@@ -13,7 +16,7 @@ from t2i_core.data.politeness import (
     RobotsRules,
     RulesCache,
     directives_for_us,
-    is_worth_asking_again,
+    may_pass,
     opts_out,
     user_agent,
     wait_seconds,
@@ -154,26 +157,35 @@ def test_starts_keep_their_distance() -> None:
     assert all(later - earlier >= 0.0199 for earlier, later in pairwise(starts))
 
 
-@pytest.mark.parametrize(
-    ("rejection", "again"),
-    [
-        (Rejection(RejectReason.HTTP_429, http_status=429), True),
-        (Rejection(RejectReason.HTTP_5XX, http_status=503), True),
-        (Rejection(RejectReason.TIMEOUT), True),
-        (Rejection(RejectReason.HTTP_5XX, http_status=500), False),
-        (Rejection(RejectReason.HTTP_4XX, http_status=404), False),
-        (Rejection(RejectReason.ROBOTS), False),
-        (Rejection(RejectReason.OPT_OUT_HEADER, http_status=200), False),
-        (Rejection(RejectReason.CONNECT), False),
-    ],
-)
-def test_only_busy_or_slow_hosts_are_asked_again(rejection: Rejection, again: bool) -> None:
-    assert is_worth_asking_again(rejection) is again
+def test_only_what_a_server_did_not_decide_may_pass() -> None:
+    assert [status for status in range(200, 600) if may_pass(status)] == [408, 425, 429, 500, 502, 503, 504]
+
+
+def test_a_pause_too_long_to_wait_for_lets_nobody_in() -> None:
+    async def run() -> list[bool]:
+        pace = HostPace(1, 0.0)
+        waiting = [asyncio.create_task(pace.enter()) for _ in range(3)]
+        await asyncio.sleep(0)
+        pace.pause(MAX_WAIT_SECONDS + 60)
+        pace.leave()
+        first = await waiting[0]
+        found = []
+        for other in waiting[1:]:
+            found.append(await other)
+            pace.leave()
+        return [first, *found, await pace.enter()]
+
+    assert asyncio.run(run()) == [True, False, False, False]
 
 
 def test_waits_follow_retry_after_and_grow_without_it() -> None:
     assert wait_seconds(0, "7") == 7
-    assert wait_seconds(0, "86400") == MAX_WAIT_SECONDS
+    assert wait_seconds(0, "86400") == 86400
+    assert wait_seconds(0, "9" * 5000) == wait_seconds(0, "Fri, 31 Dec 9999 23:59:59 GMT") == MAX_PAUSE_SECONDS
+    assert 58 <= wait_seconds(0, formatdate(time() + 60, usegmt=True)) <= 60
+    assert 58 <= wait_seconds(0, formatdate(time() + 60).replace("+0000", "-0000")) <= 60
+    for odd in ("-5", "1e9", "nan", "inf", "\u0663", "7 s", "Thu, 99 Foo 2026 99:99:99 GMT", ",", "\0", " " * 9000):
+        assert 0.5 <= wait_seconds(0, odd) <= 1
     assert wait_seconds(0, "Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert 0.5 <= wait_seconds(0, "soon") <= 1
     assert 4 <= wait_seconds(3, None) <= 8

@@ -58,7 +58,7 @@ async def get(transport: Transport, url: str, most: int) -> Answer:
     ("script", "expected"),
     [
         (b"", RejectReason.CONNECT),
-        (b"HTTP/1.1 200 OK\r\nContent-Len", RejectReason.BAD_RESPONSE),
+        (b"HTTP/1.1 200 OK\r\nContent-Len", RejectReason.CONNECT),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", RejectReason.CONNECT),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", RejectReason.BAD_RESPONSE),
         (b"SSH-2.0-OpenSSH_9\r\n\r\n", RejectReason.BAD_RESPONSE),
