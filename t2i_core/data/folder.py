@@ -2,7 +2,8 @@
 
 Which text belongs to which picture:
 
-- Pictures are told by their endings, in any folder below; names that start with "." and links are left out.
+- Pictures are told by their endings, in any folder below; names that start with "." are left out, and so are links,
+  which may lead anywhere: each is told in `orphans.txt`.
 - A sidecar is a file in the picture's own folder with the same name and .txt, .caption or .json in place of the ending
   or after it (`a.txt` or `a.jpg.txt` for `a.jpg`); of the two the second counts. Capitals matter in names and not in
   endings. So `a.jpg` and `a.png` share `a.txt`, and `A.jpg` has no part in it.
@@ -15,18 +16,18 @@ Which text belongs to which picture:
 """
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from t2i_core.data.fetch import Fetched
 from t2i_core.data.folder_metadata import METADATA_NAMES, FolderMetadata, Told
-from t2i_core.data.orphans import OrphanLog
+from t2i_core.data.orphans import LINK_ADVICE, OrphanLog, entry_kind
 from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, parse_json
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.side_table import SideTable
-from t2i_core.errors import ConfigError
+from t2i_core.door import open_file, open_folder
+from t2i_core.errors import ConfigError, DataError
 
 # Formats that cannot be read are walked too, so that they are counted instead of silently missing.
 PICTURE_SUFFIXES = frozenset(
@@ -39,11 +40,12 @@ MAX_SIDECAR_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """What a walk needs of one folder: its entries in order, which are folders, and its files' names."""
+    """What a walk needs of one folder: its entries in order, which are folders, and what else there is, by its kind."""
 
     below: PurePosixPath
     names: tuple[str, ...]
     folders: frozenset[str]
+    not_read: tuple[tuple[str, str], ...]
 
     @property
     def files(self) -> list[str]:
@@ -84,15 +86,23 @@ def _walk(root: Path) -> Iterator[tuple[_Folder, str]]:
             yield folder, name
 
 
+def entries_not_read(root: Path) -> Iterator[tuple[str, str]]:
+    """Give the paths below a folder that no walk enters or reads, hidden ones left out, and what they are."""
+    for folder, name in _walk(root):
+        if not name:
+            yield from ((_utf8(folder.below / entry), kind) for entry, kind in folder.not_read)
+
+
 def _list(root: Path, below: PurePosixPath) -> _Folder:
-    names, folders = [], []
-    with os.scandir(root / below) as entries:
+    kinds: dict[str, str] = {}
+    with open_folder(root / below, levels=len(below.parts)) as folder, os.scandir(folder) as entries:
         for entry in entries:
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if not entry.name.startswith(".") and (is_folder or entry.is_file(follow_symlinks=False)):
-                names.append(entry.name)
-                folders += [entry.name] * is_folder
-    return _Folder(below, tuple(sorted(names)), frozenset(folders))
+            if not entry.name.startswith("."):
+                kinds[entry.name] = entry_kind(entry)
+    names = sorted(name for name, kind in kinds.items() if kind in ("file", "folder"))
+    folders = frozenset(name for name in names if kinds[name] == "folder")
+    not_read = tuple((name, kind) for name, kind in sorted(kinds.items()) if kind not in ("file", "folder"))
+    return _Folder(below, tuple(names), folders, not_read)
 
 
 class FolderReader:
@@ -117,9 +127,10 @@ class FolderReader:
         Raises:
             ConfigError: there is no picture, or a table cannot be used.
         """
-        empty, sidecars = True, dict[str, str]()
+        empty, num_not_read, sidecars = True, 0, dict[str, str]()
         for folder, name in _walk(self._root):
             if not name:
+                num_not_read += len(folder.not_read)
                 sidecars = _sidecars(folder.files)
                 self._note_orphans(folder, sidecars)
                 for table in METADATA_NAMES:
@@ -129,7 +140,8 @@ class FolderReader:
                 empty = False
                 yield from self._about(folder.below / name, sidecars)
         if empty:
-            raise ConfigError(f"{self._root} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).")
+            told = f" Links left out: {num_not_read:,}; {LINK_ADVICE}." if num_not_read else ""
+            raise ConfigError(f"{self._root} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).{told}")
         for record in self._metadata.orphans():
             self._orphans.add("metadata_without_picture", record.detail, record.url)
             yield record
@@ -215,10 +227,8 @@ def read_inside(root: Path, location: str, max_bytes: int, offset: int = 0, size
         return Rejection(RejectReason.UNREADABLE)
     try:
         # A link among the folders on the way would lead out as well as one at the end.
-        if not (root / path.parent).resolve().is_relative_to(root.resolve()):
-            return Rejection(RejectReason.UNREADABLE)
-        body = _read_bounded(root / path, max_bytes, offset, size)
-    except (OSError, ValueError, RuntimeError) as err:
+        body = _read_bounded(root / path, max_bytes, offset, size, levels=len(path.parts) - 1)
+    except (OSError, ValueError, DataError) as err:
         return Rejection(RejectReason.UNREADABLE, err.strerror or "" if isinstance(err, OSError) else "")
     return Rejection(RejectReason.TOO_MANY_BYTES) if body is None else body
 
@@ -226,24 +236,20 @@ def read_inside(root: Path, location: str, max_bytes: int, offset: int = 0, size
 def _read_text(path: Path) -> str:
     try:
         body = _read_bounded(path, MAX_SIDECAR_BYTES)
-    except OSError:
+    except (OSError, DataError):
         return ""
     return (body or b"").decode("utf-8-sig", "replace").strip()
 
 
-def _read_bounded(path: Path, max_bytes: int, offset: int = 0, size: int = 0) -> bytes | None:
+def _read_bounded(path: Path, max_bytes: int, offset: int = 0, size: int = 0, *, levels: int = 0) -> bytes | None:
     """Read a regular file, or a part of it; None when that is more than the cap.
 
     Raises:
-        OSError: it is not there, not a regular file, a link, or not readable.
+        DataError: it is no regular file, or a link.
+        OSError: it is not there, or not readable.
     """
-    # Without O_NONBLOCK, opening a pipe would wait for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "not a regular file")
-        length = size or status.st_size
+    with open_file(path, levels=levels) as file:
+        length = size or os.fstat(file.fileno()).st_size
         if length > max_bytes:
             return None
         file.seek(offset)

@@ -9,6 +9,7 @@ from typing import Any
 from t2i_core.data.extra_cells import passed_through, quoted
 from t2i_core.data.list_files import ListFile, source_errors
 from t2i_core.data.list_rows import iter_rows
+from t2i_core.data.orphans import LINK_ADVICE
 from t2i_core.data.record import SourceRecord, as_text, clean_text
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.side_table import SideTable
@@ -91,8 +92,16 @@ class FolderMetadata:
     def orphans(self) -> Iterator[SourceRecord]:
         """Give a rejected row for each one that was about no picture."""
         for row in self._rows.unused() if self._has_rows else ():
-            detail = f"{row['place']} row {row['number']}: there is no such picture"
+            detail = f"{row['place']} row {row['number']}: {self._why_not(row['place'], row['name'])}"
             yield _rejected(row["name"], detail, caption=row["caption"], extra=row["extra"])
+
+    def _why_not(self, place: str, name: str) -> str:
+        """Say why a row is about no picture of the folder."""
+        path = PurePosixPath(posixpath.normpath(posixpath.join(posixpath.dirname(place), name)))
+        if path.is_absolute() or ".." in path.parts or "\0" in name:
+            return "there is no such picture"
+        is_link = any((self._root / above).is_symlink() for above in (path, *path.parents[:-1]))
+        return LINK_ADVICE if is_link else "there is no such picture"
 
 
 def _rejected(url: str, detail: str, **known: Any) -> SourceRecord:

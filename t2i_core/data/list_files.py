@@ -3,7 +3,7 @@
 import csv
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from t2i_core.config import digest_of
+from t2i_core.data.orphans import LINK_ADVICE, entry_kind
+from t2i_core.door import open_named
 from t2i_core.errors import ConfigError, T2IError, TransientError
 from t2i_core.manifest import sha256_of
 
@@ -56,7 +58,7 @@ class ListFile:
             OSError: it cannot be opened.
         """
         # Who reads it closes it.
-        return open(self.path, "rb") if self.remote is None else self.remote.open(self.path, "rb")  # noqa: PTH123
+        return open_named(Path(self.path)) if self.remote is None else self.remote.open(self.path, "rb")
 
     def open(self) -> BinaryIO:
         """Open its bytes, decompressed as they are read.
@@ -76,13 +78,13 @@ class ListFile:
         """
         if self.remote is not None:
             return bytes(self.remote.cat_file(self.path, offset, offset + size))
-        with open(self.path, "rb") as file:  # noqa: PTH123
+        with open_named(Path(self.path)) as file:
             file.seek(offset)
             return file.read(size)
 
     def fingerprint(self) -> str:
         """Give what changes with its content: the digest of its bytes, or what a remote store says of its version."""
-        return sha256_of(Path(self.path)) if self.remote is None else self.version()
+        return sha256_of(Path(self.path).resolve()) if self.remote is None else self.version()
 
     def version(self) -> str:
         """Give what changes whenever it is written: size and time, or what a remote store says of its version."""
@@ -123,7 +125,8 @@ def is_list_folder(folder: Path) -> bool:
     has_lists = False
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _is_aside(entry.name):
+            # Links are told when the lists are read.
+            if _is_aside(entry.name) or entry.is_symlink():
                 continue
             if not (entry.is_file() and list_format(entry.name)):
                 return False
@@ -140,7 +143,7 @@ def find_lists(source: str) -> list[ListFile]:
     """
     files = _find_files(source)
     if not files:
-        raise ConfigError(f"no such source: there is no list at {source}.")
+        raise ConfigError(f"no such source: there is no list at {source}.{_told_of_links(source)}")
     for file in files:
         if not file.format:
             raise ConfigError(f"{file} is not a URL list: its name must end in one of {LIST_NAMES}.")
@@ -156,8 +159,14 @@ def find_archives(source: str) -> list[ListFile]:
     """
     files = [file for file in _find_files(source) if is_archive(file.path)]
     if not files:
-        raise ConfigError(f"no such source: there is no archive ({', '.join(ARCHIVE_SUFFIXES)}) at {source}.")
+        names = ", ".join(ARCHIVE_SUFFIXES)
+        raise ConfigError(f"no such source: there is no archive ({names}) at {source}.{_told_of_links(source)}")
     return files
+
+
+def _told_of_links(source: str) -> str:
+    links = sum(1 for _ in lists_not_read(source))
+    return f" Links left out: {links:,}; {LINK_ADVICE}." if links else ""
 
 
 def holds_archives(source: str) -> bool:
@@ -176,13 +185,32 @@ def _find_files(source: str) -> list[ListFile]:
 
 
 def _local_files(source: str) -> list[ListFile]:
-    if Path(source).is_dir():
-        return [ListFile(str(path)) for path in sorted(Path(source).iterdir()) if not _is_aside(path.name)]
-    if is_glob(source):
-        # Unlike Path.glob, this takes a whole path as the pattern.
-        found = sorted(glob.glob(source, recursive=True))  # noqa: PTH207
-        return [ListFile(path) for path in found if Path(path).is_file()]
+    if Path(source).is_dir() or is_glob(source):
+        return [ListFile(str(path)) for path, kind in _local_entries(source) if kind in ("file", "folder")]
     return [ListFile(source)]
+
+
+def lists_not_read(source: str) -> Iterator[tuple[str, str]]:
+    """Give the names in a local folder, or of a pattern, that are never opened, and what they are; links above all."""
+    if not is_remote(source) and (Path(source).is_dir() or is_glob(source)):
+        yield from ((str(path), kind) for path, kind in _local_entries(source) if kind not in ("file", "folder"))
+
+
+def _local_entries(source: str) -> Iterator[tuple[Path, str]]:
+    """Give what lies in a folder, or is named by a pattern, in the order of the names, and what each is."""
+    if not is_glob(source):
+        for path in sorted(Path(source).iterdir()):
+            if not _is_aside(path.name):
+                yield path, entry_kind(path)
+        return
+    named = next(number for number, part in enumerate(Path(source).parts) if not _MAGIC.isdisjoint(part))
+    # Unlike Path.glob, this takes a whole path as the pattern.
+    for path in sorted(map(Path, glob.glob(source, recursive=True))):  # noqa: PTH207
+        # The folders up to the pattern are those that a person named.
+        found = [path, *path.parents][: len(path.parts) - named]
+        kind = "link" if any(part.is_symlink() for part in found) else entry_kind(path)
+        if kind != "folder":
+            yield path, kind
 
 
 def _remote_files(source: str) -> list[ListFile]:
@@ -191,13 +219,18 @@ def _remote_files(source: str) -> list[ListFile]:
 
     store, path = url_to_fs(source)
     if store.isdir(path):
-        entries = [entry["name"] for entry in store.ls(path, detail=True)]
+        entries = [entry["name"] for entry in store.ls(path, detail=True) if _is_plain(entry)]
         paths = [name for name in entries if not _is_aside(PurePosixPath(name).name)]
     elif not _MAGIC.isdisjoint(path):
         paths = [name for name in store.glob(path) if store.isfile(name)]
     else:
         paths = [path] if store.exists(path) else []
     return [ListFile(name, store) for name in sorted(paths)]
+
+
+def _is_plain(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an entry of a store, which may be a folder of this machine, is neither a link nor a pipe."""
+    return entry.get("type") in ("file", "directory") and not entry.get("islink")
 
 
 def _is_aside(name: str) -> bool:

@@ -6,7 +6,6 @@ Sample number i of a run, counted over all epochs, is a pure function of (seed, 
 import io
 import json
 import os
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,8 +20,10 @@ from PIL import Image
 from t2i_core.config import digest_of
 from t2i_core.data.shard import shard_name
 from t2i_core.data.shard_reader import check_shard
+from t2i_core.data.tar_reader import TarError, iter_members
 from t2i_core.data.tokenizer import Tokenizer
-from t2i_core.errors import ConfigError, DataError
+from t2i_core.door import open_file
+from t2i_core.errors import ConfigError, DataError, ShardError
 from t2i_core.manifest import read_manifest
 
 Pixels = NDArray[np.uint8]
@@ -41,7 +42,7 @@ class Place:
 
     def decode(self) -> Pixels:
         """Read and decode the picture: (H, W, 3) uint8."""
-        with self.tar_path.open("rb") as file:
+        with open_file(self.tar_path, levels=1) as file:
             file.seek(self.offset)
             body = file.read(self.size)
         with Image.open(io.BytesIO(body), formats=("JPEG", "PNG", "WEBP")) as picture:
@@ -159,11 +160,14 @@ def _dataset_dir(captions_dir: Path) -> Path:
 
 
 def _index_shard(tar_path: Path) -> Iterator[tuple[str, Place]]:
-    with tarfile.open(tar_path, "r:") as tar:
-        for member in tar:
-            key, suffix = os.path.splitext(member.name)  # noqa: PTH122 - a member's name is not a path here
-            if suffix in PICTURE_SUFFIXES:
-                yield key, Place(tar_path, member.offset_data, member.size)
+    try:
+        with open_file(tar_path, levels=1) as tar:
+            for member in iter_members(tar):
+                key, suffix = os.path.splitext(member.name)  # noqa: PTH122 - a member's name is not a path here
+                if suffix in PICTURE_SUFFIXES and member.is_file:
+                    yield key, Place(tar_path, member.offset, member.size)
+    except (TarError, OSError) as err:
+        raise ShardError(f"shard {tar_path} is damaged: {err}.", path=str(tar_path), num_lost=0) from err
 
 
 def _side(place: Place) -> int:

@@ -1,12 +1,27 @@
 """What lies in a source and belongs to nothing: told by name in a file of the data set, and counted in its manifest."""
 
+import io
+import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self, TextIO
 
 from t2i_core.data.record import clean_text
+from t2i_core.door import create_file, kind_of
 
 ORPHANS_NAME = "orphans.txt"
+LINK_ADVICE = "links in a source are not followed; copy what they lead to (cp -rL)"
+
+
+def entry_kind(entry: Path | os.DirEntry[str]) -> str:
+    """Tell what a source holds under a name: "file", "folder", "link", or another word for what is never read."""
+    if isinstance(entry, Path):
+        return kind_of(entry.lstat().st_mode)
+    # Folders mostly know this of their entries.
+    if entry.is_file(follow_symlinks=False):
+        return "file"
+    return "folder" if entry.is_dir(follow_symlinks=False) else kind_of(entry.stat(follow_symlinks=False).st_mode)
 
 
 class OrphanLog:
@@ -38,7 +53,18 @@ class OrphanLog:
             lacks: what should be there beside it.
         """
         if self._file is None:
-            self._file = self._path.open("w", encoding="utf-8")
+            self._file = io.TextIOWrapper(create_file(self._path), encoding="utf-8")
         self.counts[kind] += 1
         line = " ".join(clean_text(name).split("\n"))
         self._file.write(f"{line}\t{lacks}\n")
+
+    def add_not_read(self, entries: Iterable[tuple[str, str]]) -> None:
+        """Note what a source holds beside files and folders.
+
+        Args:
+            entries: the name of each in the source, and what it is.
+        """
+        for name, kind in entries:
+            is_link = kind == "link"
+            lacks = LINK_ADVICE if is_link else f"a {kind}, which is not read"
+            self.add("links_not_followed" if is_link else "no_files", name, lacks)

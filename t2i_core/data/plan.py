@@ -17,7 +17,7 @@ from t2i_core.data.disk import disk_errors
 from t2i_core.data.fetch import Fetcher
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
-from t2i_core.data.list_files import is_remote
+from t2i_core.data.list_files import is_remote, lists_not_read
 from t2i_core.data.orphans import ORPHANS_NAME, OrphanLog
 from t2i_core.data.parts import PARTS_DIR, PartWriter, PlanNote, read_note
 from t2i_core.data.record import SourceRecord
@@ -159,16 +159,32 @@ def _write_parts(
     columns = config.url_column, config.caption_column
     with refinery(config.captions_from, config.filter, *columns, scratch) as refined, OrphanLog(output_dir) as orphans:
         job = _PlanJob(source, kind, config, writer, refined, on_progress, scratch)
+        orphans.add_not_read(_not_read(source, kind))
         traffic: dict[str, Traffic] = {}
         if kind in (SourceKind.PAGE, SourceKind.PAGE_LIST):
             counts, traffic = run_to_end(_crawl(job))
         elif kind in (SourceKind.ARCHIVES, SourceKind.SAVED_PAGES):
             counts = run_to_end(_read_stored_pages(job))
         else:
-            counts = _read_local(job, orphans)
+            counts = {}
+            _read_local(job, orphans)
         if "pages" in counts and not writer.num_records:
             raise DataError(f"no pictures on the {counts['pages']} pages read from {source}.")
+        counts |= dict(sorted(orphans.counts.items()))
         return writer.finish(source, counts | refined.finish(), traffic)
+
+
+def _not_read(source: str, kind: SourceKind) -> Iterator[tuple[str, str]]:
+    """Give what a local source holds and no reader of it ever opens: links, pipes, devices."""
+    if kind is SourceKind.SHARDS:
+        from t2i_core.data.existing import shards_not_read
+
+        return shards_not_read(Path(source))
+    if kind in (SourceKind.FOLDER, SourceKind.SAVED_PAGES):
+        from t2i_core.data.folder import entries_not_read
+
+        return entries_not_read(Path(source))
+    return iter(()) if kind is SourceKind.PAGE else lists_not_read(source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +210,8 @@ class _PlanJob:
         self.on_progress(Progress(step="ingest archives", done=done, total=None, unit="records"))
 
 
-def _read_local(job: _PlanJob, orphans: OrphanLog) -> dict[str, int]:
-    """Write what lies on disk into parts, and count what belongs to nothing there."""
+def _read_local(job: _PlanJob, orphans: OrphanLog) -> None:
+    """Write what lies on disk into parts, and note what belongs to nothing there."""
     told = monotonic()
     with _local_records(job, orphans) as records:
         for record in records:
@@ -204,7 +220,6 @@ def _read_local(job: _PlanJob, orphans: OrphanLog) -> dict[str, int]:
                 told = monotonic()
                 done = job.writer.num_records
                 job.on_progress(Progress(step="ingest plan", done=done, total=None, unit="sources"))
-    return dict(sorted(orphans.counts.items()))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from t2i_core.data.shard import FETCH_TIME, SHARDS_DIR, read_fetch_times, shard_name
+from t2i_core.data.tar_reader import TarError, iter_members, read_member
+from t2i_core.door import is_file, open_file
 from t2i_core.errors import DataError, ShardError
 from t2i_core.manifest import Manifest, read_manifest, sha256_of
 
@@ -125,19 +126,15 @@ def _crc32(members: dict[str, bytes]) -> int:
 
 def _members(tar_path: Path) -> Iterator[tuple[str, str, bytes]]:
     try:
-        with tarfile.open(tar_path, "r|") as tar:
-            for member in tar:
+        with open_file(tar_path, levels=1) as tar:
+            for member in iter_members(tar):
                 match = _MEMBER_NAME.fullmatch(member.name)
-                if not match or not member.isreg() or member.sparse is not None or member.size > MAX_MEMBER_BYTES:
+                if not match or not member.is_file or member.size > MAX_MEMBER_BYTES:
                     raise DataError(f"{tar_path}: {member.name!r:.100} is not the member of a sample.")
-                file = tar.extractfile(member)
-                body = file.read() if file else b""
-                if len(body) != member.size:
-                    raise DataError(f"{tar_path} breaks off in {member.name}.")
-                yield match[1], match[2], body
+                yield match[1], match[2], read_member(tar, member)
     except FileNotFoundError as err:
         raise DataError(f"no such shard: {tar_path}") from err
-    except (tarfile.TarError, OSError, EOFError, ValueError) as err:
+    except (TarError, OSError) as err:
         raise DataError(f"{tar_path} is damaged: {err}") from err
 
 
@@ -181,7 +178,7 @@ def _shard_error(path: Path, num_lost: int, problem: str) -> ShardError:
 def _is_intact(dataset_dir: Path, manifest: Manifest, name: str) -> bool:
     noted = next((file for file in manifest.files if file.path == name), None)
     path = dataset_dir / name
-    if noted is None or not path.is_file() or path.stat().st_size != noted.size:
+    if noted is None or not is_file(path) or path.lstat().st_size != noted.size:
         return False
     return sha256_of(path) == noted.sha256
 
