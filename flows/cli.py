@@ -11,20 +11,32 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from flows.adhoc import prepare_environment
+from t2i_core import __version__
 from t2i_core.config import describe
-from t2i_core.errors import ConfigError, StoppedError, T2IError
+from t2i_core.data.disk import explain
+from t2i_core.errors import ConfigError, StoppedError, T2IError, did_you_mean
 
 DEBUG_VARIABLE = "T2I_DEBUG"
 # What typer makes of a KeyboardInterrupt.
 INTERRUPTED = 130
 STOPPED = "stopped; the same command goes on from here."
+
+FIRST_STEPS = """\b
+First steps:
+  t2i demo --preset demo-smoke                      the whole job in a minute
+  t2i ingest photos --output-dir work/dataset       your own folder of pictures
+  t2i caption work/dataset --output-dir work/captions
+  t2i train work/captions --output-dir work/run --max-minutes 30
+  t2i evaluate work/run --output-dir work/evaluation
+  t2i generate work/run --prompt "a red circle" --output-dir work/pictures
+Each command tells its options and examples: t2i COMMAND --help."""
 
 # The module of each command, and what it does in one sentence.
 COMMANDS = {
@@ -63,6 +75,12 @@ class Commands(TyperGroup):
         command = typer.main.get_command(import_module(f"flows.commands.{COMMANDS[cmd_name][0]}").app)
         return getattr(command, "commands", {cmd_name: command})[cmd_name]
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is asked for, or name the one that may be meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}.")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Tell what each command does, without importing any."""
         with formatter.section("Commands"):
@@ -73,14 +91,23 @@ app = typer.Typer(
     name="t2i",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
 
-@app.callback()
-def t2i() -> None:
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"t2i {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=FIRST_STEPS)
+def t2i(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version and exit.")
+    ] = False,
+) -> None:
     """From web pages to a scored text-to-image model: ingest, caption, train, evaluate."""
 
 
@@ -99,6 +126,11 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(err), err.exit_code)
     except ValidationError as err:
         return _fail(describe(err), ConfigError.exit_code)
+    except OSError as err:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        explained = explain(err)
+        return _fail(str(explained), explained.exit_code)
     except KeyboardInterrupt:
         return _fail(STOPPED, StoppedError.exit_code)
     except Exception as err:

@@ -2,7 +2,7 @@
 
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -17,16 +17,29 @@ C = TypeVar("C", bound=Config)
 SIMPLE = (bool, int, float, str)
 
 
-def config_options(config_class: type[C]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+Groups = Mapping[str, Sequence[str]]
+
+
+def config_options(
+    config_class: type[C], groups: Groups | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each simple field of a config class, and `--config FILE` for all of them.
 
     The command function takes the finished config as its keyword argument `config`. Options win over the file, the
     file over the defaults.
+
+    Args:
+        config_class: what the command needs.
+        groups: fields by the heading that their options stand under in the help; the others need none.
     """
+    headings = {field: heading for heading, fields in (groups or {}).items() for field in fields}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         schemas = config_class.model_json_schema()["properties"]
-        options = {name: _option(name, field, schemas[name]) for name, field in config_class.model_fields.items()}
+        options = {
+            name: _option(name, field, schemas[name], headings.get(name))
+            for name, field in config_class.model_fields.items()
+        }
         options = {name: option for name, option in options.items() if option is not None}
 
         def with_config(**arguments: Any) -> None:
@@ -83,7 +96,7 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _option(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> Any:
+def _option(name: str, field: FieldInfo, schema: Mapping[str, Any], heading: str | None) -> Any:
     """Make the option of one field, or None for a field that only fits into a file."""
     kind = _optional_of(field.annotation)
     item = _item_of(kind)
@@ -92,7 +105,11 @@ def _option(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> Any:
     elif kind not in SIMPLE and get_origin(kind) is not Literal:
         return None
     declarations = (f"{_flag(name)}/--no-{name.replace('_', '-')}",) if kind is bool else (_flag(name),)
-    return Annotated[kind | None, typer.Option(*declarations, help=_help(field, schema), show_default=False)]
+    metavar = f"<{item.__name__}>" if item is not None else None
+    told = typer.Option(
+        *declarations, help=_help(field, schema), show_default=False, metavar=metavar, rich_help_panel=heading
+    )
+    return Annotated[kind | None, told]
 
 
 def _optional_of(annotation: Any) -> Any:
@@ -113,17 +130,19 @@ def _item_of(annotation: Any) -> Any:
 
 def _help(field: FieldInfo, schema: Mapping[str, Any]) -> str:
     notes = [note for note in (_bounds(schema), _default(field)) if note]
-    return (field.description or "").rstrip(".") + (f" ({'; '.join(notes)})." if notes else ".")
+    text = (field.description or "").rstrip(".")
+    # A list of what the choices mean begins with a choice, which is spelt as it is typed.
+    text = text if text.split(" ")[0].endswith(":") else text[:1].upper() + text[1:]
+    return text + (f" ({'; '.join(notes)})." if notes else ".")
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:
-    low = schema.get("minimum", schema.get("exclusiveMinimum"))
-    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     if low is not None and high is not None:
         return f"{low:,} to {high:,}"
-    if low is not None:
-        return f"at least {low:,}"
-    return "" if high is None else f"at most {high:,}"
+    bounds = {"at least": low, "above": above, "at most": high, "below": below}
+    return " and ".join(f"{word} {bound:,}" for word, bound in bounds.items() if bound is not None)
 
 
 def _default(field: FieldInfo) -> str:
@@ -131,4 +150,6 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(field.default, tuple):
         return f"default: {', '.join(map(str, field.default))}" if field.default else ""
+    if isinstance(field.default, bool):
+        return "default: on" if field.default else "default: off"
     return "" if field.default in (None, "") else f"default: {field.default}"

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from t2i_core.errors import ConfigError
+from t2i_core.errors import ConfigError, did_you_mean
 
 
 def _number_fields(schema: dict[str, Any]) -> None:
@@ -32,7 +33,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as err:
-            raise ConfigError(f"{cls.__name__}: {describe(err)}") from err
+            raise ConfigError(f"{cls.__name__}: {describe(err, cls.model_fields)}") from err
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -72,7 +73,7 @@ def read_preset(folder: Traversable, name: str) -> Any:
     """
     names = names_of_presets(folder)
     if name not in names:
-        raise ConfigError(f"unknown preset {name!r}; choose one of: {', '.join(names)}.")
+        raise ConfigError(f"unknown preset {name!r}{did_you_mean(name, names)}; choose one of: {', '.join(names)}.")
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -86,10 +87,13 @@ def digest_of(data: Any) -> str:
     return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
 
-def describe(err: ValidationError) -> str:
-    """Say in one line which fields are wrong and why."""
+def describe(err: ValidationError, known: Iterable[str] = ()) -> str:
+    """Say in one line which fields are wrong and why; a mistyped one with the one of the known that it is most like."""
     parts = []
     for problem in err.errors():
         where = ".".join(str(part) for part in problem["loc"]) or "value"
+        if problem["type"] == "extra_forbidden":
+            parts.append(f"there is no {where}{did_you_mean(where, known)}")
+            continue
         parts.append(f"{where}: {problem['msg']} (got {problem.get('input')!r:.80})")
     return "; ".join(parts)

@@ -12,6 +12,9 @@ T2IError
 A bad *sample* never raises: it is counted under a `RejectReason`.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class T2IError(Exception):
     """Base of all errors that t2i raises on purpose; its message says what happened and what to do."""
@@ -59,3 +62,9 @@ class StoppedError(T2IError):
     """Stopped on request after a checkpoint; the same command resumes."""
 
     exit_code = 75
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Write " (did you mean 'X'?)" for the known word that is most like a mistyped one; "" when none is."""
+    nearest = get_close_matches(word, list(known), n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""

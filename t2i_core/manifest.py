@@ -308,6 +308,11 @@ def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict, inherited:
         changed = difference(old, key) if old else "it was not made by this step"
         if on_conflict == "refuse" or old is None:
             advice = "Choose another --output-dir or delete it."
+            if old is not None:
+                advice = (
+                    "Choose another --output-dir, or add --replace (in Python on_conflict='replace'), which keeps it "
+                )
+                advice += f"as {folder.name}{PREVIOUS_SUFFIX}."
             raise ConfigError(f"{folder} already holds other work ({changed}). {advice}")
         _replace(folder, key, inherited)
     else:

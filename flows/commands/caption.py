@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
+from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.data.caption_config import CaptionConfig
 from t2i_core.manifest import OnConflict, StepRef
@@ -16,8 +17,26 @@ if TYPE_CHECKING:
 app = command_app()
 
 
-@app.command("caption")
-@config_options(CaptionConfig)
+GROUPS = {
+    "What is kept": (
+        *("min_words", "max_words", "min_characters", "max_characters", "boilerplate", "drop_placeholders"),
+        *("drop_duplicates", "drop_near_duplicates", "max_same_caption"),
+    ),
+    "How it is split and read": (
+        *("rules", "validation_share", "test_share", "split_seed", "vocab_size", "context_length"),
+    ),
+}
+
+
+@app.command(
+    "caption",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i caption work/dataset --output-dir work/captions",
+        "t2i caption work/dataset --output-dir work/captions --drop-near-duplicates",
+    ),
+)
+@config_options(CaptionConfig, GROUPS)
 def caption_command(
     dataset_dir: Annotated[Path, typer.Argument(help="A finished dataset folder.")],
     output_dir: OutputDir,

@@ -7,13 +7,14 @@ import typer
 from rich.console import Console
 
 from flows.commands.step import command_app
+from flows.help import PlainCommand, examples
 from flows.server import try_server
 from t2i_core.doctor import examine
 
 app = command_app()
 
 
-@app.command("doctor")
+@app.command("doctor", cls=PlainCommand, epilog=examples("t2i doctor", "t2i doctor --quick"))
 def doctor_command(
     quick: Annotated[bool, typer.Option("--quick", help="Skip starting a Prefect server.")] = False,
 ) -> None:

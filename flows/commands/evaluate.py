@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
+from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.manifest import OnConflict, StepRef
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
 app = command_app()
 
 
-@app.command("evaluate")
+@app.command(
+    "evaluate",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i evaluate work/run --output-dir work/evaluation",
+        "t2i evaluate work/run --output-dir work/evaluation --clip-dir work/clip",
+        "t2i evaluate work/run --output-dir work/scores --clip ViT-B-32/openai",
+    ),
+)
 @config_options(EvaluateConfig)
 def evaluate_command(
     run_dir: Annotated[Path, typer.Argument(help="A finished run folder.")],

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.step import command_app, progress
+from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import GenerateConfig
@@ -16,13 +17,22 @@ MAX_PROMPTS_BYTES = 10_000_000
 app = command_app()
 
 
-@app.command("generate")
+@app.command(
+    "generate",
+    cls=PlainCommand,
+    epilog=examples(
+        't2i generate work/run --prompt "a red circle" --output-dir work/pictures',
+        "t2i generate work/run --prompts-file prompts.txt --output-dir work/drawn",
+    ),
+)
 @config_options(GenerateConfig)
 def generate_command(
     run_dir: Annotated[Path, typer.Argument(help="A finished run folder.")],
     output_dir: Annotated[Path, typer.Option(help="Folder for 00000.png ... and images.jsonl.")],
     config: GenerateConfig,
-    prompt: Annotated[list[str] | None, typer.Option(help="What to draw; may be given more than once.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(metavar="<text>", help="What to draw; may be given more than once.")
+    ] = None,
     prompts_file: Annotated[Path | None, typer.Option(help="Text file with one prompt a line.")] = None,
 ) -> None:
     """Draw prompts with a finished run; the same seed gives the same pictures."""

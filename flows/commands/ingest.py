@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, progress, run_step, tell_result
+from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.errors import ConfigError
@@ -16,8 +17,41 @@ if TYPE_CHECKING:
 app = command_app()
 
 
-@app.command("ingest")
-@config_options(IngestConfig)
+GROUPS = {
+    "What the source holds": (
+        *("pages", "offline", "url_column", "caption_column", "hash_column", "blur_column"),
+        *("captions_from", "filter", "sitemaps", "max_pages", "max_depth", "max_crawl_minutes"),
+    ),
+    "How pictures are stored": (
+        *("image_size", "resize_mode", "resampling", "resize_only_if_bigger", "encode_format", "encode_quality"),
+        *("background", "samples_per_shard"),
+    ),
+    "Which pictures are kept": (
+        *("min_image_size", "max_aspect_ratio", "max_pixels", "max_bytes", "truncated", "reject_blank"),
+        *("reject_animated", "min_success_rate"),
+    ),
+    "How hosts are asked": (
+        *("connections", "connections_per_host", "delay_seconds", "timeout_seconds", "retries", "contact"),
+        *("allow_private", "deny_list", "opt_out_files"),
+    ),
+}
+
+
+@app.command(
+    "ingest",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i ingest photos --output-dir work/dataset",
+        "t2i ingest https://example.org/gallery --output-dir work/site --max-pages 50",
+        "t2i ingest urls.csv --output-dir work/dataset --caption-column title",
+        "t2i ingest urls.csv --output-dir work/dataset --retry timeout,connect",
+        notes=(
+            "A source on this machine or in its network is asked only with --allow-private. Why sources were "
+            "left out stands in report.html, in the manifest's counts and in each row of the parquet files.",
+        ),
+    ),
+)
+@config_options(IngestConfig, GROUPS)
 def ingest_command(
     source: Annotated[
         str,

@@ -9,6 +9,7 @@ from rich.console import Console
 from flows.adhoc import adhoc_run
 from flows.commands.step import NoPrefect, OutputDir, command_app, progress
 from flows.config import DemoSource, PipelineRequest
+from flows.help import PlainCommand, examples
 from flows.recipe import run_pipeline
 from flows.steps import CoreSteps
 from t2i_core.errors import ConfigError
@@ -16,7 +17,13 @@ from t2i_core.errors import ConfigError
 app = command_app()
 
 
-@app.command("demo")
+@app.command(
+    "demo",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i demo --preset demo-smoke", "t2i demo --minutes 40", "t2i demo --source emoji --output-dir work/emoji"
+    ),
+)
 def demo_command(
     output_dir: OutputDir = Path("workspace/demo"),
     minutes: Annotated[float, typer.Option(min=0, help="Aim for the whole job, minutes. [default: the preset's]")] = 0,
@@ -32,7 +39,15 @@ def demo_command(
     _run_pipeline(request, output_dir, no_prefect=no_prefect)
 
 
-@app.command("pipeline")
+@app.command(
+    "pipeline",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i pipeline --preset demo --output-dir work/demo",
+        "t2i pipeline --source photos --output-dir work/photos --minutes 60",
+        "t2i pipeline --config job.json --output-dir work/job",
+    ),
+)
 def pipeline_command(
     output_dir: OutputDir,
     config: Annotated[Path | None, typer.Option(help="Complete pipeline config, JSON.")] = None,

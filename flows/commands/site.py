@@ -5,13 +5,16 @@ import time
 import typer
 
 from flows.commands.step import command_app
+from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.samples.site import SiteConfig, serve_site
 
 app = command_app()
 
 
-@app.command("site")
+@app.command(
+    "site", cls=PlainCommand, epilog=examples("t2i site", "t2i site --source emoji --port 8080 --num-pictures 100")
+)
 @config_options(SiteConfig)
 def site_command(config: SiteConfig) -> None:
     """Serve the built-in site on loopback until interrupted."""

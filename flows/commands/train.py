@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
+from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.manifest import OnConflict
 from t2i_core.training.config import TrainConfig
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
 app = command_app()
 
 
-@app.command("train", epilog=f"Presets: {', '.join(preset_names())}.")
+@app.command(
+    "train",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i train work/captions --output-dir work/run --max-minutes 30",
+        "t2i train work/captions --output-dir work/clip --preset clip-demo",
+        notes=(f"Presets: {', '.join(preset_names())}.",),
+    ),
+)
 @config_options(TrainConfig)
 def train_command(
     captions_dir: Annotated[Path, typer.Argument(help="A finished captions folder.")],

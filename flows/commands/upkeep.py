@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.commands.step import command_app, progress
+from flows.help import PlainCommand, examples
 from t2i_core.data.purge import PurgeResult, purge
 from t2i_core.data.purge_request import PurgeRequest
 from t2i_core.data.verify import ShardDamage, verify
@@ -24,7 +25,7 @@ app = command_app()
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
-@app.command("verify")
+@app.command("verify", cls=PlainCommand, epilog=examples("t2i verify work/dataset", "t2i verify work/dataset --repair"))
 def verify_command(
     dataset_dir: Annotated[Path, typer.Argument(help="A finished dataset folder.")],
     repair: Annotated[
@@ -56,12 +57,27 @@ def _describe_damage(damage: ShardDamage) -> str:
     return f"shard {damage.shard}: {'; '.join(damage.problems)}; {lost}"
 
 
-@app.command("purge")
+@app.command(
+    "purge",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i purge work/dataset --url https://example.org/a.png",
+        "t2i purge work/dataset --domain example.org --from requests.txt",
+    ),
+)
 def purge_command(
     dataset_dir: Annotated[Path, typer.Argument(help="A finished dataset folder.")],
-    url: Annotated[list[str] | None, typer.Option(help="URL of a picture; may be given more than once.")] = None,
-    domain: Annotated[list[str] | None, typer.Option(help="Host of pictures, hosts below it included.")] = None,
-    sha256: Annotated[list[str] | None, typer.Option(help="Of a picture's source bytes, in hexadecimal.")] = None,
+    url: Annotated[
+        list[str] | None, typer.Option(metavar="<url>", help="URL of a picture; may be given more than once.")
+    ] = None,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(metavar="<host>", help="Host of pictures, hosts below it too; may be given more than once."),
+    ] = None,
+    sha256: Annotated[
+        list[str] | None,
+        typer.Option(metavar="<hash>", help="Of a picture's source bytes; may be given more than once."),
+    ] = None,
     from_file: Annotated[
         Path | None, typer.Option("--from", help="File of them, one a line: sha256, URL (it holds a /) or domain.")
     ] = None,
@@ -94,7 +110,15 @@ def _write_purge(result: PurgeResult) -> None:
         _write(f"not purged: {result.unread} is damaged or not finished and may hold the same samples; delete it")
 
 
-@app.command("lineage")
+@app.command(
+    "lineage",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i lineage work/evaluation",
+        "t2i lineage work/evaluation --urls",
+        "t2i lineage work --url https://example.org/a.png",
+    ),
+)
 def lineage_command(
     path: Annotated[Path, typer.Argument(help="An evaluation, run, captions or dataset folder, or a drawn PNG.")],
     urls: Annotated[

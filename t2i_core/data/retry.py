@@ -31,7 +31,7 @@ from t2i_core.data.shortfall import require_kept
 from t2i_core.data.source import source_kind
 from t2i_core.data.tombstone import read_purged_list
 from t2i_core.data.verify import require_whole
-from t2i_core.errors import ConfigError, DataError
+from t2i_core.errors import ConfigError, DataError, did_you_mean
 from t2i_core.manifest import Manifest, StepRef, find_hit, read_manifest
 from t2i_core.progress import OnProgress, ignore_progress
 
@@ -46,7 +46,8 @@ def parse_reasons(text: str) -> frozenset[RejectReason]:
     possible = [str(reason) for reason in RejectReason if reason.may_pass]
     wrong = sorted(names.difference(possible))
     if wrong or not names:
-        what = f"cannot ask again for {', '.join(wrong)[:200]}" if wrong else "no reasons are given"
+        told = ", ".join(name + did_you_mean(name, possible) for name in wrong)
+        what = f"cannot ask again for {told[:300]}" if wrong else "no reasons are given"
         raise ConfigError(f"{what}; choose of {', '.join(possible)}.")
     return frozenset(map(RejectReason, names))
 

@@ -28,7 +28,7 @@ from t2i_core.data.list_files import (
 from t2i_core.data.list_rows import Row, iter_rows, table_columns
 from t2i_core.data.record import SourceRecord, as_text, clean_text
 from t2i_core.data.reject import RejectReason
-from t2i_core.errors import ConfigError
+from t2i_core.errors import ConfigError, did_you_mean
 
 
 class SourceKind(Enum):
@@ -196,8 +196,9 @@ def _require_columns(file: ListFile, row: dict[str, Any], needed: Iterable[str])
     for column in needed:
         if column not in row:
             raise ConfigError(
-                f"{file} has no column '{column}'; its columns are {quoted(row)}. Choose with --url-column, "
-                "--caption-column, --hash-column and --blur-column (an empty one: none)."
+                f"{file} has no column '{column}'{did_you_mean(column, row)}; its columns are {quoted(row)}. "
+                "Choose with --url-column, --caption-column, "
+                "--hash-column and --blur-column (an empty one: none)."
             )
 
 

@@ -1,6 +1,9 @@
 """Bad input ends in one sentence and the right exit code; what was there stays."""
 
+import errno
 import json
+import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +14,7 @@ import typer
 
 from flows.cli import COMMANDS, app, run
 from flows.commands.generate import read_prompts
+from t2i_core import __version__
 from t2i_core.errors import ConfigError
 
 CASES: dict[str, tuple[list[str], int, str]] = {
@@ -86,6 +90,33 @@ CASES: dict[str, tuple[list[str], int, str]] = {
     "lineage of a text": (["lineage", "list.csv"], 2, "no PNG that t2i drew"),
     "lineage both ways": (["lineage", "taken", "--urls", "--url", "x"], 2, "not both"),
     "unknown command": (["paint"], 2, "paint"),
+    "mistyped command": (["trian"], 2, "'trian' (did you mean 'train'?)"),
+    "mistyped preset": (
+        ["train", "taken", "--output-dir", "out", "--no-prefect", "--preset", "difusion-demo"],
+        2,
+        "unknown preset 'difusion-demo' (did you mean 'diffusion-demo'?)",
+    ),
+    "mistyped option": (["caption", "taken", "--outputdir", "out"], 2, "--output-dir"),
+    "mistyped config key": (
+        ["ingest", "list.csv", "--output-dir", "out", "--no-prefect", "--config", "mistyped_key.json"],
+        2,
+        "there is no image_sise (did you mean 'image_size'?)",
+    ),
+    "mistyped column": (
+        ["ingest", "list.csv", "--output-dir", "out", "--no-prefect", "--url-column", "urls"],
+        2,
+        "(did you mean 'url'?)",
+    ),
+    "mistyped reason": (
+        ["ingest", "list.csv", "--output-dir", "out", "--retry", "tiemout"],
+        2,
+        "tiemout (did you mean 'timeout'?)",
+    ),
+    "output below a file": (
+        ["ingest", "list.csv", "--output-dir", "list.csv/out", "--no-prefect"],
+        2,
+        "A part of its path is a file",
+    ),
     "unknown option": (["demo", "--colour", "red"], 2, "--colour"),
     "missing argument": (["train", "--output-dir", "out"], 2, "captions_dir"),
 }
@@ -100,6 +131,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "list.csv").write_text("url,caption\nhttp://127.0.0.1:9/a.png,a red circle\n")
     (tmp_path / "unknown_key.json").write_text('{"sauce": 1}')
+    (tmp_path / "mistyped_key.json").write_text('{"image_sise": 64}')
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("years of work")
     return tmp_path
@@ -132,7 +164,7 @@ def test_help_shows_units_bounds_and_defaults(capsys: pytest.CaptureFixture[str]
     assert run(["ingest", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "--timeout-seconds <float>" in text
-    assert "in seconds (above" not in text
+    assert "in seconds (above 0 and at most 3,600; default: 20.0)" in text
     assert "default: 256" in text
     assert "--allow-private" in text
 
@@ -178,6 +210,58 @@ def test_an_ingest_does_not_wait_for_what_it_does_not_use():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["2"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_fits_and_ends_with_examples_that_are_understood(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([name, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    examples = [line.strip() for line in lines if line.startswith(f"    t2i {name}")]
+    command = typer.main.get_command(app)
+
+    assert examples
+    assert [line for line in lines if len(line) > 80] == []
+    for example in examples:
+        sub = command.get_command(command.make_context("t2i", [name]), name)
+        assert sub.make_context(name, shlex.split(example)[2:]).params
+
+
+def test_options_of_an_ingest_stand_under_headings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ingest", "--help"]) == 0
+    sections = capsys.readouterr().out.split("\n\n")
+    by_heading = {section.splitlines()[0]: section for section in sections}
+
+    assert "--output-dir" in by_heading["Options:"]
+    assert "--resize-mode" in by_heading["How pictures are stored:"]
+    assert "--connections" in by_heading["How hosts are asked:"]
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"t2i {__version__}\n"
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    program = [sys.executable, "-c", "import sys; sys.argv[0] = 't2i'; from flows.cli import main; main()"]
+    for words, expected in (("t2i tra", "train"), ("t2i train --pre", "--preset")):
+        shell = {"_T2I_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        done = subprocess.run(program, env=os.environ | shell, capture_output=True, text=True, check=True)
+        assert expected in done.stdout.split()
+
+
+def test_a_system_error_is_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(config: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/nowhere/list.csv")
+
+    monkeypatch.setattr("flows.commands.site.serve_site", fail)
+
+    assert run(["site"]) == 2
+    assert capsys.readouterr().err == (
+        "t2i: cannot use /nowhere/list.csv: permission denied. Change its permissions, or choose another folder.\n"
+    )
 
 
 def test_help_and_slips_wait_for_nothing_heavy():
