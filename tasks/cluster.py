@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL
 
+from t2i_core.children import SAFE_PATH
 from t2i_core.data.coordinator import LOOPBACK
 from t2i_core.data.shard import ShardReport
 from t2i_core.errors import ConfigError, TransientError
@@ -116,9 +117,7 @@ def _dask_runner(scheduler: str, num_workers: int) -> "DaskTaskRunner":
     except ImportError as err:
         raise ConfigError("the runner dask needs a package more. Install it: pip install prefect-dask.") from err
     if not scheduler:
-        size = {"n_workers": num_workers or os.cpu_count(), "threads_per_worker": 1}
-        quiet = {"dashboard_address": None, "silence_logs": logging.ERROR, "preload": quiet_worker.__name__}
-        return DaskTaskRunner(cluster_kwargs=size | quiet)
+        return DaskTaskRunner(**local_cluster(num_workers))
     if not _host_of(scheduler):
         raise ConfigError(f"{scheduler} is not the address of a Dask scheduler, such as tcp://10.0.0.1:8786.")
     if _is_loopback(PREFECT_API_URL.value() or "") and not _is_loopback(scheduler):
@@ -127,6 +126,22 @@ def _dask_runner(scheduler: str, num_workers: int) -> "DaskTaskRunner":
             "they can reach (`prefect server start --host ADDRESS`), and name it: export PREFECT_API_URL=http://..."
         )
     return DaskTaskRunner(address=scheduler, client_kwargs={"timeout": CONNECT_SECONDS})
+
+
+def local_cluster(num_workers: int) -> dict[str, Any]:
+    """Say how to make and reach a cluster of this process's own.
+
+    Whoever can connect to a scheduler or worker can run code in it, so each cluster has a certificate and a key that
+    only its own processes know; other users of this machine do not.
+    """
+    from distributed.security import Security
+
+    # Its workers are started by Dask, from wherever this process stands.
+    os.environ.setdefault(SAFE_PATH, "1")
+    security = Security.temporary()  # type: ignore[no-untyped-call]
+    size = {"n_workers": num_workers or os.cpu_count(), "threads_per_worker": 1}
+    quiet = {"dashboard_address": None, "silence_logs": logging.ERROR, "preload": quiet_worker.__name__}
+    return {"cluster_kwargs": size | quiet | {"security": security}, "client_kwargs": {"security": security}}
 
 
 def _connected(runner: "DaskTaskRunner", scheduler: str) -> "Client":

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from distributed import Client, LocalCluster
+from distributed.security import Security
 from PIL import Image
 
 from flows.ingest import ingest
@@ -23,7 +24,7 @@ from t2i_core.data.ingest import ingest as ingest_in_core
 from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.errors import ConfigError, TransientError
 from t2i_core.manifest import StepRef
-from tasks.cluster import Spread
+from tasks.cluster import Spread, local_cluster
 
 NUM_PICTURES, NUM_KEPT, PER_HOST, RETRY_AFTER_SECONDS = 240, 288, 3, 1
 CONFIG = IngestConfig(
@@ -235,3 +236,14 @@ def test_a_scheduler_that_is_not_there_is_worth_another_try(monkeypatch: pytest.
         Spread(runner="dask", scheduler="tcp://127.0.0.1:9").crew(),
     ):
         pass
+
+
+def test_a_cluster_of_its_own_lets_in_only_who_has_its_key() -> None:
+    options = local_cluster(1)
+    with LocalCluster(**options["cluster_kwargs"] | {"n_workers": 0}) as cluster:
+        address = cluster.scheduler_address
+        assert address.startswith("tls://127.0.0.1:")
+        with Client(address, timeout=10, **options["client_kwargs"]) as client:
+            assert client.scheduler_info()["workers"] == {}
+        with pytest.raises(OSError, match=r"(?i)time|certificate|ssl|tls"):
+            Client(address, timeout=1, security=Security.temporary())
