@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fix deploy clean
+.PHONY: help install demo test check fix auth deploy clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -61,6 +61,9 @@ check: $(TOOLS) ## ruff, formatting and types
 fix: $(TOOLS) ## let ruff repair what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+auth: $(RUNTIME) ## make the password of the Prefect server on this machine, once, and tell it
+	@$(BIN)/python -P deployments/auth.py $(ARGS)
 
 deploy: $(RUNTIME) ## create pool, limits, automation and deployments on the configured Prefect server
 	@$(BIN)/python deployments/deploy.py $(ARGS)

@@ -9,6 +9,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import StateType
@@ -47,11 +48,23 @@ def main() -> int:
         if error := client.api_healthcheck():
             print(f"no Prefect server answers at {url}: {error}", file=sys.stderr)
             return 1
+        if lets_everybody_in(url):
+            print(
+                f"the Prefect server at {url} lets everybody in, also web pages open in your browser, which could have"
+                " its workers run anything. Run `make auth`, start the server again, then this.",
+                file=sys.stderr,
+            )
+            return 2
         set_pool(client)
         for tag, limit in TAG_LIMITS.items():
             client.create_concurrency_limit(tag=tag, concurrency_limit=limit)
         set_automation(client)
     return deploy_flows()
+
+
+def lets_everybody_in(url: str) -> bool:
+    """Ask the server something without a password."""
+    return httpx.get(f"{url}/admin/version", timeout=30, follow_redirects=True).status_code == 200
 
 
 def set_pool(client: SyncPrefectClient) -> None:
@@ -104,7 +117,8 @@ def set_automation(client: SyncPrefectClient) -> None:
 
 def deploy_flows() -> int:
     """Register the deployments of prefect.yaml, and give the exit code."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)]
+    command = [sys.executable, "-P", "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    command += ["--prefect-file", str(PREFECT_FILE)]
     return subprocess.run(command, cwd=CHECKOUT, env={**os.environ, "T2I_HOME": str(CHECKOUT)}, check=False).returncode
 
 

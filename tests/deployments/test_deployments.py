@@ -1,7 +1,9 @@
 """What prefect.yaml promises can be kept: entrypoints import, parameters fit, nothing runs by itself."""
 
 import importlib.util
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_PROFILES_PATH, temporary_settings
 
 from flows.config import PipelineRequest, preset_names
 from tasks.train import TRAIN_TAG, train
@@ -55,15 +58,58 @@ def test_runs_go_to_the_pool_one_at_a_time_and_pull_nothing(deployment: dict[str
     assert FILE["pull"] == []
 
 
-def test_the_script_agrees_with_the_files() -> None:
-    spec = importlib.util.spec_from_file_location("deploy", ROOT / "deployments" / "deploy.py")
+def script(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "deployments" / f"{name}.py")
     assert spec and spec.loader
-    deploy = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(deploy)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_script_agrees_with_the_files() -> None:
+    deploy = script("deploy")
     assert deploy.TAG_LIMITS == {TRAIN_TAG: 1}
     assert TRAIN_TAG in train.tags
     heartbeat = DEPLOYMENTS["pipeline/demo"]["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]
     assert deploy.zombie_automation().trigger.within.total_seconds() >= 3 * int(heartbeat)
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """Answers like a Prefect server, with or without a password."""
+
+    password = ""
+
+    def do_GET(self) -> None:
+        known = not self.password or self.headers.get("Authorization") == self.password
+        self.send_response(200 if known else 401)
+        self.end_headers()
+
+
+@pytest.mark.parametrize("password", ["", "t2i:x"])
+def test_a_server_that_lets_everybody_in_is_recognised(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Guarded, "password", password)
+    with HTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert script("deploy").lets_everybody_in(f"http://127.0.0.1:{server.server_port}/api") == (not password)
+
+
+def test_the_password_is_made_once_and_only_its_user_can_read_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "home" / "profiles.toml"
+    with temporary_settings({PREFECT_PROFILES_PATH: path}):
+        password = script("auth").make_password()
+    assert path.stat().st_mode & 0o777 == 0o600
+    (profile,) = tomllib.loads(path.read_text())["profiles"].values()
+    assert profile["PREFECT_SERVER_API_AUTH_STRING"] == profile["PREFECT_API_AUTH_STRING"] == password
+    assert len(password) > 40 and "*" not in profile["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"]
+
+
+def test_the_service_has_the_password_made_before_it_starts() -> None:
+    lines = (ROOT / "deployments" / "t2i-server.service").read_text().splitlines()
+    (make,) = [line for line in lines if line.startswith("ExecStartPre=")]
+    assert make.endswith("deployments/auth.py --quiet")
+    assert "PREFECT_SERVER_CORS_ALLOWED_ORIGINS=http://127.0.0.1:4200," in (ROOT / "deployments/server.env").read_text()
 
 
 def test_the_readme_names_every_deployment() -> None:
