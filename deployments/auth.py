@@ -25,9 +25,9 @@ def main() -> int:
     password = PREFECT_SERVER_API_AUTH_STRING.value() or make_password()
     profiles = get_current_settings().profiles_path
     if not args.quiet:
-        print(f"The server asks for {password} ; the UI too. It is kept in {profiles}.")
+        print(f"the password, for the UI too: {password}")
         print(
-            "Other users and machines: export PREFECT_API_AUTH_STRING with this value. A running server: start it again."
+            f"It is kept in {profiles}. Elsewhere: export PREFECT_API_AUTH_STRING=... A running server: start it again."
         )
     return 0
 
