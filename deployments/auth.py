@@ -26,9 +26,7 @@ def main() -> int:
     profiles = get_current_settings().profiles_path
     if not args.quiet:
         print(f"the password, for the UI too: {password}")
-        print(
-            f"It is kept in {profiles}. Elsewhere: export PREFECT_API_AUTH_STRING=... A running server: start it again."
-        )
+        print(f"It is kept in {profiles}. Elsewhere: export PREFECT_API_AUTH_STRING=... Start a running server again.")
     return 0
 
 
