@@ -23,6 +23,7 @@ from t2i_core.data.permission import Refusal, Refusals
 from t2i_core.data.politeness import MAX_CRAWL_DELAY_SECONDS, MAX_PAUSE_SECONDS, HostLimits, HostPace
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.rules_store import RulesStore
+from t2i_core.data.shares import GivenUp
 
 LOOPBACK = "127.0.0.1"
 MAX_CONNECTIONS = 4096
@@ -84,6 +85,7 @@ class Coordinator:
     def __init__(self, limits: HostLimits, secret: str) -> None:
         self.paces = HostPaces(limits)
         self.refusals = Refusals()
+        self.given_up = GivenUp()
         self.rules = RulesStore()
         self._secret = secret
         self._connections: set[asyncio.StreamWriter] = set()
@@ -103,6 +105,8 @@ class Coordinator:
     async def _serve(self, channel: Channel) -> None:
         worker = _Worker(self, channel)
         self._workers.add(worker)
+        for name in self.given_up.names:
+            channel.send("gave_up", name)
         try:
             await worker.run()
         finally:
@@ -113,6 +117,12 @@ class Coordinator:
         """Let the other workers know, who may hold turns that they have not used yet."""
         for worker in self._workers - {teller}:
             worker.channel.send("paused", origin, seconds)
+
+    def give_up(self, name: str, teller: "_Worker") -> None:
+        """Note that a site or machine is asked nothing more, and let the other workers know."""
+        self.given_up.add(name)
+        for worker in self._workers - {teller}:
+            worker.channel.send("gave_up", name)
 
     async def close(self) -> None:
         """Cut everybody off, and wait until their turns are cleared away."""
@@ -144,6 +154,7 @@ class _Worker:
             "done": self._on_done,
             "pause": self._on_pause,
             "refused": self._on_refused,
+            "gave_up": self._on_gave_up,
             "probed": self._on_probed,
             "rules": self._on_rules,
             "answer": self._on_answer,
@@ -223,6 +234,9 @@ class _Worker:
     def _on_refused(self, digest: int, reason: str, detail: str, http_status: int, signals: str) -> None:
         refusal = Refusal(RejectReason(reason), _text(detail), int(http_status), _text(signals))
         self._coordinator.refusals.remember(int(digest), refusal)
+
+    def _on_gave_up(self, name: str) -> None:
+        self._coordinator.give_up(_text(name), self)
 
     async def probe(self, turn_id: int) -> bool:
         """Let the worker find out whether the host that it waits for answers again."""

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import time
 from typing import Self
 
 from yarl import URL
@@ -29,8 +30,9 @@ from t2i_core.data.politeness import (
 from t2i_core.data.private_hosts import PrivateHosts
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.resolver import PrivateAddressError, Resolver
+from t2i_core.data.shares import Shares
 from t2i_core.data.transport import Exchanged, Head, Transport, TransportError
-from t2i_core.data.verdict import Answer, Fetched, Later, Redirect, Want, fetched, is_failure, verdict
+from t2i_core.data.verdict import Answer, Fetched, Later, Redirect, Want, fetched, is_failure, is_waste, verdict
 
 __all__ = ["FetchOptions", "Fetched", "Fetcher", "Want"]
 
@@ -89,13 +91,17 @@ class Fetcher:
     Args:
         options: how to ask.
         manners: what is known of the hosts; None when nobody else asks them for the same step.
+        ends_at: nothing more is asked from this time of day on, in seconds since 1970; None for no end.
     """
 
-    def __init__(self, options: FetchOptions, manners: Manners | None = None) -> None:
+    def __init__(self, options: FetchOptions, manners: Manners | None = None, *, ends_at: float | None = None) -> None:
         self._options = options
         self._slots = asyncio.Semaphore(options.connections)
+        self._num_busy = 0
         self._private = PrivateHosts.parse(options.allow_private)
         self._manners = manners or OwnManners(options.host_limits)
+        self._shares = Shares(options.connections, options.connections_per_host, self._manners.given_up)
+        self._ends_at = ends_at
         self._permission = Permission(
             self._manners.sharing(self._read_rules),
             options.deny_list,
@@ -105,6 +111,8 @@ class Fetcher:
         self._traffic = TrafficCounter()
 
     async def __aenter__(self) -> Self:
+        now = asyncio.get_running_loop().time()
+        self._deadline = None if self._ends_at is None else now + self._ends_at - time()
         options = self._options
         self._transport = Transport(Resolver(self._private), user_agent(options.contact), max_idle=options.connections)
         return self
@@ -116,6 +124,11 @@ class Fetcher:
         """Give what each host was asked since this was last taken."""
         return self._traffic.take()
 
+    @property
+    def num_busy(self) -> int:
+        """Connections in use, bodies that are being decoded included."""
+        return self._num_busy
+
     @asynccontextmanager
     async def fetch(self, text: str, want: Want = Want.PICTURE) -> AsyncIterator[Fetched | Rejection]:
         """Ask for one URL, and keep its place among the `connections` while the block uses the body.
@@ -126,16 +139,34 @@ class Fetcher:
             text: the URL as found.
             want: a picture (opt-out headers refuse it), a page (its type must be HTML), or a sitemap.
         """
-        answer = await self._ask(text, want)
+        answer = await self._ask_in_time(text, want)
         try:
             yield answer
         finally:
             if isinstance(answer, Fetched):
-                self._slots.release()
+                self._free_slot()
+
+    async def _take_slot(self) -> None:
+        await self._slots.acquire()
+        self._num_busy += 1
+
+    def _free_slot(self) -> None:
+        self._num_busy -= 1
+        self._slots.release()
 
     async def sitemaps(self, url: URL) -> list[str]:
         """Give the sitemaps that the robots.txt of a URL's site names, as they stand there."""
         return (await self._permission.robots(url)).sitemaps
+
+    async def _ask_in_time(self, text: str, want: Want) -> Fetched | Rejection:
+        """Ask until the time for everything is up; what is under way then is cut off."""
+        try:
+            if self._deadline is not None and asyncio.get_running_loop().time() >= self._deadline:
+                raise TimeoutError
+            async with asyncio.timeout_at(self._deadline):
+                return await self._ask(text, want)
+        except TimeoutError:
+            return Rejection(RejectReason.OUT_OF_TIME)
 
     async def _ask(self, text: str, want: Want) -> Fetched | Rejection:
         attempt = 0
@@ -177,15 +208,17 @@ class Fetcher:
 
     async def _is_up(self, origin: URL) -> bool:
         """Ask an origin for its robots.txt again, within the turn of who waits for it; any answer but 5xx will do."""
-        await self._slots.acquire()
-        answer = await self._use_slot(origin / "robots.txt", Want.RULES, _Clock(self._options.timeout_seconds))
+        clock = _Clock(self._options.timeout_seconds)
+        answer = await self._take_shares(origin / "robots.txt", Want.RULES, clock)
         if isinstance(answer, Fetched):
-            self._slots.release()
-        return not is_failure(answer)
+            self._free_slot()
+        return answer is not None and not is_failure(answer)
 
     async def _take_turn(self, url: URL, want: Want, clock: "_Clock", attempt: int) -> Answer:
-        pace = self._pace(url)
+        pace, site = self._pace(url), self._shares.of_site(url.raw_host or "")
         while True:
+            if not site.admits:
+                return Rejection(RejectReason.HOST_UNREACHABLE)
             async with pace.turn() as admitted:
                 if not admitted:
                     return Rejection(RejectReason.HOST_UNREACHABLE)
@@ -193,22 +226,64 @@ class Fetcher:
                 refused = self._permission.refusals.of(url)
                 if refused is not None:
                     return refused
-                await self._slots.acquire()
-                if not pace.is_paused:
-                    return await self._take_slot(url, want, clock, attempt, pace)
-                # The host asked for a pause while this one had its turn and waited for a slot.
-                self._slots.release()
+                answer = await self._take_shares(url, want, clock, attempt, pace)
+                if answer is not None:
+                    if not _was_left_alone(answer):
+                        self._tell(url, want, answer, pace)
+                    return answer
+                # The host asked for a pause while this one had its turn and waited for a connection.
 
-    async def _take_slot(self, url: URL, want: Want, clock: "_Clock", attempt: int, pace: Pace) -> Answer:
-        """Ask within a turn and a slot, and tell the host's pace what came of it."""
-        answer = await self._use_slot(url, want, clock, attempt)
+    def _tell(self, url: URL, want: Want, answer: Answer, pace: Pace) -> None:
+        """Tell the host's pace what came of a request, within its turn."""
         if pace.circuit is not None:
             pace.circuit.note(failed=is_failure(answer))
         if isinstance(answer, Rejection) and want is not Want.RULES:
             self._permission.refusals.note(url, answer)
         if isinstance(answer, Later) and answer.pause_seconds:
             pace.pause(answer.pause_seconds)
-        return answer
+
+    async def _take_shares(
+        self, url: URL, want: Want, clock: "_Clock", attempt: int = 0, pace: Pace | None = None
+    ) -> Answer | None:
+        """Ask within a connection of the shares of the URL's site and machine.
+
+        Args:
+            url: what to ask for.
+            want: as what.
+            clock: of the URL.
+            attempt: 0 for the first.
+            pace: of its host, None to ask even while that pauses.
+
+        Returns:
+            The answer; None when the host asked for a pause while a connection was waited for.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._shares.of_site(url.raw_host or "").share() as site:
+            began = loop.time()
+            machine = self._shares.of_machine(await self._machine(url, clock))
+            looking_up = loop.time() - began
+            async with machine.share():
+                if not site.admits or not machine.admits:
+                    return Rejection(RejectReason.HOST_UNREACHABLE)
+                await self._take_slot()
+                if pace is not None and pace.is_paused:
+                    self._free_slot()
+                    return None
+                began = loop.time()
+                answer = await self._use_slot(url, want, clock, attempt)
+                seconds, wasted = loop.time() - began, is_waste(answer)
+                machine.note(seconds, wasted=wasted)
+                site.note(seconds + looking_up, wasted=wasted)
+                return answer
+
+    async def _machine(self, url: URL, clock: "_Clock") -> str:
+        """Give the address that will be asked, without holding a connection meanwhile; "" when there is none."""
+        try:
+            async with clock.running():
+                return (await self._transport.resolver.addresses(url.raw_host or ""))[0]
+        except (OSError, TimeoutError, PrivateAddressError):
+            # Asking will say so.
+            return ""
 
     async def _use_slot(self, url: URL, want: Want, clock: "_Clock", attempt: int = 0) -> Answer:
         """Ask within one of the `connections`, taken before; a body keeps its slot, for `fetch` to give back."""
@@ -218,7 +293,7 @@ class Fetcher:
             return answer
         finally:
             if not isinstance(answer, Fetched):
-                self._slots.release()
+                self._free_slot()
 
     async def _request(self, url: URL, want: Want, clock: "_Clock", attempt: int) -> Answer:
         most = MAX_ROBOTS_BYTES if want is Want.RULES else self._options.max_bytes
@@ -253,6 +328,10 @@ class Fetcher:
             if answer.http_status and answer.http_status != 200:
                 return RobotsAnswer(answer.http_status)
             return RobotsAnswer(0, failure=Rejection(answer.reason, f"{url.name}: {answer.message}"))
+
+
+def _was_left_alone(answer: Answer) -> bool:
+    return isinstance(answer, Rejection) and answer.reason is RejectReason.HOST_UNREACHABLE
 
 
 class _Clock:

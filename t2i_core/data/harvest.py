@@ -32,6 +32,10 @@ from t2i_core.progress import OnProgress
 
 # While the last pictures of one shard are slow, those of the next are already under way.
 SHARDS_AT_ONCE = 2
+# Where hosts keep all of those waiting, further ones are begun, up to so many shards or sources.
+MAX_SHARDS_AT_ONCE = 16
+MAX_SOURCES_AT_ONCE = 20_000
+STALL_SECONDS = 2.0
 BATCH_SIZE = 64
 
 
@@ -70,6 +74,7 @@ class HarvestJob:
         store: gives the pictures that the source itself holds, None when it holds none.
         move: set when the site has moved since it was planned.
         coordinator: keeps the manners of all who fetch for the same data set, None when nobody else does.
+        ends_at: when to stop asking the web, in seconds since 1970; None for never.
     """
 
     output_dir: Path
@@ -79,6 +84,7 @@ class HarvestJob:
     store: ReadStored | None = None
     move: Move | None = None
     coordinator: CoordinatorAddress | None = None
+    ends_at: float | None = None
 
 
 def finished_report(job: HarvestJob, shard_id: int) -> ShardReport | None:
@@ -109,11 +115,7 @@ async def harvest(
     reports: list[ShardReport] = []
     async with Decoders(job.pictures) as decoders, _fetcher(job) as fetcher:
         harvester = _Harvester(job, fetcher, decoders, tally)
-        lines = [asyncio.create_task(_make_all(harvester, waiting, reports)) for _ in range(SHARDS_AT_ONCE)]
-        try:
-            await asyncio.gather(*lines)
-        finally:
-            await _cancel(lines)
+        await _make_side_by_side(harvester, waiting, reports)
     tally.report()
     return sorted(reports, key=lambda report: report.shard_id)
 
@@ -145,14 +147,30 @@ async def attempt_again(
 async def _fetcher(job: HarvestJob) -> AsyncIterator[Fetcher]:
     """Open a fetcher, with manners of its own or together with the job's other workers."""
     if job.coordinator is None:
-        async with Fetcher(job.fetching) as fetcher:
+        async with Fetcher(job.fetching, ends_at=job.ends_at) as fetcher:
             yield fetcher
         return
     async with (
         shared_manners(job.coordinator, job.fetching.host_limits) as manners,
-        Fetcher(job.fetching, manners) as fetcher,
+        Fetcher(job.fetching, manners, ends_at=job.ends_at) as fetcher,
     ):
         yield fetcher
+
+
+async def _make_side_by_side(harvester: "_Harvester", waiting: Iterator[int], reports: list[ShardReport]) -> None:
+    """Make shards, some at once, and more while those under way wait for slow hosts and little else is done."""
+    lines = {asyncio.create_task(_make_all(harvester, waiting, reports)) for _ in range(SHARDS_AT_ONCE)}
+    are_all_begun = False
+    try:
+        while lines:
+            done, lines = await asyncio.wait(lines, timeout=STALL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            for line in done:
+                line.result()
+            are_all_begun |= bool(done)
+            if not are_all_begun and harvester.is_stalled(len(lines)):
+                lines.add(asyncio.create_task(_make_all(harvester, waiting, reports)))
+    finally:
+        await _cancel(lines)
 
 
 async def _make_all(harvester: "_Harvester", waiting: Iterator[int], reports: list[ShardReport]) -> None:
@@ -187,7 +205,14 @@ class _Harvester:
         self._fetcher = fetcher
         self._decoders = decoders
         self._tally = tally
+        self._num_attempts = self._num_before = 0
         self._local_reads = asyncio.Semaphore(job.fetching.connections)
+
+    def is_stalled(self, num_shards: int) -> bool:
+        """Tell whether next to nothing was done since this was last asked, and another shard can be under way."""
+        done, self._num_before = self._num_attempts - self._num_before, self._num_attempts
+        most = min(MAX_SHARDS_AT_ONCE, MAX_SOURCES_AT_ONCE // self._job.layout.samples_per_shard)
+        return done <= 1 and num_shards < most and 8 * self._fetcher.num_busy <= self._job.fetching.connections
 
     async def make_shard(self, shard_id: int) -> ShardReport:
         done = finished_report(self._job, shard_id)
@@ -231,6 +256,7 @@ class _Harvester:
         else:
             attempt = await self._fetch(record)
         self._tally.add(attempt)
+        self._num_attempts += 1
         return attempt
 
     async def _read(self, record: SourceRecord) -> Attempt:

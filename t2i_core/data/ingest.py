@@ -79,6 +79,7 @@ def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> Har
         store=picture_store(plan.stored, pages=plan.config.pages) if plan.stored else None,
         move=_move(note.source, plan.source),
         coordinator=coordinator,
+        ends_at=plan.ends_at,
     )
 
 

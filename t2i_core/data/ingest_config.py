@@ -5,6 +5,7 @@ What reads a source or asks for pictures is imported only where it is used, so t
 
 from collections.abc import Sequence
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
@@ -29,6 +30,7 @@ _VOLATILE = frozenset(
         "delay_seconds",
         "timeout_seconds",
         "retries",
+        "max_minutes",
         "contact",
         "min_success_rate",
     }
@@ -100,6 +102,13 @@ class IngestConfig(Config):
     max_crawl_minutes: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="time for reading pages, in minutes; 0 for no limit"
     )
+    max_minutes: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="time for asking the web, half of it at most for reading pages, in minutes; what has not come by "
+        "then is left out as out_of_time, for a later --retry out_of_time; 0 for no limit",
+    )
     sitemaps: bool = Field(False, description="also start from the pages that the sites list in their sitemaps")
     allow_private: tuple[str, ...] = Field(
         (),
@@ -152,6 +161,15 @@ class IngestConfig(Config):
         except ConfigError as err:
             raise ValueError(str(err)) from err
         return text
+
+    def ends_at(self) -> float | None:
+        """Give the time of day, in seconds since 1970, at which an ingest that starts now is to end; None for never."""
+        return time() + self.max_minutes * 60 if self.max_minutes else None
+
+    def crawl_seconds(self) -> float:
+        """Give the time for reading pages, 0.0 for no limit."""
+        limits = [seconds for seconds in (self.max_crawl_minutes * 60, self.max_minutes * 30) if seconds]
+        return min(limits, default=0.0)
 
     def fetching(self) -> "FetchOptions":
         """Give the part about asking."""

@@ -14,6 +14,7 @@ from yarl import URL
 from t2i_core.data.circuit import Circuit
 from t2i_core.data.permission import Refusals
 from t2i_core.data.politeness import HostLimits, HostPace, RobotsAnswer
+from t2i_core.data.shares import GivenUp
 
 MAX_HOSTS = 100_000
 # Asks an origin for something it has answered before; True when it answers.
@@ -56,6 +57,10 @@ class Manners(Protocol):
     @property
     def refusals(self) -> Refusals:
         """What was refused for good."""
+
+    @property
+    def given_up(self) -> GivenUp:
+        """Which sites and machines are asked nothing more."""
 
     def pace(self, url: URL, probe: Probe) -> Pace:
         """Give the pace of the URL's host.
@@ -121,6 +126,7 @@ class OwnManners:
 
     def __init__(self, limits: HostLimits) -> None:
         self.refusals = Refusals()
+        self.given_up = GivenUp()
         self._paces = HostPaces(limits)
 
     def pace(self, url: URL, probe: Probe) -> Pace:

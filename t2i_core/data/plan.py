@@ -52,6 +52,7 @@ class IngestPlan(Config):
         num_records: sources over all shards.
         stored: where the pictures lie that the source itself holds, "" for sources of the web.
         hit: set when the data set is finished already and nothing is to be done.
+        ends_at: when to stop asking the web, in seconds since 1970; None for never.
     """
 
     source: str
@@ -62,6 +63,7 @@ class IngestPlan(Config):
     num_records: int
     stored: str = ""
     hit: StepRef | None = None
+    ends_at: float | None = None
 
     def from_anywhere(self) -> Self:
         """Give the same plan for processes with another working folder."""
@@ -88,6 +90,7 @@ def plan_ingest(
         ConfigError: the source is missing, empty or unreadable, or the folder holds other work.
         TransientError: no page could be reached, or the disk is full.
     """
+    ends_at = config.ends_at()
     kind = source_kind(source, pages=config.pages)
     if config.hash_column and kind is not SourceKind.LIST:
         raise ConfigError(f"only a list of picture URLs has a hash_column; {source} is a {kind.value}. Leave it empty.")
@@ -115,6 +118,7 @@ def plan_ingest(
         num_records=num_records,
         stored=source if kind.holds_pictures else "",
         hit=hit,
+        ends_at=ends_at,
     )
 
 
@@ -271,7 +275,7 @@ async def _crawl(job: _PlanJob) -> tuple[dict[str, int], dict[str, Traffic]]:
     limits = CrawlLimits(
         max_pages=config.max_pages,
         max_depth=config.max_depth,
-        max_seconds=config.max_crawl_minutes * 60,
+        max_seconds=config.crawl_seconds(),
         sitemaps=config.sitemaps,
     )
     async with Fetcher(config.fetching()) as fetcher:

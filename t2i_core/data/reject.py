@@ -26,6 +26,7 @@ class RejectReason(StrEnum):
     TLS = "tls"
     TIMEOUT = "timeout"
     HOST_UNREACHABLE = "host_unreachable"
+    OUT_OF_TIME = "out_of_time"
     HTTP_4XX = "http_4xx"
     HTTP_429 = "http_429"
     HTTP_5XX = "http_5xx"
@@ -114,6 +115,7 @@ _MEANINGS = {
     RejectReason.TLS: "the TLS certificate or handshake is not valid",
     RejectReason.TIMEOUT: "no complete answer in time",
     RejectReason.HOST_UNREACHABLE: "the host failed too many times in a row and was left alone",
+    RejectReason.OUT_OF_TIME: "the time for the whole ingest was up before it was there",
     RejectReason.HTTP_4XX: "the server refused the request",
     RejectReason.HTTP_429: "the server kept asking to slow down",
     RejectReason.HTTP_5XX: "the server failed",
@@ -163,12 +165,13 @@ _UNREACHABLE = frozenset(
     }
 )
 _OUTAGES = _UNREACHABLE | {
+    RejectReason.OUT_OF_TIME,
     RejectReason.ROBOTS_UNAVAILABLE,
     RejectReason.HTTP_429,
     RejectReason.HTTP_5XX,
     RejectReason.DECODER_FAILED,
 }
-_GIVEN_UP = frozenset({RejectReason.HOST_UNREACHABLE})
+_GIVEN_UP = frozenset({RejectReason.HOST_UNREACHABLE, RejectReason.OUT_OF_TIME})
 _REFUSALS = frozenset(
     {
         RejectReason.DENIED,

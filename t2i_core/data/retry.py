@@ -127,6 +127,7 @@ async def _rewrite(
             fetching=replace(fetching, deny_list=fetching.deny_list.joined(read_purged_list(dataset_dir))),
             pictures=config.pictures(),
             store=store,
+            ends_at=config.ends_at(),
         )
         records = (_records(dataset_dir, report.shard_id, reasons) for report in concerned)
         async for attempts, traffic in attempt_again(job, records, total, on_progress):

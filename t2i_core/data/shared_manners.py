@@ -21,6 +21,7 @@ from t2i_core.data.permission import Refusal, Refusals, url_digest
 from t2i_core.data.politeness import HostLimits, RobotsAnswer
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.rules_store import pack_answer, unpack_answer
+from t2i_core.data.shares import GivenUp
 from t2i_core.errors import TransientError
 
 
@@ -105,6 +106,28 @@ class SharedRefusals(Refusals):
         super().remember(digest, refusal)
 
 
+class SharedGivenUp(GivenUp):
+    """Sites and machines of which all workers learn that they are given up.
+
+    Args:
+        channel: to the coordinator.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def add(self, name: str) -> None:
+        """Give one up, and tell the others."""
+        if name not in self.names:
+            self._channel.send("gave_up", name)
+        self.learn(name)
+
+    def learn(self, name: str) -> None:
+        """Note that another gave one up."""
+        super().add(name)
+
+
 class SharedManners:
     """The worker's end of the connection; see `shared_manners`.
 
@@ -115,6 +138,7 @@ class SharedManners:
 
     def __init__(self, channel: Channel, limits: HostLimits) -> None:
         self.refusals: Final = SharedRefusals(channel)
+        self.given_up: Final = SharedGivenUp(channel)
         self.channel: Final = channel
         self._limits = limits
         self._hosts: dict[str, _Host] = {}
@@ -218,6 +242,8 @@ class SharedManners:
             self._learn_refusal(message_id, *rest)
         elif kind == "paused":
             self._pause(message_id, float(rest[0]))
+        elif kind == "gave_up":
+            self.given_up.learn(str(message_id))
         elif kind == "probe":
             self._probe(message_id)
         elif kind == "rules":

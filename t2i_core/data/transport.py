@@ -142,7 +142,7 @@ class Transport:
 
     def __init__(self, resolver: Resolver, user_agent: str, max_idle: int) -> None:
         self._loop = asyncio.get_running_loop()
-        self._resolver = resolver
+        self.resolver = resolver
         self._user_agent = user_agent
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: dict[pycurl.Curl, asyncio.Future[int]] = {}
@@ -162,7 +162,7 @@ class Transport:
         self._multi.close()
         if self._timer is not None:
             self._timer.cancel()
-        self._resolver.close()
+        self.resolver.close()
 
     async def get(self, url: URL, limit: Limit, account: Exchanged) -> Response:
         """Send one GET, and read its answer as far as wanted.
@@ -178,11 +178,11 @@ class Transport:
             TransportError: no answer came.
         """
         host = url.raw_host or ""
-        *others, last = (await self._resolver.addresses(host))[:MAX_ADDRESSES]
+        *others, last = (await self.resolver.addresses(host))[:MAX_ADDRESSES]
         for address in others:
             exchange = _Exchange(limit, account)
             if await self._perform(url, address, exchange) != pycurl.E_COULDNT_CONNECT:
-                self._resolver.prefer(host, address)
+                self.resolver.prefer(host, address)
                 break
         else:
             exchange = _Exchange(limit, account)

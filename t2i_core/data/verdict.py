@@ -154,3 +154,8 @@ def _status_reason(status: int) -> tuple[RejectReason, str]:
     if 500 <= status < 600:
         return RejectReason.HTTP_5XX, message
     return RejectReason.HTTP_OTHER, message
+
+
+def is_waste(answer: Answer) -> bool:
+    """Tell whether the time for an answer was for nothing, as far as its host goes."""
+    return is_failure(answer) or (isinstance(answer, Rejection) and answer.reason is RejectReason.BAD_RESPONSE)

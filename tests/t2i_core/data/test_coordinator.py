@@ -22,6 +22,7 @@ from t2i_core.data.politeness import RULES_SECONDS, HostLimits, RobotsAnswer
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.rules_store import FAILED_SECONDS, RulesStore, pack_answer
 from t2i_core.data.shared_manners import SharedManners, shared_manners
+from t2i_core.data.shares import GivenUp, Shares
 from t2i_core.errors import TransientError
 
 LIMITS = HostLimits(2, 0.0, 3, (0.02,))
@@ -211,6 +212,22 @@ def test_what_one_worker_was_refused_no_other_asks_for(address: CoordinatorAddre
             other = URL("http://a.example/2.png")
             async with pace(second, other).turn():
                 assert second.refusals.of(other) is None
+
+    run(scenario)
+
+
+def test_what_one_worker_gave_up_no_other_asks_for_now_or_later(address: CoordinatorAddress) -> None:
+    name = Shares(8, 2, GivenUp()).of_site("img1.evil.example").name
+
+    async def scenario() -> None:
+        async with two_workers(address) as (first, second):
+            first.given_up.add(name)
+            await take_and_give(pace(first))
+            await take_and_give(pace(second))
+            assert name in second.given_up.names
+            async with shared_manners(address, LIMITS) as third:
+                await take_and_give(pace(third))
+                assert not Shares(8, 2, third.given_up).of_site("img2.evil.example").admits
 
     run(scenario)
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from yarl import URL
 
-from t2i_core.data.address import is_private_literal, literal_address, normalise_url, origin_of, url_identity
+from t2i_core.data.address import literal_address, normalise_url, origin_of, url_identity
 from t2i_core.data.aitxt import AiTxtRules
 from t2i_core.data.caption_rules import RULES, clean
 from t2i_core.data.denylist import DenyList
@@ -28,7 +28,15 @@ from t2i_core.data.image import process_picture
 from t2i_core.data.markup import absolute
 from t2i_core.data.pages import read_page
 from t2i_core.data.picture import ImageOptions, Picture
-from t2i_core.data.politeness import RobotsAnswer, RobotsRules, directives_for_us, opts_out, wait_seconds
+from t2i_core.data.politeness import (
+    MAX_PAUSE_SECONDS,
+    RobotsAnswer,
+    RobotsRules,
+    directives_for_us,
+    opts_out,
+    wait_seconds,
+)
+from t2i_core.data.private_hosts import PrivateHosts
 from t2i_core.data.record import as_text, clean_text, license_text
 from t2i_core.data.reject import Rejection
 from t2i_core.data.sitemap import read_sitemap
@@ -276,7 +284,7 @@ def test_what_is_told_to_others_is_not_heard(value: str) -> None:
     st.integers(0, 10),
 )
 def test_any_wait_is_bounded(text: str, attempt: int) -> None:
-    assert 0 <= wait_seconds(attempt, text) <= 120
+    assert 0 <= wait_seconds(attempt, text) <= MAX_PAUSE_SECONDS
 
 
 RESPONSE = b"""HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 5\r\nX-Robots-Tag: otherbot: noai\r
@@ -403,7 +411,7 @@ def test_a_url_is_settled_once_it_is_normalised(text: str) -> None:
     assert normalise_url(str(url)) == url
     assert url_identity(url_identity(text)) == url_identity(text)
     assert origin_of(url).startswith(("http://", "https://"))
-    is_private_literal(url)
+    PrivateHosts().refusal_of(url)
 
 
 @example("http://[::1]@")
