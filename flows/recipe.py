@@ -8,6 +8,7 @@ from flows.config import PipelineConfig
 from flows.steps import Steps
 from t2i_core.config import digest_of
 from t2i_core.data.ingest_config import ingest_key
+from t2i_core.layout import require_workspace
 from t2i_core.manifest import StepRef, find_hit
 from t2i_core.samples.site import SiteConfig, serve_site
 
@@ -23,6 +24,7 @@ def run_pipeline(steps: Steps, config: PipelineConfig, output_dir: Path) -> dict
     Returns:
         The reference of each finished folder, by its path in the workspace.
     """
+    require_workspace(output_dir, ["dataset", "captions", "evaluation", *(f"runs/{name}" for name in config.trainings)])
     dataset = ingest_source(steps, config, output_dir / "dataset")
     captions = steps.caption(dataset.path, config.caption, output_dir / "captions")
     runs = {

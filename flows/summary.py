@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from t2i_core.data.shortfall import shortfalls
+from t2i_core.door import is_file, read_file
 from t2i_core.evaluation.benchmark import TASK_TITLES
 from t2i_core.evaluation.report import SUMMARY_TITLES
+from t2i_core.layout import MAX_LOG_BYTES, MAX_STATS_BYTES
 from t2i_core.manifest import read_manifest
 
 SCORE_COLUMNS = {"model": "diffusion", "baseline": "CNN", "shuffled": "floor", "real": "ceiling"}
@@ -32,7 +34,7 @@ def print_summary(console: Console, workspace: Path) -> None:
 
 def summary(workspace: Path) -> RenderableType:
     """Lay out the pictures, the trainings and the scores, with 95 % intervals, of a finished pipeline."""
-    metrics = json.loads((workspace / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads(read_file(workspace / "evaluation" / "metrics.json", MAX_LOG_BYTES))
     parts: list[RenderableType] = [pictures_table(workspace / "dataset"), trainings_table(workspace / "runs")]
     if metrics["composition"]:
         parts.append(scores_table(metrics["composition"]["rows"]))
@@ -63,7 +65,8 @@ def pictures_table(dataset_dir: Path) -> Table:
 
 def pictures_per_second(dataset_dir: Path) -> float:
     """Give the rate over all shards, from the first one's start to the last one's end; 0 when not known."""
-    stats = [json.loads(path.read_bytes()) for path in (dataset_dir / "shards").glob("*_stats.json")]
+    paths = (dataset_dir / "shards").glob("*_stats.json")
+    stats = [json.loads(read_file(path, MAX_STATS_BYTES, levels=1)) for path in paths]
     if not stats:
         return 0.0
     seconds = max(shard["end_time"] for shard in stats) - min(shard["start_time"] for shard in stats)
@@ -73,7 +76,7 @@ def pictures_per_second(dataset_dir: Path) -> float:
 def trainings_table(runs_dir: Path) -> Table:
     """Give images seen and images a second of each training."""
     table = _table("Training", "images seen", "images/s")
-    for run_dir in sorted(path for path in runs_dir.iterdir() if (path / "manifest.json").is_file()):
+    for run_dir in sorted(path for path in runs_dir.iterdir() if is_file(path / "manifest.json")):
         images, speed = training_figures(run_dir)
         table.add_row(run_dir.name, f"{images:,}", f"{speed:,.0f}")
     return table
@@ -81,7 +84,7 @@ def trainings_table(runs_dir: Path) -> Table:
 
 def training_figures(run_dir: Path) -> tuple[int, float]:
     """Read images seen, and the median of the logged images a second, of one run."""
-    lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = read_file(run_dir / "metrics.jsonl", MAX_LOG_BYTES).splitlines()
     rows = [json.loads(line) for line in lines]
     speeds = sorted(float(row[SPEED_METRIC]) for row in rows if row.get(SPEED_METRIC))
     images = max((int(row.get("images", 0)) for row in rows), default=0)

@@ -6,6 +6,7 @@ never waits, so a pipe cannot hold a command up.
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -171,6 +172,14 @@ def move_files(source: Path, target: Path, names: Iterable[PurePosixPath], *, le
             open_folder(target / name.parent, levels=below) as end,
         ):
             os.replace(name.name, name.name, src_dir_fd=start, dst_dir_fd=end)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove whatever has a name: a folder with all that is in it, or a file; of a link only the link itself."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)
 
 
 def _require_regular(path: Path, status: os.stat_result, max_bytes: int | None) -> None:

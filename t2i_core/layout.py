@@ -6,14 +6,14 @@ itself may be a link that a person made; inside it there are none.
 
 import os
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from t2i_core.door import kind_of, open_folder
-from t2i_core.errors import DataError
+from t2i_core.errors import ConfigError, DataError
 
 Kind = Literal["dataset", "captions", "run", "evaluation"]
 STEP_KINDS: dict[str, Kind] = {"ingest": "dataset", "caption": "captions", "train": "run", "evaluate": "evaluation"}
@@ -27,6 +27,8 @@ MAX_SHARD_BYTES = 64 * _GIB
 MAX_STATS_BYTES = 64 * _MIB
 MAX_LOG_BYTES = 256 * _MIB
 MAX_ENTRIES = 10_000_000
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 # Beside every kind of folder: what its step notes, and what file systems, sharing sites and people leave anywhere.
 _ANYWHERE = r"\.DS_Store|Thumbs\.db|desktop\.ini|\._[^/]*|\.nfs[0-9a-f]+"
@@ -170,3 +172,38 @@ def _entries(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
                 yield name, entry
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(name)
+
+
+def require_local(folder: Path) -> None:
+    """Refuse the URL of a store where a folder of this machine is needed.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    # pathlib makes one slash of two.
+    if _URL.match(str(folder)):
+        raise ConfigError(
+            f"{folder} is the address of a store: what a step makes is written into a folder of this machine. Give one "
+            "for --output-dir, and copy it to the store when it is finished."
+        )
+
+
+def require_workspace(workspace: Path, folders: Iterable[str]) -> None:
+    """Refuse a workspace whose folders are links; itself it may be one.
+
+    Args:
+        workspace: of a whole job.
+        folders: that the job makes in it.
+
+    Raises:
+        ConfigError: it is the URL of a store.
+        DataError: one of the folders, or one on the way to it, is a link.
+    """
+    require_local(workspace)
+    for name in folders:
+        for place in (PurePosixPath(name), *PurePosixPath(name).parents[:-1]):
+            if (workspace / place).is_symlink():
+                raise DataError(
+                    f"{workspace / place} is a link: of a workspace only the whole may lie elsewhere. Nothing was "
+                    "done; move the folder here, or link the workspace."
+                )

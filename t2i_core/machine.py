@@ -41,7 +41,7 @@ def describe_machine() -> Machine:
     return Machine(
         cpu=cpu_model(),
         cores=usable_cores(),
-        memory_gb=round(_memory_bytes() / 1e9, 1),
+        memory_gb=round(memory_bytes() / 1e9, 1),
         gpus=tuple(torch.cuda.get_device_name(i) for i in cuda),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
@@ -73,7 +73,8 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
+    """Give the memory of this machine; 0 where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):

@@ -7,7 +7,6 @@ config and the digests of its inputs), the code version, counts, and size and sh
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,15 +18,14 @@ from pydantic import field_validator
 
 from t2i_core import __version__
 from t2i_core.config import Config, canonical_json, digest_of
-from t2i_core.door import create_file, is_file, open_file, read_file
+from t2i_core.door import create_file, is_file, open_file, read_file, remove_tree
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.layout import MAX_MANIFEST_BYTES, MAX_NOTE_BYTES, STEP_KINDS, Kind, inspect_folder
+from t2i_core.layout import MAX_MANIFEST_BYTES, MAX_NOTE_BYTES, STEP_KINDS, Kind, inspect_folder, require_local
 
 MANIFEST_NAME = "manifest.json"
 NOTE_NAME = "step.json"
 PREVIOUS_SUFFIX = ".previous"
 MAX_INHERITED_BYTES = 2**30
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 class OutputFile(Config):
@@ -335,28 +333,6 @@ def _replace(folder: Path, key: StepKey, inherited: Iterable[str]) -> None:
 def _behind(folder: Path) -> Path:
     """Give the folder that a person's link leads to."""
     return folder.resolve() if folder.is_symlink() else folder
-
-
-def require_local(folder: Path) -> None:
-    """Refuse the URL of a store where a folder of this machine is needed.
-
-    Raises:
-        ConfigError: it is one.
-    """
-    # pathlib makes one slash of two.
-    if _URL.match(str(folder)):
-        raise ConfigError(
-            f"{folder} is the address of a store: what a step makes is written into a folder of this machine. Give one "
-            "for --output-dir, and copy it to the store when it is finished."
-        )
-
-
-def remove_tree(path: Path) -> None:
-    """Remove whatever has a name: a folder with all that is in it, or a file; of a link only the link itself."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(path)
 
 
 def finish_claim(folder: Path) -> None:

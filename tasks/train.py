@@ -7,6 +7,8 @@ from typing import Any
 from PIL import Image
 from prefect.client.schemas.objects import State
 
+from t2i_core.door import read_file
+from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.supervisor import supervise_training
@@ -44,6 +46,6 @@ def report(name: str, ref: StepRef) -> str:
 def last_metrics(run_dir: Path) -> dict[str, Any]:
     """Read the newest value of each metric of a run."""
     latest: dict[str, Any] = {}
-    for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in read_file(run_dir / "metrics.jsonl", MAX_LOG_BYTES).splitlines():
         latest |= json.loads(line)
     return latest

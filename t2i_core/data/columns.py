@@ -13,15 +13,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from t2i_core.door import open_file
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+
+def read_table(path: Path, columns: Sequence[str] | None = None, *, levels: int = 1) -> pa.Table:
     """Read a table from one file: all columns, or these.
+
+    Args:
+        path: of the file.
+        columns: which; None for all.
+        levels: of folders above it that may be no links; of a shard's or a part's table one.
 
     Raises:
         OSError: there is no such file.
+        DataError: it is a link, or no file.
         pa.ArrowException: it is damaged.
     """
-    with pq.ParquetFile(path) as file:
+    with open_file(path, levels=levels) as opened, pq.ParquetFile(opened) as file:
         return file.read(columns=columns)
 
 

@@ -7,6 +7,7 @@ hashes of bytes before anything is decoded.
 """
 
 import hashlib
+import io
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from yarl import URL
 from t2i_core.config import digest_of
 from t2i_core.data.address import literal_address, normalise_url
 from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.door import open_named
 from t2i_core.errors import ConfigError
 
 MAX_LINE_CHARS = 10_000
@@ -56,7 +58,10 @@ class DenyList:
             raise ConfigError(f"no such deny-list: {path}. Give a text file or a folder of text files.")
         files = [path]
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+            files = sorted(file for file in path.iterdir() if not file.is_dir() and not file.name.startswith("."))
+            if links := [file for file in files if file.is_symlink()]:
+                # Left out, it would let pass what it denies.
+                raise ConfigError(f"{links[0]} is a link; a folder of deny-lists holds the lists themselves.")
         entries = _Entries()
         for file in files:
             _read_file(file, entries)
@@ -147,7 +152,7 @@ class _Entries:
 
 def _read_file(path: Path, entries: _Entries) -> None:
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(open_named(path), encoding="utf-8-sig") as file:
             number = 0
             while line := file.readline(MAX_LINE_CHARS):
                 number += 1

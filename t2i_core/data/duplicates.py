@@ -23,6 +23,7 @@ from t2i_core.data.hosts import host_of
 from t2i_core.data.repeats import RowMarks
 from t2i_core.data.shard import sample_key, shard_name
 from t2i_core.data.spill import Entries, Spill
+from t2i_core.door import create_file, open_file, remove_tree
 from t2i_core.errors import DataError
 
 DUPLICATES_NAME = "duplicates.parquet"
@@ -32,6 +33,7 @@ MARKED_PREFIX = "marked:"
 NEAR_BITS = 3
 # The same bytes under so many URLs of one host are its "image unavailable", wherever else they are found.
 PLACEHOLDER_URLS = 10
+MAX_SAMPLES_PER_SHARD = 100_000
 
 _QUARTERS, _QUARTER_BITS = 4, 16
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "uid", "kind", "of_key")])
@@ -77,12 +79,19 @@ def write_duplicates(folder: Path, places: Mapping[int, Path], samples_per_shard
         How many are of each kind, by the name of the count.
     """
     work = folder / f".{DUPLICATES_NAME}.work"
-    shutil.rmtree(work, ignore_errors=True)
+    remove_tree(work)
     try:
+        _require_numbers(folder, places, samples_per_shard)
         search = _Search(work, {number: place / f"{shard_name(number)}.parquet" for number, place in places.items()})
         return search.run(samples_per_shard, folder / DUPLICATES_NAME)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _require_numbers(folder: Path, places: Mapping[int, Path], samples_per_shard: int) -> None:
+    """Refuse shards whose numbers leave gaps: ingest makes none, and what lies in one would take memory."""
+    if not 1 <= samples_per_shard <= MAX_SAMPLES_PER_SHARD or max(places, default=-1) != len(places) - 1:
+        raise DataError(f"{folder} was not made by ingest: its shards are not numbered from 0 on.")
 
 
 def read_duplicates(folder: Path) -> Iterator[Duplicate]:
@@ -93,7 +102,7 @@ def read_duplicates(folder: Path) -> Iterator[Duplicate]:
     """
     path = folder / DUPLICATES_NAME
     try:
-        with pq.ParquetFile(path) as file:
+        with open_file(path) as opened, pq.ParquetFile(opened) as file:
             for batch in file.iter_batches(columns=["key", "kind", "of_key"]):
                 for row in batch.to_pylist():
                     yield Duplicate(row["key"], DuplicateKind(row["kind"]), row["of_key"])
@@ -179,7 +188,7 @@ class _Search:
         counts: Counter[str] = Counter()
         partial = path.with_name(f".{path.name}.partial")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(partial, _SCHEMA) as writer:
+        with create_file(partial) as opened, pq.ParquetWriter(opened, _SCHEMA) as writer:
             for entries in self._found.buckets():
                 entries = entries[np.lexsort(entries.T[::-1])]
                 entries = entries[_first_of_same(entries) == np.arange(len(entries))]

@@ -18,6 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from t2i_core.door import read_file
+from t2i_core.layout import MAX_STATS_BYTES
+
 # Pictures shown, and different texts counted by themselves.
 NUM_PICKS = 48
 MAX_TEXTS = 10_000
@@ -115,9 +118,9 @@ class DatasetFigures:
     def add_times(self, stats_path: Path) -> None:
         """Add when a shard was made, as its statistics say."""
         try:
-            stats = json.loads(stats_path.read_bytes())
+            stats = json.loads(read_file(stats_path, MAX_STATS_BYTES, levels=1))
             times = [datetime.fromtimestamp(stats[name], UTC) for name in ("start_time", "end_time")]
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return
         times += self.timeframe or ()
         self.timeframe = (min(times), max(times))

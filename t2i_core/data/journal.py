@@ -23,11 +23,13 @@ from t2i_core.data.picture import Picture
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, shard_name
+from t2i_core.door import open_file, open_to_append
 from t2i_core.errors import TransientError
 
 # Before each attempt: bytes of its note, bytes of its picture. A checksum of these and of both stands before them.
 _SIZES = struct.Struct("<II")
 _CHECKSUM = struct.Struct("<I")
+MAX_NOTE_BYTES, MAX_PICTURE_BYTES = 16 * 1024 * 1024, 256 * 1024 * 1024
 _PICTURE_FIELDS = tuple(field.name for field in fields(Picture) if field.name != "data")
 _REJECTION_FIELDS = tuple(field.name for field in fields(Rejection))
 _ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt) if field.name not in ("record", "outcome"))
@@ -66,9 +68,9 @@ class Journal:
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a+b", buffering=0)
+        self._file = open_to_append(self._path, levels=1)
         self._claim()
-        with self._path.open("rb") as file:
+        with open_file(self._path, levels=1) as file:
             end = self._read_whole_ones(file)
         self._file.truncate(end)
         if not end:
@@ -177,7 +179,7 @@ def _next_place(file: BinaryIO, size: int) -> _Place | None:
     (checksum,) = _CHECKSUM.unpack_from(prefix)
     place = _Place(file.tell(), *_SIZES.unpack_from(prefix, _CHECKSUM.size))
     length = place.note_size + place.picture_size
-    if place.offset + length > size:
+    if place.offset + length > size or place.note_size > MAX_NOTE_BYTES or place.picture_size > MAX_PICTURE_BYTES:
         return None
     crc = zlib.crc32(file.read(length), zlib.crc32(prefix[_CHECKSUM.size :]))
     return place if crc == checksum else None

@@ -19,17 +19,19 @@ from PIL import Image
 
 from t2i_core.config import digest_of
 from t2i_core.data.shard import shard_name
-from t2i_core.data.shard_reader import check_shard
+from t2i_core.data.shard_reader import MAX_MEMBER_BYTES, check_shard
 from t2i_core.data.tar_reader import TarError, iter_members
 from t2i_core.data.tokenizer import Tokenizer
 from t2i_core.door import open_file
 from t2i_core.errors import ConfigError, DataError, ShardError
-from t2i_core.manifest import read_manifest
+from t2i_core.machine import memory_bytes
+from t2i_core.manifest import Manifest, read_manifest
 
 Pixels = NDArray[np.uint8]
 PICTURE_SUFFIXES = (".jpg", ".png", ".webp")
 # Share of the machine's memory that decoded pictures may take before they are decoded anew for each batch.
 MAX_MEMORY_SHARE = 0.4
+MAX_PICTURE_SIDE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,21 @@ class Place:
     size: int
 
     def decode(self) -> Pixels:
-        """Read and decode the picture: (H, W, 3) uint8."""
+        """Read and decode the picture: (H, W, 3) uint8.
+
+        Raises:
+            DataError: it cannot be read, or is larger than any that is trained on.
+        """
         with open_file(self.tar_path, levels=1) as file:
             file.seek(self.offset)
             body = file.read(self.size)
-        with Image.open(io.BytesIO(body), formats=("JPEG", "PNG", "WEBP")) as picture:
-            return np.asarray(picture.convert("RGB"))
+        try:
+            with Image.open(io.BytesIO(body), formats=("JPEG", "PNG", "WEBP")) as picture:
+                if max(picture.size) > MAX_PICTURE_SIDE:
+                    raise ValueError(f"it has {picture.width} x {picture.height} pixels")
+                return np.asarray(picture.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
+            raise DataError(f"{self.tar_path}: the picture at byte {self.offset:,} cannot be used: {err}.") from err
 
 
 class Split:
@@ -70,7 +81,7 @@ class Split:
         self._places = places
         self.image_size = _side(places[0]) if places else 0
         size = len(places) * self.image_size**2 * 3
-        self._cache = self._decode(range(len(places))) if size <= MAX_MEMORY_SHARE * _memory_bytes() else None
+        self._cache = self._decode(range(len(places))) if size <= MAX_MEMORY_SHARE * memory_bytes() else None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -119,10 +130,10 @@ def load_split(captions_dir: Path, split: str, *, limit: int | None = None) -> S
     rows = _read_rows(captions_dir, split)[:limit]
     if not rows:
         raise ConfigError(f"{captions_dir} has no samples in its {split} split; ingest more pictures or filter less.")
-    dataset_dir = _dataset_dir(captions_dir)
+    dataset_dir, dataset = _dataset(captions_dir)
     places: dict[str, Place] = {}
     for shard in sorted({row["shard"] for row in rows}):
-        check_shard(dataset_dir, shard)
+        check_shard(dataset_dir, dataset, shard)
         places.update(_index_shard(dataset_dir / "shards" / f"{shard_name(shard)}.tar"))
     missing = [row["key"] for row in rows if row["key"] not in places]
     if missing:
@@ -134,7 +145,8 @@ def _read_rows(captions_dir: Path, split: str) -> list[dict[str, Any]]:
     read_manifest(captions_dir, "captions")
     try:
         filters = [("split", "==", split), ("status", "==", "kept")]
-        rows: list[dict[str, Any]] = pq.read_table(captions_dir / "captions.parquet", filters=filters).to_pylist()
+        with open_file(captions_dir / "captions.parquet") as file:
+            rows: list[dict[str, Any]] = pq.read_table(file, filters=filters).to_pylist()
     except (OSError, ValueError) as err:
         raise DataError(f"{captions_dir / 'captions.parquet'} is damaged: {err}. Run the caption step again.") from err
     return sorted((row | {"attributes": parse_attributes(row["attributes"])} for row in rows), key=lambda r: r["key"])
@@ -149,14 +161,17 @@ def parse_attributes(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _dataset_dir(captions_dir: Path) -> Path:
+def _dataset(captions_dir: Path) -> tuple[Path, Manifest]:
     manifest = read_manifest(captions_dir, "captions")
+    if not manifest.sources.get("dataset") or "dataset" not in manifest.key.inputs:
+        raise DataError(f"{captions_dir} does not say which data set it was made from. Run the caption step again.")
     dataset_dir = (captions_dir / manifest.sources["dataset"]).resolve()
-    if read_manifest(dataset_dir, "dataset").digest != manifest.key.inputs["dataset"]:
+    dataset = read_manifest(dataset_dir, "dataset")
+    if dataset.digest != manifest.key.inputs["dataset"]:
         raise ConfigError(
             f"{dataset_dir} has changed since {captions_dir} was made from it. Run the caption step again."
         )
-    return dataset_dir
+    return dataset_dir, dataset
 
 
 def _index_shard(tar_path: Path) -> Iterator[tuple[str, Place]]:
@@ -164,7 +179,7 @@ def _index_shard(tar_path: Path) -> Iterator[tuple[str, Place]]:
         with open_file(tar_path, levels=1) as tar:
             for member in iter_members(tar):
                 key, suffix = os.path.splitext(member.name)  # noqa: PTH122 - a member's name is not a path here
-                if suffix in PICTURE_SUFFIXES and member.is_file:
+                if suffix in PICTURE_SUFFIXES and member.is_file and member.size <= MAX_MEMBER_BYTES:
                     yield key, Place(tar_path, member.offset, member.size)
     except (TarError, OSError) as err:
         raise ShardError(f"shard {tar_path} is damaged: {err}.", path=str(tar_path), num_lost=0) from err
@@ -172,10 +187,6 @@ def _index_shard(tar_path: Path) -> Iterator[tuple[str, Place]]:
 
 def _side(place: Place) -> int:
     return len(place.decode())
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @lru_cache(maxsize=4)

@@ -22,7 +22,9 @@ from t2i_core.data.reject import RejectReason
 from t2i_core.data.repeats import RepeatFinder
 from t2i_core.data.shard import sample_uid, shard_name
 from t2i_core.data.tombstone import Purged, bury
+from t2i_core.door import is_file, read_file, remove_tree
 from t2i_core.errors import ConfigError, DataError
+from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import sha256_of, write_atomically
 
 PARTS_DIR = "_parts"
@@ -83,7 +85,7 @@ class PartWriter:
         self._purged = Purged(output_dir)
         self._num_parts = 0
         self.num_records = 0
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_tree(self._folder)
         self._folder.mkdir(parents=True)
 
     def add(self, record: SourceRecord) -> None:
@@ -155,10 +157,10 @@ def read_note(output_dir: Path) -> PlanNote | None:
     """Read the note of a finished plan; None when there is none, or a part of it is gone."""
     folder = output_dir / PARTS_DIR
     try:
-        note = PlanNote.model_validate_json((folder / _NOTE_NAME).read_bytes())
+        note = PlanNote.model_validate_json(read_file(folder / _NOTE_NAME, MAX_LOG_BYTES, levels=1))
     except (FileNotFoundError, ValueError):
         return None
-    whole = all(_part_path(folder, part_id).is_file() for part_id in range(note.num_parts))
+    whole = all(is_file(_part_path(folder, part_id)) for part_id in range(note.num_parts))
     return note if whole else None
 
 

@@ -1,7 +1,6 @@
 """Planning an ingest: the source is read once and cut into parts on disk, so that a killed run goes on from there."""
 
 import asyncio
-import shutil
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +27,17 @@ from t2i_core.data.side_table import SideTable
 from t2i_core.data.source import SourceKind, read_list, source_kind
 from t2i_core.data.tally import SECONDS_BETWEEN_REPORTS
 from t2i_core.data.tombstone import PURGED_LIST_NAME, TOMBSTONES_NAME
+from t2i_core.door import remove_tree
 from t2i_core.errors import ConfigError, DataError, T2IError
-from t2i_core.manifest import MANIFEST_NAME, OnConflict, StepKey, StepRef, claim_folder, find_hit
+from t2i_core.layout import require_local
+from t2i_core.manifest import (
+    MANIFEST_NAME,
+    OnConflict,
+    StepKey,
+    StepRef,
+    claim_folder,
+    find_hit,
+)
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 if TYPE_CHECKING:
@@ -91,6 +99,7 @@ def plan_ingest(
         TransientError: no page could be reached, or the disk is full.
     """
     ends_at = config.ends_at()
+    require_local(output_dir)
     kind = source_kind(source, pages=config.pages)
     if config.hash_column and kind is not SourceKind.LIST:
         raise ConfigError(f"only a list of picture URLs has a hash_column; {source} is a {kind.value}. Leave it empty.")
@@ -139,7 +148,7 @@ def _release_folder(output_dir: Path) -> None:
     """Let go of a folder in which nothing was made, so that a corrected source can use it."""
     if (output_dir / SHARDS_DIR).exists():
         return
-    shutil.rmtree(output_dir / PARTS_DIR, ignore_errors=True)
+    remove_tree(output_dir / PARTS_DIR)
     (output_dir / ORPHANS_NAME).unlink(missing_ok=True)
     (output_dir / "step.json").unlink(missing_ok=True)
     if not any(output_dir.iterdir()):

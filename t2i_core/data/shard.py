@@ -28,7 +28,9 @@ from t2i_core.data.picture import EncodeFormat, Picture
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection
 from t2i_core.data.tar import TarWriter
+from t2i_core.door import is_file, read_file
 from t2i_core.errors import DataError
+from t2i_core.layout import MAX_STATS_BYTES
 from t2i_core.manifest import write_atomically
 
 SHARDS_DIR = "shards"
@@ -261,7 +263,7 @@ def read_report(shards_dir: Path, shard_id: int) -> ShardReport | None:
         return None
     for ending, written in report.files.items():
         file = shards_dir / f"{shard_name(shard_id)}.{ending}"
-        if not file.is_file() or file.stat().st_size != written.size:
+        if not is_file(file) or file.lstat().st_size != written.size:
             return None
     return report.with_changes(hit=True)
 
@@ -274,11 +276,15 @@ def noted_report(shards_dir: Path, shard_id: int) -> ShardReport | None:
     """
     path = shards_dir / f"{shard_name(shard_id)}_stats.json"
     try:
-        return ShardReport.model_validate(json.loads(path.read_bytes())["report"])
+        return ShardReport.model_validate(_stats_of(path)["report"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as err:
+    except (ValueError, KeyError, TypeError, RecursionError) as err:
         raise _damaged(path) from err
+
+
+def _stats_of(path: Path) -> Any:
+    return json.loads(read_file(path, MAX_STATS_BYTES, levels=1))
 
 
 def _damaged(stats_path: Path) -> DataError:
@@ -298,9 +304,9 @@ def read_traffic(shards_dir: Path, shard_id: int) -> dict[str, Traffic]:
     """
     path = shards_dir / f"{shard_name(shard_id)}_stats.json"
     try:
-        noted = json.loads(path.read_bytes()).get("traffic", {})
+        noted = _stats_of(path).get("traffic", {})
         return {host: Traffic.model_validate(entry) for host, entry in noted.items()}
-    except (OSError, ValueError, AttributeError) as err:
+    except (OSError, ValueError, AttributeError, RecursionError) as err:
         raise _damaged(path) from err
 
 
@@ -312,10 +318,10 @@ def read_fetch_times(shards_dir: Path, shard_id: int, num_rows: int) -> list[int
     """
     path = shards_dir / f"{shard_name(shard_id)}_stats.json"
     try:
-        times: list[int | None] = json.loads(path.read_bytes()).get(FETCH_TIME, [None] * num_rows)
+        times: list[int | None] = _stats_of(path).get(FETCH_TIME, [None] * num_rows)
     except FileNotFoundError:
         return [None] * num_rows
-    except (ValueError, AttributeError) as err:
+    except (ValueError, AttributeError, RecursionError) as err:
         raise _damaged(path) from err
     is_whole = isinstance(times, list) and len(times) == num_rows
     if not is_whole or not all(when is None or type(when) is int for when in times):

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from t2i_core.data.shard import FETCH_TIME, SHARDS_DIR, read_fetch_times, shard_name
 from t2i_core.data.tar_reader import TarError, iter_members, read_member
-from t2i_core.door import is_file, open_file
+from t2i_core.door import is_file, open_file, read_file
 from t2i_core.errors import DataError, ShardError
-from t2i_core.manifest import Manifest, read_manifest, sha256_of
+from t2i_core.layout import MAX_STATS_BYTES
+from t2i_core.manifest import Manifest, sha256_of
 
 PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
 REPAIR_ADVICE = "run `t2i verify --repair` and the ingest again, then this command."
@@ -110,7 +111,8 @@ def read_rows(table_path: Path, columns: Sequence[str] | None = None) -> list[di
         ShardError: the table is gone or damaged.
     """
     try:
-        rows: list[dict[str, Any]] = pq.read_table(table_path, columns=columns).to_pylist()
+        with open_file(table_path, levels=1) as file, pq.ParquetFile(file) as table:
+            rows: list[dict[str, Any]] = table.read(columns=columns).to_pylist()
     except (OSError, pa.ArrowException, ValueError) as err:
         message = f"shard {table_path} is damaged ({err}): {REPAIR_ADVICE}"
         raise ShardError(message, path=str(table_path), num_lost=0) from err
@@ -152,15 +154,13 @@ def _sample(tar_path: Path, key: str, members: dict[str, bytes]) -> Sample:
     return Sample(key, members[suffix], suffix, caption, metadata, _crc32(members))
 
 
-def check_shard(dataset_dir: Path, shard_id: int) -> None:
+def check_shard(dataset_dir: Path, manifest: Manifest, shard_id: int) -> None:
     """Check a shard of a finished data set against its manifest.
 
     Raises:
         ShardError: a file of it is gone or not what was written, with the number of samples that are lost.
-        ConfigError: the folder is not a finished data set.
     """
     name = f"{SHARDS_DIR}/{shard_name(shard_id)}"
-    manifest = read_manifest(dataset_dir, "dataset")
     tar_path, table_path = dataset_dir / f"{name}.tar", dataset_dir / f"{name}.parquet"
     if not _is_intact(dataset_dir, manifest, f"{name}.parquet"):
         raise _shard_error(table_path, _num_kept(dataset_dir, shard_id), "its rows are gone or damaged")
@@ -187,8 +187,8 @@ def _num_kept(dataset_dir: Path, shard_id: int) -> int:
     """Count a shard's samples without its table: without rows, none of them can be used."""
     path = dataset_dir / SHARDS_DIR / f"{shard_name(shard_id)}_stats.json"
     try:
-        return int(json.loads(path.read_bytes())["successes"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(json.loads(read_file(path, MAX_STATS_BYTES, levels=1))["successes"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, DataError):
         return 0
 
 

@@ -6,6 +6,8 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from t2i_core.door import create_file
+
 _MODE = 0o444
 _OWNER = "bigdata"
 # Fields of a ustar header (POSIX.1-1988): name, size and checksum are all that differs from member to member.
@@ -35,7 +37,7 @@ class TarWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+        self._file = create_file(path)
         self._hash = hashlib.sha256()
         self.size = 0
 

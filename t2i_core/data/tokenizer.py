@@ -10,6 +10,7 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
+from t2i_core.door import read_file
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import write_atomically
 
@@ -68,13 +69,11 @@ class Tokenizer:
             ConfigError: there is no such file.
             DataError: the file is not one of ours.
         """
-        if not path.is_file():
-            raise ConfigError(f"no such tokenizer: {path}")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise DataError(f"{path} is larger than {MAX_FILE_BYTES} bytes: not a tokenizer of t2i.")
         try:
-            return cls(*_parse(path.read_bytes()))
-        except (KeyError, TypeError, ValueError, RecursionError) as err:
+            return cls(*_parse(read_file(path, MAX_FILE_BYTES)))
+        except FileNotFoundError as err:
+            raise ConfigError(f"no such tokenizer: {path}") from err
+        except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as err:
             raise DataError(f"{path} is not a tokenizer of t2i ({err!r:.200}). Run the caption step again.") from err
 
     def save(self, path: Path) -> None:

@@ -17,7 +17,9 @@ from t2i_core.data.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import sample_uid
+from t2i_core.door import is_file, open_file, read_file
 from t2i_core.errors import DataError
+from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import write_atomically
 
 TOMBSTONES_NAME = "purged.jsonl"
@@ -57,7 +59,7 @@ def read_tombstones(dataset_dir: Path) -> list[Tombstone]:
     """
     path = dataset_dir / TOMBSTONES_NAME
     try:
-        return [Tombstone.model_validate_json(line) for line in path.read_bytes().splitlines()]
+        return [Tombstone.model_validate_json(line) for line in read_file(path, MAX_LOG_BYTES).splitlines()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except ValueError as err:
@@ -77,7 +79,20 @@ def read_purged_list(dataset_dir: Path) -> DenyList:
         ConfigError: the list is damaged.
     """
     path = dataset_dir / PURGED_LIST_NAME
-    return DenyList.read(path) if path.is_file() else NOTHING_DENIED
+    return DenyList.read(path) if _is_there(path) else NOTHING_DENIED
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is a list.
+
+    Raises:
+        DataError: what has its name is a link, no file, or too large: what was purged could come back.
+    """
+    try:
+        open_file(path, MAX_LOG_BYTES).close()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def purged_list_lines(dataset_dir: Path) -> list[str]:
@@ -88,7 +103,7 @@ def purged_list_lines(dataset_dir: Path) -> list[str]:
     """
     read_purged_list(dataset_dir)
     path = dataset_dir / PURGED_LIST_NAME
-    return path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
+    return read_file(path, MAX_LOG_BYTES).decode("utf-8-sig").splitlines() if is_file(path) else []
 
 
 def write_purged_list(folder: Path, lines: Iterable[str]) -> None:

@@ -13,6 +13,8 @@ from pydantic import Field
 
 from t2i_core import __version__
 from t2i_core.config import Config
+from t2i_core.door import read_file
+from t2i_core.errors import DataError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.lineage import Ancestor
 from t2i_core.machine import Machine, code_commit, describe_machine
@@ -128,10 +130,8 @@ def _device(compute: Mapping[str, Any]) -> str:
 def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object of a run folder; empty where there is none, or none that can be read."""
     try:
-        if not path.is_file() or path.stat().st_size > MAX_CONFIG_BYTES:
-            return {}
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = json.loads(read_file(path, MAX_CONFIG_BYTES))
+    except (OSError, ValueError, RecursionError, DataError):
         return {}
     return data if isinstance(data, dict) else {}
 

@@ -16,9 +16,12 @@ from PIL.PngImagePlugin import PngInfo
 from t2i_core.config import Config, canonical_json
 from t2i_core.data.image import to_uint8
 from t2i_core.data.tokenizer import Tokenizer
+from t2i_core.door import read_file
 from t2i_core.errors import CheckpointError, ConfigError
 from t2i_core.evaluation.config import GenerateConfig
+from t2i_core.layout import MAX_NOTE_BYTES, require_local
 from t2i_core.manifest import read_manifest, write_atomically
+from t2i_core.models.config import Sizes
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.systems.build import AnySystem, build_system
 from t2i_core.systems.system import DrawSettings
@@ -118,20 +121,26 @@ def load_generator(run_dir: Path, compute: Compute | None = None) -> Generator:
     if not checkpoints:
         raise CheckpointError(f"{run_dir} has lost its checkpoints. Run its training again.")
     preset, sizes = _read_config(run_dir)
-    system = build_system(preset.system, **sizes)
+    try:
+        system = build_system(preset.system, **sizes.model_dump())
+    except ConfigError as err:
+        raise CheckpointError(f"{run_dir / 'config.json'} was not made by t2i, or on a larger machine: {err}") from err
     if not system.can_draw:
         raise ConfigError(f"{run_dir} is a {preset.system.kind} run: it scores pictures and cannot draw them.")
-    open_checkpoint(checkpoints[-1]).restore(system, "ema")
+    open_checkpoint(checkpoints[-1], system).restore(system, "ema")
+    tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
+    if (tokenizer.vocab_size, tokenizer.context_length) != (sizes.vocab_size, sizes.context_length):
+        raise CheckpointError(f"{run_dir / 'tokenizer.json'} does not fit its config.json: one was changed.")
     compute = compute or choose_compute()
     system = system.to(compute.device).to(memory_format=torch.channels_last).eval()
-    return Generator(system, Tokenizer.load(run_dir / "tokenizer.json"), sizes["image_size"], compute)
+    return Generator(system, tokenizer, sizes.image_size, compute)
 
 
-def _read_config(run_dir: Path) -> tuple[Preset, dict[str, int]]:
+def _read_config(run_dir: Path) -> tuple[Preset, Sizes]:
     try:
-        config: dict[str, Any] = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
-        return Preset.parse(config["recipe"]), {name: int(value) for name, value in config["sizes"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as err:
+        config: dict[str, Any] = json.loads(read_file(run_dir / "config.json", MAX_NOTE_BYTES))
+        return Preset.parse(config["recipe"]), Sizes.parse(config["sizes"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as err:
         raise CheckpointError(f"{run_dir / 'config.json'} is damaged: {err!r:.300}") from err
 
 
@@ -158,6 +167,7 @@ def generate(
     """
     if not any(prompt.strip() for prompt in prompts):
         raise ConfigError("there is no prompt to draw: give --prompt TEXT, or a --prompts-file with one prompt a line.")
+    require_local(output_dir)
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise ConfigError(f"{output_dir} is not an empty folder; choose another --output-dir.")
     generator = load_generator(run_dir)

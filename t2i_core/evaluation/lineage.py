@@ -17,8 +17,11 @@ from t2i_core.data.caption import CAPTIONS_NAME
 from t2i_core.data.dataset import files_by_shard
 from t2i_core.data.shard import SHARDS_DIR, read_fetch_times, shard_name
 from t2i_core.data.shard_reader import read_rows
+from t2i_core.door import open_file, open_named
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import MANIFEST_NAME, Manifest, finished_folders, read_manifest
+
+MAX_ANCESTORS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ def _walk(folder: Path, visited: set[str]) -> Iterator[Ancestor]:
     manifest = read_manifest(folder)
     if manifest.digest in visited:
         return
+    if len(visited) > MAX_ANCESTORS:
+        raise DataError(f"{folder} rests on more than {MAX_ANCESTORS} folders, which no work of t2i does.")
     visited.add(manifest.digest)
     yield Ancestor(folder, manifest)
     for source in manifest.sources.values():
@@ -85,7 +90,7 @@ def origin_of_picture(path: Path) -> dict[str, Any]:
     """
     try:
         # Only the chunks before the pixels are read.
-        with Image.open(path, formats=("PNG",)) as picture:
+        with open_named(path) as file, Image.open(file, formats=("PNG",)) as picture:
             origin = json.loads(picture.info.get("t2i", ""))
     except (OSError, ValueError, SyntaxError, RecursionError, Image.DecompressionBombError) as err:
         raise ConfigError(f"{path} is no PNG that t2i drew: it does not say where it comes from.") from err
@@ -181,7 +186,7 @@ def _of_captions(captions: Ancestor) -> Iterator[TrainingSample]:
 def _train_rows(path: Path) -> Iterator[dict[str, Any]]:
     columns = ["key", "shard", "uid", "split", "status"]
     try:
-        with pq.ParquetFile(path) as table:
+        with open_file(path) as file, pq.ParquetFile(file) as table:
             for batch in table.iter_batches(columns=columns):
                 rows = batch.to_pylist()
                 yield from (row for row in rows if row["split"] == "train" and row["status"] == "kept")

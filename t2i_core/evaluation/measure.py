@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from t2i_core.data.loader import Split, load_split
+from t2i_core.door import open_file
 from t2i_core.errors import DataError
 from t2i_core.evaluation.benchmark import Benchmark, Sample, choose_prompts, scene_of
 from t2i_core.evaluation.breakdown import break_down, doubts, outcome_counts
@@ -210,7 +211,8 @@ def train_groups(captions_dir: Path) -> set[str]:
     """
     path = captions_dir / "captions.parquet"
     try:
-        table = pq.read_table(path, columns=["group", "split", "status"])
+        with open_file(path) as file:
+            table = pq.read_table(file, columns=["group", "split", "status"])
     except (OSError, ValueError) as err:
         raise DataError(f"{path} cannot be read ({err}). Run the caption step again.") from err
     rows = zip(*(table[name].to_pylist() for name in ("group", "split", "status")), strict=True)

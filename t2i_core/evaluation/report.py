@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from t2i_core.door import is_file, read_file
 from t2i_core.evaluation.benchmark import BENCHMARK_VERSION, TASK_TITLES
 from t2i_core.evaluation.circumstances import (
     CIRCUMSTANCES_NAME,
@@ -24,6 +25,7 @@ from t2i_core.evaluation.composition import UNSURE_BAD, UNSURE_WARN
 from t2i_core.evaluation.headline import headline_of
 from t2i_core.evaluation.measure import Evaluation
 from t2i_core.evaluation.report_pictures import closest_pairs, picture_grid, sample_grids, worst_failures
+from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import write_atomically
 from t2i_core.progress import describe_seconds
 from t2i_core.report.charts import histogram, line_chart
@@ -177,10 +179,10 @@ def _curves(run_dir: Path) -> list[tuple[str, Markup]]:
 def _metric_rows(path: Path) -> list[dict[str, Any]]:
     """Read the log; a last line cut short by a stop is left out."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in read_file(path, MAX_LOG_BYTES).splitlines() if is_file(path) else []:
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
     return [row for row in rows if isinstance(row, dict)]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from t2i_core.door import open_file
+from t2i_core.errors import DataError
 from t2i_core.evaluation.composition import Verdict
 from t2i_core.evaluation.measure import Evaluation
 from t2i_core.report.charts import png_uri
@@ -119,10 +121,10 @@ def sample_grids(run_dir: Path) -> list[SampleGrid]:
 
 def _sample_grid(path: Path) -> SampleGrid | None:
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
+        with open_file(path, levels=1) as file, Image.open(file, formats=("PNG",)) as picture:
             if picture.width * picture.height > MAX_GRID_PIXELS:
                 return None
             pixels = np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, DataError, Image.DecompressionBombError):
         return None
     return SampleGrid(path.stem, png_uri(pixels, MAX_GRID_SIDE), pixels.shape[1], pixels.shape[0])

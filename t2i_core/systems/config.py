@@ -6,15 +6,15 @@ from pydantic import Field
 
 from t2i_core.config import Config
 from t2i_core.diffusion.kinds import Parameterization, SamplerName, ScheduleName, TimeSampling
-from t2i_core.models.config import CNNConfig, UNetConfig
+from t2i_core.models.config import MAX_LAYERS, MAX_PATCH_SIZE, MAX_TOKENS, MAX_WIDTH, CNNConfig, UNetConfig
 
 
 class DirectConfig(Config):
     """A one-step system."""
 
     kind: Literal["direct"] = "direct"
-    text_width: int = Field(128, gt=0, multiple_of=8, description="Width of a token vector.")
-    text_layers: int = Field(3, ge=0, description="Blocks of the text encoder.")
+    text_width: int = Field(128, gt=0, le=MAX_WIDTH, multiple_of=8, description="Width of a token vector.")
+    text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of the text encoder.")
     cnn: CNNConfig = CNNConfig()
 
 
@@ -22,7 +22,7 @@ class DiffusionConfig(Config):
     """A single-stage diffusion system."""
 
     kind: Literal["diffusion"] = "diffusion"
-    text_layers: int = Field(3, ge=0, description="Blocks of the text encoder.")
+    text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of the text encoder.")
     unet: UNetConfig = UNetConfig()
     schedule: ScheduleName = Field("flow", description="Path from picture to noise.")
     prediction: Parameterization = Field(
@@ -51,12 +51,12 @@ class CLIPConfig(Config):
     """Size of the two towers."""
 
     kind: Literal["clip"] = "clip"
-    embed_dim: int = Field(128, gt=0, description="Width of the shared embedding.")
-    patch_size: int = Field(8, gt=0, description="Pixels a side of an image token.")
-    width: int = Field(128, gt=0, multiple_of=32, description="Width of both towers.")
-    image_layers: int = Field(4, gt=0, description="Blocks of the image tower.")
-    text_layers: int = Field(3, gt=0, description="Blocks of the text tower.")
-    context_length: int = Field(32, gt=2, description="Text tokens, start and end included.")
+    embed_dim: int = Field(128, gt=0, le=MAX_WIDTH, description="Width of the shared embedding.")
+    patch_size: int = Field(8, gt=0, le=MAX_PATCH_SIZE, description="Pixels a side of an image token.")
+    width: int = Field(128, gt=0, le=MAX_WIDTH, multiple_of=32, description="Width of both towers.")
+    image_layers: int = Field(4, gt=0, le=MAX_LAYERS, description="Blocks of the image tower.")
+    text_layers: int = Field(3, gt=0, le=MAX_LAYERS, description="Blocks of the text tower.")
+    context_length: int = Field(32, gt=2, le=MAX_TOKENS, description="Text tokens, start and end included.")
 
 
 SystemConfig = Annotated[DirectConfig | DiffusionConfig | CLIPConfig, Field(discriminator="kind")]

@@ -1,8 +1,10 @@
 """Checkpoints: safetensors and JSON in a folder of their own, written atomically, checked by sha256, never pickled."""
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from t2i_core.door import create_file, read_file
 from t2i_core.errors import CheckpointError
-from t2i_core.manifest import sha256_of, staged_folder
+from t2i_core.manifest import sha256_of, staged_folder, write_atomically
+from t2i_core.systems.build import size_bytes
 
 SCHEMA_VERSION = 1
 STATE_NAME = "state.json"
+FILE_NAMES = frozenset({"model.safetensors", "ema.safetensors", "optimizer.safetensors"})
+MAX_STATE_BYTES = 16 * 1024 * 1024
+# An optimizer keeps two numbers a weight.
+MAX_GROWTH = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +41,11 @@ class Checkpoint:
     state: dict[str, Any]
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Read one of its files: model, ema or optimizer."""
+        """Read one of its files: model, ema or optimizer.
+
+        Raises:
+            CheckpointError: it is damaged, or not there.
+        """
         try:
             return load_file(self.path / f"{name}.safetensors")
         except (SafetensorError, OSError) as err:
@@ -51,6 +63,14 @@ class Checkpoint:
             raise CheckpointError(f"{self.path} does not fit this model: {str(err).splitlines()[-1].strip()}") from err
 
 
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors, readable by whoever may read other files; the library leaves it to the owner."""
+    with create_file(path) as file:
+        mode = os.fstat(file.fileno()).st_mode
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    path.chmod(stat.S_IMODE(mode))
+
+
 def checkpoint_dir(run_dir: Path, step: int) -> Path:
     """Name the folder of a step's checkpoint."""
     return run_dir / "checkpoints" / f"step_{step:08d}"
@@ -65,10 +85,10 @@ def save_checkpoint(
         digests = {}
         for name, group in tensors.items():
             file = stage / f"{name}.safetensors"
-            save_file({key: t.detach().cpu().contiguous() for key, t in group.items()}, file)
+            save_tensors(file, group)
             digests[file.name] = sha256_of(file)
         text = json.dumps({"schema_version": SCHEMA_VERSION, "files": digests, **state}, indent=2, sort_keys=True)
-        (stage / STATE_NAME).write_text(text + "\n", encoding="utf-8")
+        write_atomically(stage / STATE_NAME, text.encode() + b"\n")
     for old in list_checkpoints(run_dir)[:-keep]:
         shutil.rmtree(old)
     return path
@@ -79,16 +99,24 @@ def list_checkpoints(run_dir: Path) -> list[Path]:
     return sorted((run_dir / "checkpoints").glob("step_" + "[0-9]" * 8))
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Check a checkpoint's files against the digests it holds.
+def open_checkpoint(path: Path, module: nn.Module | None = None) -> Checkpoint:
+    """Check a checkpoint's files against the digests it holds; nothing larger than the module explains is read.
+
+    Args:
+        path: its folder.
+        module: what it is for; None to take a file of any size.
 
     Raises:
-        CheckpointError: it is damaged or of a version this code does not know.
+        CheckpointError: it is damaged, of another model, or of a version this code does not know.
+        DataError: one of its files is a link, or no file.
     """
     try:
-        state = json.loads((path / STATE_NAME).read_text(encoding="utf-8"))
-        damaged = [name for name, digest in state["files"].items() if sha256_of(_inside(path, name)) != digest]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as err:
+        state = json.loads(read_file(path / STATE_NAME, MAX_STATE_BYTES, levels=2))
+        files = {_known(path, name): digest for name, digest in state["files"].items()}
+        if module is not None:
+            _require_sizes(files, module)
+        damaged = [file.name for file, digest in files.items() if sha256_of(file) != digest]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as err:
         raise CheckpointError(f"checkpoint {path} is damaged: {err!r:.200}") from err
     if damaged:
         raise CheckpointError(f"checkpoint {path} is damaged: {', '.join(damaged)} does not match its sha256.")
@@ -99,14 +127,24 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path=path, state=state)
 
 
-def _inside(folder: Path, name: str) -> Path:
-    path = folder / name
-    if path.parent != folder:
-        raise ValueError(f"{name!r} is not a file of this folder")
-    return path
+def _known(folder: Path, name: str) -> Path:
+    if name not in FILE_NAMES:
+        raise ValueError(f"{name!r} is not a file of a checkpoint")
+    return folder / name
 
 
-def latest_checkpoint(run_dir: Path) -> Checkpoint | None:
+def _require_sizes(files: Iterable[Path], module: nn.Module) -> None:
+    size = size_bytes(module)
+    for file in files:
+        found = file.lstat().st_size
+        if found > MAX_GROWTH * size + MAX_STATE_BYTES:
+            raise CheckpointError(
+                f"{file} has {found:,} bytes, but the model's weights only {size:,}: it is of another model, or was "
+                "not made by t2i. It was not read."
+            )
+
+
+def latest_checkpoint(run_dir: Path, module: nn.Module | None = None) -> Checkpoint | None:
     """Open the newest intact checkpoint; a damaged newest one gives way to the one before it.
 
     One of which somebody deleted a file is no checkpoint any more: what is left of it is removed, and made again.
@@ -117,7 +155,7 @@ def latest_checkpoint(run_dir: Path) -> Checkpoint | None:
     problem: CheckpointError | None = None
     for path in reversed(list_checkpoints(run_dir)):
         try:
-            return open_checkpoint(path)
+            return open_checkpoint(path, module)
         except CheckpointError as err:
             if isinstance(err.__cause__, FileNotFoundError):
                 shutil.rmtree(path)
@@ -146,9 +184,10 @@ def restore_optimizers(optimizers: list[Optimizer], module: nn.Module, tensors: 
     """
     params = dict(module.named_parameters())
     for name, tensor in tensors.items():
-        number, weight, key = name.split("/")
-        if weight not in params or int(number) >= len(optimizers):
-            raise CheckpointError(f"the optimizer state of {weight} belongs to another model.")
+        number, _, rest = name.partition("/")
+        weight, _, key = rest.rpartition("/")
+        if weight not in params or not number.isdecimal() or int(number) >= len(optimizers):
+            raise CheckpointError(f"the optimizer state {name!r:.100} belongs to another model.")
         p = params[weight]
         # Fused optimizers walk through memory, so a weight's averages must lie in memory as the weight does.
         like_weight = tensor.shape == p.shape

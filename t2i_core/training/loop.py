@@ -22,7 +22,7 @@ from t2i_core.config import digest_of
 from t2i_core.data.image import to_unit
 from t2i_core.data.loader import Split, sample_at
 from t2i_core.diffusion.loss import NUM_BANDS
-from t2i_core.errors import TrainingError
+from t2i_core.errors import CheckpointError, TrainingError
 from t2i_core.systems.build import AnySystem
 from t2i_core.systems.diffusion import null_like
 from t2i_core.systems.system import Batch, Condition, Losses
@@ -90,9 +90,15 @@ class Position:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Position":
-        """Undo `state`."""
-        names = ("step", "images", "seconds", "skipped")
-        return cls(**{name: state[name] for name in names}, sums=Sums(**state["sums"]))
+        """Undo `state`.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no such state.
+        """
+        counts = {name: state[name] for name in ("step", "images", "skipped")}
+        if any(type(count) is not int or count < 0 for count in counts.values()):
+            raise ValueError(f"no counts: {counts!r:.100}")
+        return cls(**counts, seconds=float(state["seconds"]), sums=Sums(**state["sums"]))
 
 
 class Trainer:
@@ -201,11 +207,18 @@ class Trainer:
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to a checkpoint."""
+        """Go back to a checkpoint.
+
+        Raises:
+            CheckpointError: it is damaged, or of another model.
+        """
         checkpoint.restore(self.system, "model")
         checkpoint.restore(self.ema.module, "ema")
         restore_optimizers(self.optimizers, self.system, checkpoint.tensors("optimizer"))
-        self.position = Position.from_state(checkpoint.state)
+        try:
+            self.position = Position.from_state(checkpoint.state)
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            raise CheckpointError(f"checkpoint {checkpoint.path} is damaged: {err!r:.200}") from err
 
 
 def caption_condition(ids: "np.typing.NDArray[np.int64]", mask: "np.typing.NDArray[np.bool_]") -> Condition:

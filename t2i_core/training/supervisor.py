@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t2i_core.children import module_command, start
+from t2i_core.door import open_file, open_to_append, read_file
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
 from t2i_core.manifest import OnConflict, StepRef, claim_folder, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
@@ -32,6 +33,7 @@ POLL_SECONDS = 0.3
 # glibc gives large blocks back to the kernel as soon as they are free, and a training frees the same ones again every
 # step: some 25,000 page faults a step, which cost most where memory is shared with other machines.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_MMAP_THRESHOLD_": str(1 << 34)}
+MAX_PROGRESS_BYTES = 1024 * 1024
 MAX_LOG_TAIL_BYTES = 64 * 1024
 
 
@@ -94,8 +96,8 @@ def supervise(
     """
     log_path = run_dir / LOG_NAME
     watch = ProgressWatch(run_dir / PROGRESS_NAME, on_progress)
-    with log_path.open("ab") as log:
-        log_start = log.tell()
+    with open_to_append(log_path) as log:
+        log_start = log.seek(0, os.SEEK_END)
         process = start(command, stdout=log, stderr=subprocess.STDOUT, extra=_keep_memory())
     try:
         while process.poll() is None:
@@ -138,7 +140,7 @@ def failure(
 
 def last_message(log_path: Path, start: int = 0) -> str:
     """Give the last non-empty line of a log from byte `start` on, or ""."""
-    with log_path.open("rb") as log:
+    with open_file(log_path) as log:
         size = log.seek(0, os.SEEK_END)
         log.seek(max(start, size - MAX_LOG_TAIL_BYTES))
         lines = log.read().decode("utf-8", "replace").splitlines()
@@ -156,7 +158,7 @@ class ProgressWatch:
     def look(self) -> None:
         """Read the file, which a finished trainer removes, and report it if it is new."""
         try:
-            text = self.path.read_bytes()
+            text = read_file(self.path, MAX_PROGRESS_BYTES)
         except FileNotFoundError:
             return
         if text != self.last:

@@ -1,5 +1,6 @@
 """The train step: a captions folder to a run folder, by a preset and a budget."""
 
+import io
 import json
 import time
 from collections.abc import Callable
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from t2i_core.data.image import to_uint8
 from t2i_core.data.loader import load_split, load_tokenizer
+from t2i_core.door import is_file, open_to_append, read_file
 from t2i_core.errors import ConfigError, StoppedError, TransientError
+from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import (
     OnConflict,
     StepKey,
@@ -29,7 +31,13 @@ from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.systems.build import AnySystem, build_system
 from t2i_core.systems.clip import CLIPSystem, open_clip_config
 from t2i_core.systems.system import Condition, DrawSettings
-from t2i_core.training.checkpoint import checkpoint_dir, latest_checkpoint, list_checkpoints, save_checkpoint
+from t2i_core.training.checkpoint import (
+    checkpoint_dir,
+    latest_checkpoint,
+    list_checkpoints,
+    save_checkpoint,
+    save_tensors,
+)
 from t2i_core.training.config import TrainConfig, train_key
 from t2i_core.training.device import Compute, choose_compute, choose_device, compute_on
 from t2i_core.training.loop import Trainer, caption_condition, stop_requests
@@ -82,7 +90,7 @@ def train(
 def _chosen_compute(run_dir: Path, config: TrainConfig) -> Compute:
     """Keep the compute that a run began with, so that its numbers stay the same; else choose."""
     path = run_dir / "compute.json"
-    kept = Compute.load(path) if path.is_file() else None
+    kept = Compute.load(path) if is_file(path) else None
     if kept is not None and (kept.device == "cpu" or torch.cuda.is_available()):
         return kept
     compute = choose_compute() if config.precision == "auto" else compute_on(choose_device(), config.precision)
@@ -136,13 +144,13 @@ class Run:
 
     def resume(self) -> None:
         """Go back to the newest intact checkpoint, and forget what was logged after it."""
-        checkpoint = latest_checkpoint(self.run_dir)
+        checkpoint = latest_checkpoint(self.run_dir, self.system)
         if checkpoint is not None:
             self.trainer.restore(checkpoint)
         step = self.trainer.position.step
-        lines = self.metrics_path.read_text(encoding="utf-8").splitlines() if self.metrics_path.is_file() else []
+        lines = read_file(self.metrics_path, MAX_LOG_BYTES).splitlines() if is_file(self.metrics_path) else []
         kept = [line for line in lines if _step_of(line) <= step]
-        write_atomically(self.metrics_path, "".join(line + "\n" for line in kept).encode())
+        write_atomically(self.metrics_path, b"".join(line + b"\n" for line in kept))
         self._grids_done = sum(share <= self.trainer.progress for share in GRID_AT if step)
         self._speed = (time.monotonic(), self.trainer.position.images)
 
@@ -185,8 +193,8 @@ class Run:
             "perf/seconds": round(position.seconds, 2),
         }
         position.sums = type(position.sums)()
-        with self.metrics_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        with open_to_append(self.metrics_path) as file:
+            file.write(json.dumps(row).encode() + b"\n")
         if self._writer is not None:
             for name in row.keys() - {"step", "images"}:
                 self._writer(name, row[name], position.images)
@@ -230,8 +238,9 @@ class Run:
         self._grids_done = due
         if self.system.can_draw:
             path = self.run_dir / "samples" / f"images_{self.trainer.position.images:09d}.png"
-            path.parent.mkdir(exist_ok=True)
-            self._grid().save(path)
+            picture = io.BytesIO()
+            self._grid().save(picture, "PNG")
+            write_atomically(path, picture.getvalue())
 
     def _grid(self) -> Image.Image:
         trainer = self.trainer
@@ -285,8 +294,7 @@ class Run:
         folder.mkdir(exist_ok=True)
         config = open_clip_config(system.config, self.split.image_size)
         write_atomically(folder / "open_clip_config.json", json.dumps(config, indent=2).encode())
-        averaged = system.clip.state_dict()
-        save_file({n: t.cpu().contiguous() for n, t in averaged.items()}, folder / "open_clip_model.safetensors")
+        save_tensors(folder / "open_clip_model.safetensors", system.clip.state_dict())
         return sorted(folder.iterdir())
 
 
@@ -304,12 +312,11 @@ def _spread(num_samples: int, num_chosen: int) -> list[int]:
     return [i * num_samples // num_chosen for i in range(num_chosen)]
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: bytes) -> float:
     try:
-        step: float = json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return float("inf")  # a line torn by a kill is dropped
-    return step
 
 
 def _tensorboard(run_dir: Path) -> Callable[[str, Any, int], None]:

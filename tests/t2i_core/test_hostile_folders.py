@@ -1,12 +1,16 @@
 """Attacks planted in each kind of folder, and every reader and writer of it: refused soon, nothing outside touched."""
 
+import hashlib
 import io
+import json
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,12 +18,27 @@ from PIL import Image
 from t2i_core.data.caption import CaptionConfig, caption
 from t2i_core.data.dataset import finish_rewrite
 from t2i_core.data.ingest import IngestConfig, ingest
+from t2i_core.data.loader import load_split, load_tokenizer
 from t2i_core.data.purge import purge
 from t2i_core.data.purge_request import PurgeRequest
 from t2i_core.data.verify import verify
-from t2i_core.errors import DataError, T2IError
+from t2i_core.errors import CheckpointError, DataError, T2IError
+from t2i_core.evaluation.config import EvaluateConfig, GenerateConfig
+from t2i_core.evaluation.evaluate import evaluate
+from t2i_core.evaluation.generate import generate, load_generator
+from t2i_core.evaluation.holders import find_url
+from t2i_core.evaluation.lineage import captions_of, trace, training_samples
+from t2i_core.layout import require_workspace
+from t2i_core.manifest import StepKey, describe_file, read_manifest, write_atomically, write_manifest
+from t2i_core.training.config import TrainConfig
+from t2i_core.training.device import Compute
+from t2i_core.training.supervisor import supervise_training
+from t2i_core.training.train import train
 
-CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=4)
+CPU = Compute(device="cpu", precision="float32")
+TRAINING = TrainConfig(preset="cnn-smoke", max_images=1, precision="float32")
+CAPTIONS = CaptionConfig(validation_share=0, test_share=0)
+CONFIG = IngestConfig(image_size=32, encode_format="png", samples_per_shard=4)
 REQUEST = PurgeRequest.parse(urls=["1.png"])
 SECONDS = 20
 
@@ -46,14 +65,21 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made")
     (root / "pictures").mkdir()
     for number in range(6):
-        picture, image = io.BytesIO(), Image.new("RGB", (16, 16), (number * 40, 0, 0))
+        picture, image = io.BytesIO(), Image.new("RGB", (32, 32), (number * 40, 0, 0))
         image.paste("white", (0, 0, 8, 8))
         image.save(picture, "PNG")
         (root / f"pictures/{number}.png").write_bytes(picture.getvalue())
         (root / f"pictures/{number}.txt").write_text(f"picture number {number}")
     ingest(str(root / "pictures"), CONFIG, root / "work/dataset")
-    everything = CaptionConfig(validation_share=0, test_share=0)
-    caption(root / "work/dataset", everything, root / "work/captions")
+    caption(root / "work/dataset", CAPTIONS, root / "work/captions")
+    train(root / "work/captions", TRAINING, root / "work/run", compute=CPU)
+    evaluation = root / "work/evaluation"
+    for name in ("report.html", "report.md", "metrics.json", "samples.jsonl", "images/00000.png"):
+        write_atomically(evaluation / name, b"{}")
+    run = read_manifest(root / "work/run")
+    key = StepKey(step="evaluate", version=1, config={}, inputs={"run": run.digest})
+    files = [describe_file(evaluation, path) for path in evaluation.rglob("*.*")]
+    write_manifest(evaluation, kind="evaluation", key=key, sources={"run": "../run"}, counts={}, files=files)
     return root
 
 
@@ -77,9 +103,13 @@ DATASET_READERS: dict[str, Callable[[Path], object]] = {
     "repair": lambda world: verify(world / "work/dataset", repair=True),
     "purge": lambda world: purge(world / "work/dataset", REQUEST),
     "finish_rewrite": lambda world: finish_rewrite(world / "work/dataset"),
+    "caption": lambda world: caption(world / "work/dataset", CAPTIONS, world / "work/more"),
+    "load_split": lambda world: load_split(world / "work/captions", "train"),
+    "lineage": lambda world: list(training_samples(trace(world / "work/dataset"))),
+    "find_url": lambda world: find_url(world / "work", "1.png"),
     "ingest": lambda world: ingest(str(world / "pictures"), CONFIG, world / "work/dataset"),
     "replace": lambda world: ingest(
-        str(world / "pictures"), CONFIG.with_changes(image_size=8), world / "work/dataset", on_conflict="replace"
+        str(world / "pictures"), CONFIG.with_changes(image_size=16), world / "work/dataset", on_conflict="replace"
     ),
 }
 
@@ -144,8 +174,173 @@ def test_a_replaced_data_set_that_is_a_link_is_not_purged(world: Path) -> None:
     assert outside(world) == before
 
 
-def copies(dataset: Path) -> list[Path]:
-    return sorted(path for path in dataset.rglob("*") if path.is_file())
+CAPTIONS_READERS: dict[str, Callable[[Path], object]] = {
+    "caption": lambda world: caption(world / "work/dataset", CAPTIONS, world / "work/captions"),
+    "load_split": lambda world: load_split(world / "work/captions", "train"),
+    "load_tokenizer": lambda world: load_tokenizer(world / "work/captions"),
+    "train": lambda world: train(world / "work/captions", TRAINING, world / "work/more", compute=CPU),
+    "supervise": lambda world: supervise_training(world / "work/captions", TRAINING, world / "work/more"),
+    "lineage": lambda world: trace(world / "work/captions"),
+    "samples": lambda world: list(training_samples(trace(world / "work/captions"))),
+    "find_url": lambda world: find_url(world / "work", "1.png"),
+}
+RUN_READERS: dict[str, Callable[[Path], object]] = {
+    "load_generator": lambda world: load_generator(world / "work/run", CPU),
+    "generate": lambda world: generate(world / "work/run", ["picture"], world / "work/drawn", GenerateConfig()),
+    "resume": lambda world: train(world / "work/captions", TRAINING, world / "work/run", compute=CPU),
+    "supervise": lambda world: supervise_training(world / "work/captions", TRAINING, world / "work/run"),
+    "replace": lambda world: train(
+        world / "work/captions", TRAINING.with_changes(seed=1), world / "work/run", compute=CPU, on_conflict="replace"
+    ),
+    "evaluate": lambda world: evaluate(world / "work/run", EvaluateConfig(), world / "work/more"),
+    "lineage": lambda world: trace(world / "work/run"),
+    "captions_of": lambda world: captions_of(world / "work/run"),
+    "find_url": lambda world: find_url(world / "work", "1.png"),
+}
+EVALUATION_READERS: dict[str, Callable[[Path], object]] = {
+    "evaluate": lambda world: evaluate(world / "work/run", EvaluateConfig(), world / "work/evaluation"),
+    "lineage": lambda world: trace(world / "work/evaluation"),
+    "find_url": lambda world: find_url(world / "work", "1.png"),
+}
+READERS = {
+    "dataset": DATASET_READERS,
+    "captions": CAPTIONS_READERS,
+    "run": RUN_READERS,
+    "evaluation": EVALUATION_READERS,
+}
+
+
+@pytest.mark.parametrize("attack", ["link", "pipe", "huge", "folder"])
+@pytest.mark.parametrize("kind", READERS)
+def test_no_reader_takes_an_attack_in_the_place_of_anything(kind: str, attack: str, world: Path) -> None:
+    """Each file, or folder, of each kind of folder in turn, before each reader and writer of that folder."""
+    folder, whole = world / "work" / kind, world.parent / "home/whole"
+    shutil.copytree(folder, whole)
+    before = outside(world)
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() != (attack == "folder"):
+            continue
+        set_aside = world.parent / "aside"
+        path.rename(set_aside)
+        victim = whole / path.relative_to(folder)
+        path.symlink_to(victim) if attack == "folder" else plant(attack, path, victim)
+        for name, reader in READERS[kind].items():
+            # Other programs have manifests too: one that is none of ours is passed over, and its folder with it.
+            if name == "finish_rewrite" or (name == "find_url" and path.name == "manifest.json"):
+                continue
+            with time_limit(), pytest.raises(T2IError) as caught:
+                reader(world)
+            told = str(caught.value)
+            assert any(word in told for word in ("link", "pipe", "bytes")), f"{name}: {told}"
+        path.unlink()
+        set_aside.rename(path)
+    assert outside(world) == before
+
+
+@pytest.mark.parametrize("reader", ["lineage", "find_url"])
+@pytest.mark.parametrize("kind", READERS)
+def test_the_folders_themselves_are_sound(kind: str, reader: str, world: Path) -> None:
+    assert READERS[kind][reader](world)
+
+
+HUGE = 10**6
+ABSURD: dict[str, Callable[[dict[str, Any]], object]] = {
+    "channels": lambda config: config["recipe"]["system"]["cnn"].update(channels=[HUGE, HUGE, HUGE]),
+    "wide": lambda config: config["recipe"]["system"].update(text_width=65_536, text_layers=64),
+    "layers": lambda config: config["recipe"]["system"].update(text_layers=10**9),
+    "levels": lambda config: config["recipe"]["system"]["cnn"].update(channels=[8] * HUGE),
+    "vocabulary": lambda config: config["sizes"].update(vocab_size=10**12),
+    "picture": lambda config: config["sizes"].update(image_size=10**7),
+    "context": lambda config: config["sizes"].update(context_length=10**9),
+    "more": lambda config: config["sizes"].update(depth=3),
+    "less": lambda config: config["sizes"].pop("image_size"),
+    "words": lambda config: config["sizes"].update(vocab_size=1_000_000),
+}
+
+
+@pytest.mark.parametrize("claim", ABSURD)
+def test_a_model_of_an_absurd_size_is_refused_before_it_is_built(claim: str, world: Path) -> None:
+    path = world / "work/run/config.json"
+    config = json.loads(path.read_text())
+    ABSURD[claim](config)
+    path.write_text(json.dumps(config))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    with time_limit(), pytest.raises(CheckpointError):
+        load_generator(world / "work/run", CPU)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000
+
+
+def test_weights_that_the_model_does_not_explain_are_not_read(world: Path) -> None:
+    path = next(world.glob("work/run/checkpoints/*/optimizer.safetensors"))
+    with path.open("r+b") as file:
+        file.truncate(2**35)
+
+    for reader in ("load_generator", "generate"):
+        with time_limit(), pytest.raises(CheckpointError, match="not made by t2i"):
+            RUN_READERS[reader](world)
+
+
+def weights(header: object, size: int | None = None) -> bytes:
+    spelled = json.dumps(header).encode()
+    return (len(spelled) if size is None else size).to_bytes(8, "little") + spelled + bytes(64)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"torn",
+        weights({}, 2**62),
+        weights({"w": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 64]}}),
+        weights({"w": {"dtype": "F32", "shape": [16], "data_offsets": [0, 2**50]}}),
+        weights({"w": {"dtype": "F32", "shape": [-16], "data_offsets": [0, 64]}}),
+        weights({"w": {"dtype": "X9", "shape": [16], "data_offsets": [0, 64]}}),
+        weights({"w": {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}}),
+    ],
+)
+def test_weights_with_an_absurd_header_are_refused(body: bytes, world: Path) -> None:
+    folder = next(world.glob("work/run/checkpoints/*"))
+    (folder / "ema.safetensors").write_bytes(body)
+    state = json.loads((folder / "state.json").read_text())
+    state["files"]["ema.safetensors"] = hashlib.sha256(body).hexdigest()
+    (folder / "state.json").write_text(json.dumps(state))
+
+    with time_limit(), pytest.raises(CheckpointError):
+        load_generator(world / "work/run", CPU)
+
+
+@pytest.mark.parametrize("name", ["../../../../home/.ssh/authorized_keys", "/etc/passwd", "..", "x.py"])
+def test_a_checkpoint_lists_no_other_files(name: str, world: Path) -> None:
+    path = next(world.glob("work/run/checkpoints/*/state.json"))
+    state = json.loads(path.read_text())
+    state["files"][name] = "0"
+    path.write_text(json.dumps(state))
+
+    with pytest.raises(CheckpointError, match="not a file of a checkpoint"):
+        load_generator(world / "work/run", CPU)
+
+
+@pytest.mark.parametrize("place", ["dataset", "captions", "runs", "runs/cnn", "evaluation"])
+def test_a_workspace_may_be_a_link_but_nothing_in_it(place: str, world: Path) -> None:
+    names = ("dataset", "captions", "evaluation", "runs/cnn")
+    (world / "linked").symlink_to(world / "work")
+    require_workspace(world / "linked", names)
+    (world / "other").mkdir()
+    (world / "other" / place).parent.mkdir(exist_ok=True)
+    (world / "other" / place).symlink_to(world / "work/run")
+
+    with pytest.raises(DataError, match="is a link"):
+        require_workspace(world / "other", names)
+
+
+def test_what_is_written_can_be_read_by_whoever_may_read_other_files(made: Path) -> None:
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in (made / "work").rglob("*") if path.is_file()}
+    umask = os.umask(0)
+    os.umask(umask)
+
+    assert modes.keys() >= {".safetensors", ".json", ".tar", ".parquet", ".html", ".jsonl", ".png"}
+    assert set(modes.values()) == {0o666 & ~umask}
 
 
 @pytest.mark.parametrize("attack", ["link", "pipe", "huge"])

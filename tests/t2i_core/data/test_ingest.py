@@ -128,7 +128,7 @@ def test_a_site_becomes_a_data_set_with_every_reject_accounted_for(gallery: Any,
     assert (table[3]["caption_source"], table[3]["http_status"], table[3]["width"]) == ("alt", 200, 32)
     assert len(samples_of(tmp_path / "ds")) == 13
     for shard_id in range(5):
-        check_shard(tmp_path / "ds", shard_id)
+        check_shard(tmp_path / "ds", read_manifest(tmp_path / "ds"), shard_id)
     assert gallery.requests.count("/private/x.png") == 0
     assert gallery.requests.count("/noai.png") == 1
     assert gallery.requests.count("/robots.txt") == 2

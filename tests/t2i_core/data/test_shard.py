@@ -23,7 +23,7 @@ from t2i_core.data.shard import (
 )
 from t2i_core.data.shard_reader import check_shard, iter_samples
 from t2i_core.errors import DataError, ShardError
-from t2i_core.manifest import OutputFile, StepKey, write_manifest
+from t2i_core.manifest import OutputFile, StepKey, read_manifest, write_manifest
 
 IMG2DATASET_KEYS = [
     "caption", "url", "key", "status", "error_message", "width", "height", "original_width", "original_height",
@@ -208,7 +208,7 @@ def test_samples_come_back_as_written(tmp_path: Path) -> None:
 
 def test_a_whole_shard_passes(tmp_path: Path) -> None:
     write_dataset(tmp_path)
-    check_shard(tmp_path, 1)
+    check_shard(tmp_path, read_manifest(tmp_path), 1)
 
 
 # Each sample takes 512 + 1024 bytes of JSON, 512 + 512 of picture and 512 + 512 of text.
@@ -237,7 +237,7 @@ def test_a_damaged_shard_says_how_many_samples_are_lost(
         body[flip_at] ^= 0xFF
     path.write_bytes(body)
     with pytest.raises(ShardError, match=rf"00001\.tar is damaged: {num_lost} of its 8 samples are lost") as caught:
-        check_shard(tmp_path, 1)
+        check_shard(tmp_path, read_manifest(tmp_path), 1)
     assert (caught.value.num_lost, caught.value.path) == (num_lost, str(path))
 
 
@@ -246,7 +246,7 @@ def test_a_missing_file_loses_all_samples(tmp_path: Path, name: str) -> None:
     write_dataset(tmp_path)
     (tmp_path / "shards" / name).unlink()
     with pytest.raises(ShardError, match="00001") as caught:
-        check_shard(tmp_path, 1)
+        check_shard(tmp_path, read_manifest(tmp_path), 1)
     assert caught.value.num_lost == 8
 
 
