@@ -13,12 +13,13 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
-from t2i_core.config import canonical_json
 from t2i_core.data.caption_config import MAX_RAW_CHARACTERS, CaptionConfig, caption_key
 from t2i_core.data.caption_report import build_report, render_report
 from t2i_core.data.caption_rules import RULES_BY_NAME, clean
+from t2i_core.data.caption_shortage import explain_shortage
 from t2i_core.data.caption_table import CaptionRow, Sample, read_samples, write_captions
 from t2i_core.data.copies import Copies
+from t2i_core.data.disk import tells_disk_errors
 from t2i_core.data.duplicates import DuplicateKind, read_duplicates
 from t2i_core.data.split import SplitName, choose_split
 from t2i_core.data.tokenizer import Tokenizer
@@ -58,6 +59,7 @@ class CaptionReason(StrEnum):
     TOO_FREQUENT = "too_frequent"
 
 
+@tells_disk_errors
 def caption(
     dataset_dir: Path,
     config: CaptionConfig,
@@ -203,10 +205,7 @@ def _train_tokenizer(drafts: Sequence[_Draft], config: CaptionConfig) -> Tokeniz
     texts = [draft.text for draft in kept if draft.split == "train"]
     if not texts:
         reasons = Counter(draft.reason.value for draft in drafts if draft.reason)
-        raise DataError(
-            f"no caption is left to train on: {len(drafts)} pictures, {len(kept)} captions kept, none of them for "
-            f"training; left out: {canonical_json(reasons)}. Ingest more pictures or loosen the filters."
-        )
+        raise DataError(explain_shortage(len(drafts), len(kept), reasons))
     return Tokenizer.train(texts, config.vocab_size, config.context_length)
 
 

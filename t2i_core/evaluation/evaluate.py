@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from t2i_core.config import canonical_json
+from t2i_core.data.disk import tells_disk_errors
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.circumstances import CIRCUMSTANCES_NAME, note_circumstances
 from t2i_core.evaluation.clip_score import load_clip
 from t2i_core.evaluation.composition import CHECKER_VERSION
 from t2i_core.evaluation.config import EvaluateConfig
-from t2i_core.evaluation.generate import load_generator, png_bytes
+from t2i_core.evaluation.generate import load_generator, png_bytes, refuse_ignored
 from t2i_core.evaluation.measure import Evaluation, PictureMaker, measure
 from t2i_core.evaluation.report import Runs, metrics_of, write_report
 from t2i_core.manifest import (
@@ -60,6 +61,7 @@ def evaluate_key(
     return StepKey(step=STEP, version=VERSION, config=config.model_dump(mode="json"), inputs=inputs)
 
 
+@tells_disk_errors
 def evaluate(
     run_dir: Path,
     config: EvaluateConfig,
@@ -91,6 +93,7 @@ def evaluate(
     key = evaluate_key(run_dir, config, baseline_dir=baseline_dir, clip_dir=clip_dir)
     if hit := find_hit(output_dir, key):
         return hit
+    refuse_ignored(run_dir, guidance_scale=config.guidance_scale or None, steps=config.steps or None)
     # What can be refused is refused before the folder is touched and before minutes of drawing.
     spec = _clip_spec(config, clip_dir)
     scorer = load_clip(spec) if spec else None

@@ -14,6 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from t2i_core.config import Config, canonical_json
+from t2i_core.data.disk import tells_disk_errors
 from t2i_core.data.image import to_uint8
 from t2i_core.data.tokenizer import Tokenizer
 from t2i_core.door import read_file
@@ -144,6 +145,7 @@ def _read_config(run_dir: Path) -> tuple[Preset, Sizes]:
         raise CheckpointError(f"{run_dir / 'config.json'} is damaged: {err!r:.300}") from err
 
 
+@tells_disk_errors
 def generate(
     run_dir: Path,
     prompts: Sequence[str],
@@ -170,6 +172,7 @@ def generate(
     require_local(output_dir)
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise ConfigError(f"{output_dir} is not an empty folder; choose another --output-dir.")
+    refuse_ignored(run_dir, guidance_scale=config.guidance_scale, steps=config.steps)
     generator = load_generator(run_dir)
     _refuse_unknown_words(generator, prompts)
     digest = read_manifest(run_dir, "run").digest
@@ -185,6 +188,29 @@ def generate(
     lines = "".join(canonical_json(record.model_dump(mode="json")) + "\n" for record in records)
     write_atomically(output_dir / "images.jsonl", lines.encode())
     return records
+
+
+def refuse_ignored(run_dir: Path, **settings: float | None) -> None:
+    """Refuse settings of drawing that the system of a run would ignore.
+
+    Args:
+        run_dir: a finished run.
+        settings: values by name; None for what was not asked for.
+
+    Raises:
+        ConfigError: one was asked for, and the system knows nothing of it.
+    """
+    asked = [name for name, value in settings.items() if value is not None]
+    if not asked:
+        return
+    system = _read_config(run_dir)[0].system
+    ignored = [name for name in asked if name not in system.draw_settings]
+    if ignored:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in ignored)
+        raise ConfigError(
+            f"{run_dir} is a {system.kind} run, which draws without {flags}: "
+            f"{'they' if len(ignored) > 1 else 'it'} would change nothing. Leave out what it does not take."
+        )
 
 
 def _refuse_unknown_words(generator: Generator, prompts: Sequence[str]) -> None:

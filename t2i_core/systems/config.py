@@ -1,6 +1,9 @@
-"""What makes each system, as a recipe gives it; needs no PyTorch."""
+"""What makes each system, as a recipe gives it; needs no PyTorch.
 
-from typing import Annotated, Literal
+`draw_settings` names the settings of drawing that a system heeds.
+"""
+
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +15,7 @@ from t2i_core.models.config import MAX_LAYERS, MAX_PATCH_SIZE, MAX_TOKENS, MAX_W
 class DirectConfig(Config):
     """A one-step system."""
 
+    draw_settings: ClassVar[frozenset[str]] = frozenset()
     kind: Literal["direct"] = "direct"
     text_width: int = Field(128, gt=0, le=MAX_WIDTH, multiple_of=8, description="Width of a token vector.")
     text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of the text encoder.")
@@ -21,6 +25,7 @@ class DirectConfig(Config):
 class DiffusionConfig(Config):
     """A single-stage diffusion system."""
 
+    draw_settings: ClassVar[frozenset[str]] = frozenset({"guidance_scale", "steps"})
     kind: Literal["diffusion"] = "diffusion"
     text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of the text encoder.")
     unet: UNetConfig = UNetConfig()
@@ -50,6 +55,7 @@ class DiffusionConfig(Config):
 class CLIPConfig(Config):
     """Size of the two towers."""
 
+    draw_settings: ClassVar[frozenset[str]] = frozenset()
     kind: Literal["clip"] = "clip"
     embed_dim: int = Field(128, gt=0, le=MAX_WIDTH, description="Width of the shared embedding.")
     patch_size: int = Field(8, gt=0, le=MAX_PATCH_SIZE, description="Pixels a side of an image token.")

@@ -1,7 +1,9 @@
 """Checkpoints: safetensors and JSON in a folder of their own, written atomically, checked by sha256, never pickled."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Mapping
@@ -64,10 +66,18 @@ class Checkpoint:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors, readable by whoever may read other files; the library leaves it to the owner."""
+    """Write tensors as safetensors, readable by whoever may read other files; the library leaves it to the owner.
+
+    Raises:
+        OSError: the disk is full, or fails; the library tells the number of the system's error only in its text.
+    """
     with create_file(path) as file:
         mode = os.fstat(file.fileno()).st_mode
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as err:
+        number = re.search(r"os error (\d+)", str(err))
+        raise OSError(int(number[1]) if number else errno.EIO, str(err), str(path)) from err
     path.chmod(stat.S_IMODE(mode))
 
 

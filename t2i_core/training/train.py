@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from t2i_core.data.disk import tells_disk_errors
 from t2i_core.data.image import to_uint8
 from t2i_core.data.loader import load_split, load_tokenizer
 from t2i_core.door import is_file, open_to_append, read_file
-from t2i_core.errors import ConfigError, StoppedError, TransientError
+from t2i_core.errors import ConfigError, StoppedError
 from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import (
     OnConflict,
@@ -48,6 +49,7 @@ NUM_GRID_PROMPTS = 16
 PROGRESS_SECONDS = 1.0
 
 
+@tells_disk_errors
 def train(
     captions_dir: Path,
     config: TrainConfig,
@@ -78,13 +80,10 @@ def train(
     if hit := find_hit(output_dir, key):
         return hit
     claim_folder(output_dir, key, on_conflict)
-    try:
-        run = Run(captions_dir, config, output_dir, on_progress, compute or _chosen_compute(output_dir, config))
-        run.resume()
-        run.fit()
-        return run.finish(key)
-    except OSError as err:
-        raise TransientError(f"could not write {output_dir}: {err}. Free some disk space and run it again.") from err
+    run = Run(captions_dir, config, output_dir, on_progress, compute or _chosen_compute(output_dir, config))
+    run.resume()
+    run.fit()
+    return run.finish(key)
 
 
 def _chosen_compute(run_dir: Path, config: TrainConfig) -> Compute:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t2i_core.data.caption import caption
+from t2i_core.data.caption import CaptionReason, caption
 from t2i_core.data.caption_config import CaptionConfig, caption_key
 from t2i_core.data.caption_rules import RULES, RULES_BY_NAME, CaptionRule, clean
+from t2i_core.data.caption_shortage import ADVICE
 from t2i_core.data.duplicates import write_duplicates
 from t2i_core.data.split import choose_split
 from t2i_core.data.tokenizer import Tokenizer
@@ -419,9 +420,30 @@ def test_sidecar_without_a_column_is_refused(tmp_path: Path) -> None:
 
 def test_nothing_left_to_train_on_is_said_with_the_reasons(tmp_path: Path) -> None:
     dataset = _dataset(tmp_path / "dataset", [_row(0, ""), _row(1, "logo")])
-    with pytest.raises(DataError, match=r'2 pictures, 0 captions kept.*"boilerplate":1,"empty":1'):
+    with pytest.raises(DataError) as caught:
         caption(dataset, ALL_TRAIN, tmp_path / "captions")
+    assert "the rules leave out all of 2 pictures (boilerplate 1, empty 1)" in str(caught.value)
+    assert "for boilerplate: give --boilerplate the words" in str(caught.value)
+    assert "for empty: give the pictures texts" in str(caught.value)
     assert not (tmp_path / "captions").exists()
+
+
+def test_a_split_that_leaves_nothing_for_training_is_said(tmp_path: Path) -> None:
+    dataset = _dataset(tmp_path / "dataset", [_row(0, "a red circle")])
+    shares = CaptionConfig(validation_share=0.5, test_share=0.5)
+    with pytest.raises(DataError, match="of 1 pictures 1 are kept, and the split gives all of them to validation"):
+        caption(dataset, shares, tmp_path / "captions")
+
+
+def test_every_reason_has_an_advice() -> None:
+    assert set(ADVICE) == {str(reason) for reason in CaptionReason}
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    dataset = _dataset(tmp_path / "dataset", [_row(0, "a red circle")])
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot write .*file/captions: not a directory\. A part of its path is"):
+        caption(dataset, ALL_TRAIN, tmp_path / "file" / "captions")
 
 
 @pytest.mark.parametrize("attributes", ["not json", "[1]", '{"group": 3}', '{"group": ""}', "", "9" * 5000])

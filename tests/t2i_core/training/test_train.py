@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -11,7 +12,8 @@ from safetensors.torch import load_file
 
 from t2i_core.data.loader import load_split
 from t2i_core.errors import CheckpointError, ConfigError
-from t2i_core.evaluation.config import GenerateConfig
+from t2i_core.evaluation.config import EvaluateConfig, GenerateConfig
+from t2i_core.evaluation.evaluate import evaluate
 from t2i_core.evaluation.generate import generate, image_seed, load_generator
 from t2i_core.manifest import read_manifest
 from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints
@@ -69,6 +71,30 @@ def whole_in_process(captions_dir: Path, tmp_path_factory: pytest.TempPathFactor
     process = start(captions_dir, run_dir)
     assert process.wait() == 0
     return run_dir
+
+
+def test_weights_that_do_not_fit_on_the_disk_are_told_as_such(tmp_path):
+    # A limit on the size of files stands in for a full disk; it holds for the process, which is therefore another one.
+    code = (
+        "import resource, sys, torch; from pathlib import Path;"
+        "from t2i_core.training.checkpoint import save_tensors;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "save_tensors(Path(sys.argv[1]), {'a': torch.zeros(5000)})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1].startswith(f"OSError: [Errno {errno.EFBIG}]")
+
+
+def test_a_system_without_noise_refuses_what_it_would_ignore(captions_dir, tmp_path):
+    train(captions_dir, config("cnn-smoke", max_images=32), tmp_path / "cnn", compute=CPU)
+
+    with pytest.raises(ConfigError, match="cnn is a direct run, which draws without --guidance-scale and --steps"):
+        generate(tmp_path / "cnn", ["a red circle"], tmp_path / "out", GenerateConfig(guidance_scale=3, steps=9))
+    with pytest.raises(ConfigError, match="without --steps: it would change nothing"):
+        evaluate(tmp_path / "cnn", EvaluateConfig(steps=9), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_killed_run_resumes_to_the_same_bits(captions_dir, whole_in_process, tmp_path):
