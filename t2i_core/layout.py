@@ -109,7 +109,11 @@ LAYOUTS: dict[Kind, Layout] = {
     ),
     "evaluation": _layout(
         r"images",
-        {r"metrics\.json": MAX_LOG_BYTES, r"samples\.jsonl": MAX_TABLE_BYTES, r"images/[^/.][^/]*\.png": MAX_LOG_BYTES},
+        {
+            r"(metrics|circumstances)\.json": MAX_LOG_BYTES,
+            r"samples\.jsonl": MAX_TABLE_BYTES,
+            r"images/[^/.][^/]*\.png": MAX_LOG_BYTES,
+        },
     ),
 }
 

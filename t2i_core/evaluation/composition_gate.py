@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from t2i_core.evaluation.composition import CHECKER_VERSION, extract, judge
+from t2i_core.evaluation.composition import CHECKER_VERSION, extract
 from t2i_core.evaluation.statistics import Estimate, wilson
+from t2i_core.evaluation.verdict import judge
 from t2i_core.samples.scenes import (
     BACKGROUNDS,
     COLORS,

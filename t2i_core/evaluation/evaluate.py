@@ -158,7 +158,8 @@ def _judgement(evaluation: Evaluation, who: str, p: int, k: int) -> dict[str, An
     record: dict[str, Any] = {}
     if evaluation.composition:
         verdict = evaluation.composition.verdicts[who][p][k]
-        record |= {"strict": verdict.strict, "lenient": verdict.lenient, "atoms": verdict.atoms}
+        record |= {"outcome": verdict.outcome, "strict": verdict.strict, "lenient": verdict.lenient}
+        record |= {"atoms": verdict.atoms}
         record["reason"] = verdict.reason
     if evaluation.clip and who == "model":
         record["cosine"] = round(float(evaluation.clip.cosines[p, k]), 6)

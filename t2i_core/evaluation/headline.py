@@ -6,9 +6,16 @@ A figure that its gate does not carry is withheld with the reason, and the card'
 from dataclasses import dataclass, field
 from typing import Literal
 
-from t2i_core.evaluation.composition import UNSURE_BAD, UNSURE_WARN
+from t2i_core.evaluation.agreement import (
+    FALSE_PASS_BAD,
+    MAX_FALSE_PASS,
+    MIN_SENSITIVITY,
+    SENSITIVITY_BAD,
+    Agreement,
+)
 from t2i_core.evaluation.measure import Evaluation
 from t2i_core.evaluation.statistics import Estimate, wilson
+from t2i_core.evaluation.verdict import UNSURE_BAD, UNSURE_WARN
 
 Level = Literal["good", "warn", "bad"]
 RANK: dict[Level, int] = {"good": 0, "warn": 1, "bad": 2}
@@ -84,6 +91,7 @@ def _add_composition(card: Headline, evaluation: Evaluation) -> None:
         return
     row, gate = composition.rows["model"], composition.gate
     card.gates.append(Gate("Checker gate", "good" if gate.passed else "bad", gate.version))
+    card.gates.append(eye_gate(composition.agreement))
     name = "strict accuracy, mean of tasks"
     if gate.passed:
         note = f"{interval(row.overall)}; everything right and nothing else in the picture"
@@ -94,6 +102,18 @@ def _add_composition(card: Headline, evaluation: Evaluation) -> None:
         card.figures.append(
             Figure("unsure", f"{row.unsure.value:.0%}", _unsure_note(row.unsure), unsure_level(row.unsure))
         )
+
+
+def eye_gate(agreement: Agreement) -> Gate:
+    """Judge the checker by how often it passes what is right and what is wrong to the eye."""
+    hit, slip = agreement.sensitivity, agreement.false_pass
+    level: Level = "good"
+    if slip.value > MAX_FALSE_PASS or hit.value < MIN_SENSITIVITY:
+        level = "warn"
+    if slip.value > FALSE_PASS_BAD or hit.value < SENSITIVITY_BAD:
+        level = "bad"
+    note = f"of {len(agreement.compared)} pictures judged by eye it passes {hit} of the right, {slip} of the wrong ones"
+    return Gate("Checker against the eye", level, note)
 
 
 def unsure_level(unsure: Estimate) -> Level:

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from t2i_core.data.loader import Split, load_split
 from t2i_core.door import open_file
 from t2i_core.errors import DataError
+from t2i_core.evaluation.agreement import Agreement, compare_with_eye
 from t2i_core.evaluation.benchmark import Benchmark, Sample, choose_prompts, scene_of
 from t2i_core.evaluation.breakdown import break_down, doubts, outcome_counts
 from t2i_core.evaluation.clip_gate import RealPair
 from t2i_core.evaluation.clip_score import ClipScorer
-from t2i_core.evaluation.composition import UNSURE_WARN, Verdict
 from t2i_core.evaluation.composition_gate import CheckerGate, check_checker
 from t2i_core.evaluation.config import EvaluateConfig, GenerateConfig
 from t2i_core.evaluation.generate import image_seed
@@ -34,6 +34,7 @@ from t2i_core.evaluation.scoring import (
 )
 from t2i_core.evaluation.statistics import Estimate, share_by_prompt
 from t2i_core.evaluation.stopwatch import Stopwatch
+from t2i_core.evaluation.verdict import UNSURE_WARN, Verdict
 from t2i_core.manifest import read_manifest
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.samples.scenes import SHAPES, Shape, caption_scene
@@ -82,6 +83,7 @@ class Composition:
 
     Attributes:
         gate: how the checker did on known truth.
+        agreement: how it did on generated pictures that were judged by eye.
         rows: the table of tasks by row: "real", "model", "shuffled" and perhaps "baseline".
         gaps: model minus baseline by task, paired over prompts.
         breakdown: strict accuracy of the model by attribute and value.
@@ -91,6 +93,7 @@ class Composition:
     """
 
     gate: CheckerGate
+    agreement: Agreement
     rows: dict[str, ScoreRow]
     gaps: dict[str, Estimate]
     breakdown: dict[str, dict[str, Estimate]]
@@ -286,6 +289,7 @@ def _compose(
         notes.append(f"The checker could not tell in {unsure.value:.0%} of the model's pictures; they count as failed.")
     return Composition(
         gate=gate,
+        agreement=compare_with_eye(),
         rows=rows,
         gaps=gaps,
         breakdown=break_down(benchmark, verdicts["model"], seed=seed, resamples=resamples),

@@ -21,10 +21,10 @@ from t2i_core.evaluation.circumstances import (
     reproduce_command,
     training_facts,
 )
-from t2i_core.evaluation.composition import UNSURE_BAD, UNSURE_WARN
 from t2i_core.evaluation.headline import headline_of
 from t2i_core.evaluation.measure import Evaluation
-from t2i_core.evaluation.report_pictures import closest_pairs, picture_grid, sample_grids, worst_failures
+from t2i_core.evaluation.report_pictures import closest_pairs, disagreements, picture_grid, sample_grids, worst_failures
+from t2i_core.evaluation.verdict import UNSURE_BAD, UNSURE_WARN
 from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import write_atomically
 from t2i_core.progress import describe_seconds
@@ -77,6 +77,7 @@ def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
         "composition": composition
         and {
             "checker": composition.gate.as_dict(),
+            "by_eye": composition.agreement.as_dict(),
             "rows": {name: row.as_dict() for name, row in composition.rows.items()},
             "model_minus_baseline": {task: e.as_dict() for task, e in composition.gaps.items()},
             "outcomes": composition.outcomes,
@@ -127,6 +128,7 @@ def write_report(
         grid=picture_grid(evaluation),
         failures=worst_failures(evaluation),
         closest=closest_pairs(evaluation),
+        disagreements=disagreements(evaluation),
         sample_grids=sample_grids(runs.model),
         cosine_chart=_cosine_chart(evaluation),
         curves=_curves(runs.model),
@@ -205,6 +207,9 @@ def _markdown(evaluation: Evaluation) -> str:
         unsure = composition.rows["model"].unsure
         lines += ["", f"Pictures the checker could not tell, counted as failed: {unsure}", ""]
         lines += [f"Checker {composition.gate.version}: gate {_passed(composition.gate.passed)}.", ""]
+        eye = composition.agreement
+        lines += [f"On {len(eye.compared)} pictures judged by eye it passes {eye.sensitivity} of the right ones", ""]
+        lines[-2] += f" and {eye.false_pass} of the wrong ones."
     if clip:
         lines += [f"CLIP {clip.identity.spec}: gate {_passed(clip.gate.passed)}. {clip.gate.reason}", ""]
         if clip.gate.passed:

@@ -11,12 +11,12 @@ from PIL import Image
 
 from t2i_core.door import open_file
 from t2i_core.errors import DataError
-from t2i_core.evaluation.composition import Verdict
 from t2i_core.evaluation.measure import Evaluation
+from t2i_core.evaluation.verdict import Verdict
 from t2i_core.report.charts import png_uri
 
 GRID_PROMPTS, GRID_SEEDS, NUM_FAILURES, NUM_CLOSEST, NUM_SAMPLE_GRIDS = 8, 4, 6, 12, 4
-MAX_GRID_SIDE, MAX_GRID_PIXELS = 520, 64_000_000
+MAX_GRID_SIDE, MAX_GRID_PIXELS, MAX_GRID_BYTES = 520, 64_000_000, 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,19 @@ def closest_pairs(evaluation: Evaluation) -> list[tuple[Shown, Shown, float]]:
     return pairs
 
 
+def disagreements(evaluation: Evaluation) -> list[tuple[Shown, str, str]]:
+    """List the pictures on which checker and eye disagree: picture, prompt, and what the eye said."""
+    if evaluation.composition is None:
+        return []
+    found = []
+    for compared in evaluation.composition.agreement.disagreements:
+        judged = compared.judged
+        said = "right" if judged.right else f"wrong {judged.wrong.replace('_', ' ')}"
+        shown = Shown(png_uri(compared.picture), f"generated picture of {judged.prompt}", compared.verdict)
+        found.append((shown, judged.prompt, said + (", doubtful" if judged.doubtful else "")))
+    return found
+
+
 def sample_grids(run_dir: Path) -> list[SampleGrid]:
     """Take a few of the run's own sample grids, first to last; one that is no sound PNG is left out."""
     paths = sorted((run_dir / "samples").glob("*.png"))
@@ -121,7 +134,7 @@ def sample_grids(run_dir: Path) -> list[SampleGrid]:
 
 def _sample_grid(path: Path) -> SampleGrid | None:
     try:
-        with open_file(path, levels=1) as file, Image.open(file, formats=("PNG",)) as picture:
+        with open_file(path, MAX_GRID_BYTES, levels=1) as file, Image.open(file, formats=("PNG",)) as picture:
             if picture.width * picture.height > MAX_GRID_PIXELS:
                 return None
             pixels = np.asarray(picture.convert("RGB"))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from t2i_core.evaluation.benchmark import Benchmark
 from t2i_core.evaluation.clip_gate import ClipGate, RealPair, check_clip
 from t2i_core.evaluation.clip_score import ClipIdentity, ClipScorer, cosine_x100, hessel, r_precision, with_prefix
-from t2i_core.evaluation.composition import Extraction, Verdict, extract, judge
+from t2i_core.evaluation.composition import Extraction, extract
 from t2i_core.evaluation.statistics import (
     Estimate,
     mean_by_prompt,
@@ -19,6 +19,7 @@ from t2i_core.evaluation.statistics import (
     share_by_prompt,
     skill,
 )
+from t2i_core.evaluation.verdict import Verdict, judge
 from t2i_core.samples.scenes import Scene
 
 Floats = npt.NDArray[np.float64]

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2i_core.errors import DataError
-from t2i_core.evaluation.composition import ALL_SHAPES, Extraction, Found, extract, holds, judge
+from t2i_core.evaluation.composition import Extraction, Found, extract
+from t2i_core.evaluation.shape_names import ALL_SHAPES
+from t2i_core.evaluation.verdict import holds, judge
 from t2i_core.samples.scenes import (
     BACKGROUNDS,
     COLORS,
@@ -107,7 +109,7 @@ def test_the_background_must_be_the_named_one():
 
 
 def found(x, y):
-    return Found("red", "circle", x, y, 0.1, 0.03, 1.0, None)
+    return Found("red", ("circle",), x, y, 0.1, 0.03, 1.0, None)
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
@@ -127,6 +129,75 @@ def test_a_two_colored_blob_is_unsure():
     verdict = judge(extract(picture), one("red", "circle"))
     assert extract(picture).objects[0].unsure in ("two colors", "no clear shape", "no clear color")
     assert verdict.unsure and not verdict.strict and not verdict.lenient
+
+
+def paint(pixels, inside, color):
+    """Color part of a picture, edges smoothed; `inside` is a function of x and y as fractions of the side."""
+    steps = (np.arange(256) + 0.5) / 256
+    share = inside(*np.meshgrid(steps, steps)).reshape(64, 4, 64, 4).mean(axis=(1, 3))[..., None]
+    return np.rint(pixels * (1 - share) + np.array(COLORS[color]) * share).astype(np.uint8)
+
+
+def blank(background="gray"):
+    return np.full((64, 64, 3), BACKGROUNDS[background], dtype=np.uint8)
+
+
+def rounded(x0, y0, power, radius=0.17):
+    """Give the inside of what lies between a circle (power 2) and a square (a high power)."""
+    return lambda x, y: (np.abs((x - x0) / radius) ** power + np.abs((y - y0) / radius) ** power) < 1
+
+
+def test_what_lies_between_two_shapes_is_unsure_for_either_and_wrong_for_others():
+    extraction = extract(paint(blank(), rounded(0.5, 0.5, 3.2), "red"))
+    assert set(extraction.objects[0].shapes) == {"circle", "square"} and not extraction.sure
+    assert (
+        judge(extraction, one("red", "circle")).outcome == judge(extraction, one("red", "square")).outcome == "unsure"
+    )
+    # Neither a cross nor anything blue, whichever of the two it is.
+    assert judge(extraction, one("red", "cross")).outcome == judge(extraction, one("blue", "circle")).outcome == "fail"
+
+
+def test_a_wrong_number_of_doubtful_things_is_wrong_not_unsure():
+    picture = blank()
+    for x in (0.2, 0.5, 0.8):
+        picture = paint(picture, rounded(x, 0.5, 3.2, 0.11), "red")
+    extraction = extract(picture)
+    circles = [SceneObject(color="red", shape="circle", x=x, y=0.5, radius=0.11) for x in (0.2, 0.5, 0.8)]
+    three = Scene(task="counting", background="gray", objects=tuple(circles))
+    assert not any(o.shape for o in extraction.objects)
+    assert judge(extraction, three).outcome == "unsure"
+    assert judge(extraction, three.with_changes(objects=[o.model_dump() for o in circles[:2]])).outcome == "fail"
+
+
+def test_a_thing_of_no_known_shape_is_wrong():
+    bean = paint(blank(), lambda x, y: (np.abs(x - 0.5) < 0.3) & (np.abs(y - 0.5) < 0.08), "red")
+    assert extract(bean).objects[0].unsure == "no known shape"
+    verdict = judge(extract(bean), one("red", "square"))
+    assert verdict.outcome == "fail" and verdict.reason.startswith("wrong shape")
+
+
+def test_a_faint_stain_is_nothing_and_a_plain_speck_is_something():
+    right = render(one("red", "circle"))
+    stained, speckled = right.copy(), right.copy()
+    stained[5:10, 5:9] = stained[5:10, 5:9] + 18
+    speckled[5:10, 5:9] = COLORS["blue"]
+    assert judge(extract(stained), one("red", "circle")).outcome == "pass"
+    assert judge(extract(speckled), one("red", "circle")).outcome == "unsure"
+    assert judge(extract(speckled), one("blue", "circle")).outcome == "fail"
+
+
+def test_a_dent_counts_by_its_size_in_the_picture():
+    def dented(radius):
+        disc = rounded(0.5, 0.5, 2, radius)
+        return extract(paint(blank(), lambda x, y: disc(x, y) & (x - y < radius), "red")).objects[0]
+
+    assert dented(0.12).shape == "circle"
+    assert dented(0.31).shape is None
+
+
+def test_a_thing_cut_off_is_unsure_though_all_that_is_seen_fits():
+    verdict = judge(extract(render(one("red", "circle", x=0.16))), one("red", "circle"))
+    assert verdict.outcome == "unsure" and verdict.unsure and not verdict.strict
 
 
 def test_touching_objects_are_not_taken_for_one_that_was_asked_for():

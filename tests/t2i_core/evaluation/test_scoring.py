@@ -1,12 +1,18 @@
 """The CLIP section on vectors made by hand, and the shuffled floor against a count by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from t2i_core.evaluation.benchmark import Benchmark, Prompt
-from t2i_core.evaluation.clip_gate import RealPair
+from t2i_core.evaluation.clip_gate import GateCheck, RealPair
 from t2i_core.evaluation.clip_score import ClipIdentity
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.headline import headline_of, unsure_level
+from t2i_core.evaluation.measure import Evaluation
 from t2i_core.evaluation.scoring import compare, look, score_clip, score_shuffled, score_verdicts
+from t2i_core.evaluation.statistics import wilson
 from t2i_core.samples.scenes import WORDINGS, caption_scene, make_scene, render_scene
 
 
@@ -80,6 +86,43 @@ def asked(scenes, wordings=None):
 
 def drawn(scenes):
     return look(np.stack([np.asarray(render_scene(s)) for s in scenes])[:, None])
+
+
+def card_of(scores):
+    evaluation = Evaluation(
+        config=EvaluateConfig(),
+        benchmark=Benchmark("captions", PROMPTS, 0, 20),
+        drawn={},
+        composition=None,
+        clip=scores,
+        copies=None,
+        ancestors=[],
+        not_scored=(),
+        seconds={},
+        num_train=0,
+    )
+    return headline_of(evaluation)
+
+
+def test_the_skill_of_a_clip_that_failed_any_check_is_no_headline():
+    good = clip([[i, i] for i in range(20)])
+    card = card_of(good)
+    assert (card.level, card.figures[0].text) == ("good", "1.00")
+    # A check that only labels: the score itself may be shown further down.
+    blind = GateCheck("zero-shot shape", wilson(7, 24), 0.25, None, False)
+    card = card_of(replace(good, gate=replace(good.gate, checks=(*good.gate.checks, blind))))
+    assert card.figures[0].text == "withheld" and "zero-shot shape (0.29, chance 0.25)" in card.figures[0].note
+    assert card.level == "warn" and card.gates[0].text == "CLIP gate passed in part"
+    needed = replace(blind, needed=0.5)
+    card = card_of(replace(good, gate=replace(good.gate, checks=(needed,))))
+    assert card.figures[0].text == "withheld" and card.level == "bad"
+
+
+@pytest.mark.parametrize(
+    ("share", "level"), [(0.0, "good"), (0.05, "good"), (0.1, "warn"), (0.25, "warn"), (0.5, "bad")]
+)
+def test_the_card_turns_amber_and_red_with_what_the_checker_could_not_tell(share, level):
+    assert unsure_level(wilson(100 * share, 100)) == level
 
 
 def test_the_shuffled_floor_counts_how_often_another_prompt_fits():
