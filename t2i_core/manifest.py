@@ -248,8 +248,10 @@ def find_hit(folder: Path, key: StepKey) -> StepRef | None:
     """Give the reference of a folder already made with this key, if all its outputs are there.
 
     Raises:
+        ConfigError: it is the URL of a store.
         DataError: the folder holds a link, a pipe, an unknown name or an absurd size, or its manifest is damaged.
     """
+    require_local(folder)
     manifest = _parsed_manifest(folder)
     if manifest is None:
         return None

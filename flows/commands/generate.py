@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.step import command_app, progress
+from flows.commands.step import command_app, local_folder, progress
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.errors import ConfigError
@@ -28,7 +28,7 @@ app = command_app()
 @config_options(GenerateConfig)
 def generate_command(
     run_dir: Annotated[Path, typer.Argument(help="A finished run folder.")],
-    output_dir: Annotated[Path, typer.Option(help="Folder for 00000.png ... and images.jsonl.")],
+    output_dir: Annotated[Path, typer.Option(callback=local_folder, help="Folder for 00000.png ... and images.jsonl.")],
     config: GenerateConfig,
     prompt: Annotated[
         list[str] | None, typer.Option(metavar="<text>", help="What to draw; may be given more than once.")

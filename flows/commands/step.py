@@ -11,12 +11,30 @@ from rich.console import Console
 from flows.adhoc import adhoc_run
 from flows.terminal import ProgressView
 from t2i_core.data.shortfall import shortfalls
+from t2i_core.errors import ConfigError
+from t2i_core.layout import require_local
 from t2i_core.manifest import OnConflict, StepRef
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
-OutputDir = Annotated[Path, typer.Option("--output-dir", help="Folder to write; an unfinished one is resumed.")]
+
+def local_folder(folder: Path) -> Path:
+    """Check that a folder to write is one of this machine, before anything is started.
+
+    Raises:
+        typer.BadParameter: it is the URL of a store.
+    """
+    try:
+        require_local(folder)
+    except ConfigError as err:
+        raise typer.BadParameter(str(err)) from err
+    return folder
+
+
+OutputDir = Annotated[
+    Path, typer.Option("--output-dir", callback=local_folder, help="Folder to write; an unfinished one is resumed.")
+]
 NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Straight from the core, without a Prefect server.")]
 Replace = Annotated[
     bool, typer.Option("--replace", help="Replace a folder made with other options; it is kept as NAME.previous.")

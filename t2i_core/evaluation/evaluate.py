@@ -57,7 +57,7 @@ def evaluate_key(
             inputs[name] = read_manifest(folder, "run").digest
     weights = Path(config.clip.removeprefix("local-dir:")) / "open_clip_model.safetensors"
     if config.clip and weights.is_file():
-        inputs["clip_weights"] = sha256_of(weights)
+        inputs["clip_weights"] = sha256_of(weights.resolve())
     return StepKey(step=STEP, version=VERSION, config=config.model_dump(mode="json"), inputs=inputs)
 
 

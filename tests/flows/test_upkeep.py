@@ -121,3 +121,16 @@ def test_retry_asks_again_on_a_finished_dataset(tmp_path: Path, capsys: pytest.C
         assert read_manifest(tmp_path / "ds").digest == first.digest
         assert run([*command, "--retry", "dns"]) == 0
         assert capsys.readouterr().out.startswith(f"{tmp_path / 'ds'}: already done (")
+
+
+@pytest.mark.parametrize(
+    "command", ["ingest x", "caption x", "train x", "evaluate x", "generate x --prompt a", "demo", "pipeline"]
+)
+def test_a_store_is_refused_as_the_folder_to_write(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert run([*command.split(), "--output-dir", "s3://bucket/set"]) == 2
+    assert "address of a store" in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
