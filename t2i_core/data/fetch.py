@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import time
-from typing import Self
+from typing import Final, Self
 
 from yarl import URL
 
 from t2i_core.data.address import normalise_url
+from t2i_core.data.budget import DEFAULT_BYTES, ByteBudget, Claim
 from t2i_core.data.circuit import DEFAULT_FAILURES, DEFAULT_PATIENCE_SECONDS, DEFAULT_PAUSES_SECONDS
 from t2i_core.data.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.hosts import Traffic, TrafficCounter
@@ -50,6 +51,7 @@ class FetchOptions:
         timeout_seconds: for one try of one URL, redirects and body included, waiting for a turn not.
         retries: tries after the first, for what may pass: 408, 425, 429, 500, 502 to 504, time-outs, what breaks off.
         max_bytes: of one body, as sent and as decoded.
+        max_bytes_in_flight: of all bodies that arrive or wait to be decoded; one more may be there beside them.
         allow_private: hosts, addresses and networks that may be asked although they are not on the public internet.
         contact: put into the user agent.
         opt_out_files: ask each origin once for tdmrep.json and ai.txt, beside its robots.txt.
@@ -65,6 +67,7 @@ class FetchOptions:
     timeout_seconds: float = 20.0
     retries: int = 2
     max_bytes: int = 20_000_000
+    max_bytes_in_flight: int = DEFAULT_BYTES
     allow_private: tuple[str, ...] = ()
     contact: str = ""
     opt_out_files: bool = True
@@ -98,6 +101,9 @@ class Fetcher:
         self._options = options
         self._slots = asyncio.Semaphore(options.connections)
         self._num_busy = 0
+        self._claims: dict[int, Claim] = {}
+        # Of all bodies in memory; who reads others beside these takes part.
+        self.budget: Final = ByteBudget(options.max_bytes_in_flight)
         self._private = PrivateHosts.parse(options.allow_private)
         self._manners = manners or OwnManners(options.host_limits)
         self._shares = Shares(options.connections, options.connections_per_host, self._manners.given_up)
@@ -144,7 +150,7 @@ class Fetcher:
             yield answer
         finally:
             if isinstance(answer, Fetched):
-                self._free_slot()
+                self._let_go(answer)
 
     async def _take_slot(self) -> None:
         await self._slots.acquire()
@@ -153,6 +159,11 @@ class Fetcher:
     def _free_slot(self) -> None:
         self._num_busy -= 1
         self._slots.release()
+
+    def _let_go(self, answer: Fetched) -> None:
+        """Give back the place of a body that is done with."""
+        self._claims.pop(id(answer)).settle(0)
+        self._free_slot()
 
     async def sitemaps(self, url: URL) -> list[str]:
         """Give the sitemaps that the robots.txt of a URL's site names, as they stand there."""
@@ -211,7 +222,7 @@ class Fetcher:
         clock = _Clock(self._options.timeout_seconds)
         answer = await self._take_shares(origin / "robots.txt", Want.RULES, clock)
         if isinstance(answer, Fetched):
-            self._free_slot()
+            self._let_go(answer)
         return answer is not None and not is_failure(answer)
 
     async def _take_turn(self, url: URL, want: Want, clock: "_Clock", attempt: int) -> Answer:
@@ -286,16 +297,22 @@ class Fetcher:
             return ""
 
     async def _use_slot(self, url: URL, want: Want, clock: "_Clock", attempt: int = 0) -> Answer:
-        """Ask within one of the `connections`, taken before; a body keeps its slot, for `fetch` to give back."""
+        """Ask within one of the `connections`, taken before; a body keeps its place, for `fetch` to give back."""
         answer: Answer | None = None
+        # While the memory for a body is waited for, its time does not run.
+        claim = Claim(self.budget, clock.stop, clock.go_on)
         try:
-            answer = await self._request(url, want, clock, attempt)
+            answer = await self._request(url, want, clock, attempt, claim)
             return answer
         finally:
-            if not isinstance(answer, Fetched):
+            if isinstance(answer, Fetched):
+                claim.settle(len(answer.body))
+                self._claims[id(answer)] = claim
+            else:
+                claim.settle(0)
                 self._free_slot()
 
-    async def _request(self, url: URL, want: Want, clock: "_Clock", attempt: int) -> Answer:
+    async def _request(self, url: URL, want: Want, clock: "_Clock", attempt: int, claim: Claim) -> Answer:
         most = MAX_ROBOTS_BYTES if want is Want.RULES else self._options.max_bytes
         account = Exchanged()
         told: Rejection | Redirect | Later | None = None
@@ -307,7 +324,7 @@ class Fetcher:
 
         try:
             async with clock.running():
-                response = await self._transport.get(url, limit, account)
+                response = await self._transport.get(url, limit, account, claim)
             return told or fetched(url, response, want, most)
         except TransportError as err:
             rejection = Rejection(err.reason)
@@ -339,6 +356,8 @@ class _Clock:
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
+        self._started: float | None = None
+        self._timeout: asyncio.Timeout | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -347,10 +366,24 @@ class _Clock:
         Raises:
             TimeoutError: the time is up.
         """
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        self._started = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(self._left):
+            async with asyncio.timeout(self._left) as self._timeout:
                 yield
         finally:
-            self._left = max(self._left - (loop.time() - started), 0.0)
+            self._timeout = None
+            self.stop()
+
+    def stop(self) -> None:
+        """Let no time pass until `go_on`."""
+        if self._started is not None:
+            self._left = max(self._left - (asyncio.get_running_loop().time() - self._started), 0.0)
+            self._started = None
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(None)
+
+    def go_on(self) -> None:
+        """Let the time run again."""
+        if self._timeout is not None and not self._timeout.expired():
+            self._started = asyncio.get_running_loop().time()
+            self._timeout.reschedule(self._started + self._left)

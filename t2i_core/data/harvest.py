@@ -260,8 +260,14 @@ class _Harvester:
         return attempt
 
     async def _read(self, record: SourceRecord) -> Attempt:
-        async with self._local_reads:
+        most = self._job.fetching.max_bytes
+        async with (
+            self._local_reads,
+            self._fetcher.budget.holding(min(record.size, most) if record.size else most) as claim,
+        ):
             answer = await asyncio.to_thread(_read_local, self._job, record)
+            if isinstance(answer, Fetched):
+                claim.settle(len(answer.body))
             outcome = answer if isinstance(answer, Rejection) else await self._process(record, answer.body)
             return Attempt(record, outcome)
 

@@ -13,6 +13,7 @@ import certifi
 import pycurl
 from yarl import URL
 
+from t2i_core.data.budget import Claim
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.resolver import Resolver
 
@@ -27,6 +28,7 @@ MAX_SENDS = 2
 # A body that comes more slowly than this, for so long, is not waited for.
 MIN_BYTES_PER_SECOND = 200
 SLOW_SECONDS = 15
+MIN_CLAIM_BYTES = 256 * 1024
 # The body of an answer that is of no use is read to its end when it is this short, for the sake of the connection.
 MAX_IDLE_BODY_BYTES = 32_768
 _CERTIFICATES_VARIABLE = "SSL_CERT_FILE"
@@ -164,13 +166,14 @@ class Transport:
             self._timer.cancel()
         self.resolver.close()
 
-    async def get(self, url: URL, limit: Limit, account: Exchanged) -> Response:
+    async def get(self, url: URL, limit: Limit, account: Exchanged, claim: Claim | None = None) -> Response:
         """Send one GET, and read its answer as far as wanted.
 
         Args:
             url: where.
             limit: how much of the body to read.
             account: is added to, whatever happens.
+            claim: on memory for the body, which is left with the server as long as there is none; None for no limit.
 
         Raises:
             PrivateAddressError: the host has an address that is not public.
@@ -180,12 +183,12 @@ class Transport:
         host = url.raw_host or ""
         *others, last = (await self.resolver.addresses(host))[:MAX_ADDRESSES]
         for address in others:
-            exchange = _Exchange(limit, account)
+            exchange = _Exchange(limit, account, claim)
             if await self._perform(url, address, exchange) != pycurl.E_COULDNT_CONNECT:
                 self.resolver.prefer(host, address)
                 break
         else:
-            exchange = _Exchange(limit, account)
+            exchange = _Exchange(limit, account, claim)
             await self._perform(url, last, exchange)
         return exchange.response()
 
@@ -200,6 +203,8 @@ class Transport:
         curl.setopt(pycurl.HEADERFUNCTION, exchange.take_header)
         curl.setopt(pycurl.WRITEFUNCTION, exchange.take_body)
         ended = self._waiting[curl] = self._loop.create_future()
+        if exchange.claim is not None:
+            exchange.claim.resume = lambda: self._loop.call_soon(self._go_on, curl, ended)
         self._multi.add_handle(curl)
         try:
             exchange.code = await ended
@@ -207,7 +212,15 @@ class Transport:
         finally:
             if self._waiting.pop(curl, None) is not None:
                 self._multi.remove_handle(curl)
-            self._free.append(curl)
+            if exchange.is_paused:
+                curl.close()
+            else:
+                self._free.append(curl)
+
+    def _go_on(self, curl: pycurl.Curl, ended: "asyncio.Future[int]") -> None:
+        """Let a body arrive again, if it is still the same that was held up."""
+        if self._waiting.get(curl) is ended:
+            curl.pause(pycurl.PAUSE_CONT)
 
     def _new_handle(self) -> pycurl.Curl:
         curl = pycurl.Curl()
@@ -274,7 +287,9 @@ class _Exchange:
 
     limit: Limit
     account: Exchanged
+    claim: Claim | None = None
     code: int = pycurl.E_OK
+    is_paused: bool = False
     _status: int = 0
     _lines: list[bytes] = field(default_factory=list)
     _header_bytes: int = 0
@@ -331,7 +346,10 @@ class _Exchange:
         return self._most > 0 or (length is not None and length <= MAX_IDLE_BODY_BYTES)
 
     def take_body(self, chunk: bytes) -> int:
-        """Called by libcurl for each piece of the body; anything but its length ends the exchange."""
+        """Called by libcurl for each piece of the body; anything but its length ends or stops the exchange."""
+        if self._most and self.claim is not None and not self._has_room(self.claim, self._num_bytes + len(chunk)):
+            # The same piece comes again.
+            return int(pycurl.WRITEFUNC_PAUSE)
         self._num_bytes += len(chunk)
         self.account.bytes += len(chunk)
         if not self._most:
@@ -343,6 +361,13 @@ class _Exchange:
             return -1
         self._parts.append(chunk)
         return len(chunk)
+
+    def _has_room(self, claim: Claim, needed: int) -> bool:
+        """Ask for memory: all at once for a body of known length, else some more each time."""
+        length = self._head.length if self._head is not None else None
+        wanted = min(max(needed, length or 2 * claim.held, MIN_CLAIM_BYTES if length is None else 0), self._most)
+        self.is_paused = not claim.grow(wanted)
+        return not self.is_paused
 
     def _give_up(self) -> int:
         self._is_bad = True
@@ -361,4 +386,5 @@ class _Exchange:
         if self._head is None or not (stopped or self.code == pycurl.E_OK):
             raise TransportError(_REASONS.get(self.code, RejectReason.BAD_RESPONSE), broke=self.code in _BROKE)
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
         return Response(self._head, body, self._is_whole and self._most > 0)
