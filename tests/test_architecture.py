@@ -13,6 +13,7 @@ SAMPLES_TO_DIFFUSION = {"samples", "data", "models", "diffusion"}
 CORE_ARROWS: dict[str, set[str]] = {
     "config": {"errors"},
     "errors": set(),
+    "api": {"manifest", "progress", "data", "training", "evaluation"},
     "progress": set(),
     "lifeline": set(),
     "children": {"lifeline"},

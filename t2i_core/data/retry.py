@@ -3,7 +3,6 @@
 Only the shards that hold such a source are written anew, with what they kept as it is, all of them at once or none.
 """
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from t2i_core.data.hosts import Traffic, joined
 from t2i_core.data.ingest_config import IngestConfig, ingest_key
 from t2i_core.data.parts import read_part
 from t2i_core.data.picture_store import ReadStored, picture_store
+from t2i_core.data.plan import run_to_end
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import (
@@ -94,7 +94,7 @@ def _retried(
         if not concerned:
             return hit
         store = picture_store(source, pages=config.pages)
-        return asyncio.run(_rewrite(output_dir, manifest, config, store, concerned, reasons, on_progress))
+        return run_to_end(_rewrite(output_dir, manifest, config, store, concerned, reasons, on_progress))
 
 
 def _concerned(dataset_dir: Path, manifest: Manifest, reasons: Set[RejectReason]) -> Iterator[ShardReport]:

@@ -174,7 +174,7 @@ def generate(
         raise ConfigError(f"{output_dir} is not an empty folder; choose another --output-dir.")
     refuse_ignored(run_dir, guidance_scale=config.guidance_scale, steps=config.steps)
     generator = load_generator(run_dir)
-    _refuse_unknown_words(generator, prompts)
+    refuse_unknown_words(generator, prompts)
     digest = read_manifest(run_dir, "run").digest
     wanted = [(prompt, i, image_seed(config.seed, prompt, i)) for prompt in prompts for i in range(config.num_images)]
     records: list[GeneratedImage] = []
@@ -213,7 +213,12 @@ def refuse_ignored(run_dir: Path, **settings: float | None) -> None:
         )
 
 
-def _refuse_unknown_words(generator: Generator, prompts: Sequence[str]) -> None:
+def refuse_unknown_words(generator: Generator, prompts: Sequence[str]) -> None:
+    """Refuse prompts with words that the run never learned.
+
+    Raises:
+        ConfigError: there are some.
+    """
     unknown = sorted({word for prompt in prompts for word in generator.prompt_words_unknown(prompt)})
     if unknown:
         raise ConfigError(

@@ -1,0 +1,165 @@
+"""The steps and drawing, for programs and notebooks: `from t2i_core import ingest, caption, train, evaluate, load`.
+
+Options are given by keyword and are those of each step's config, with the same names, units and defaults as on the
+command line. What a step returns can be given to the next one in place of the path of its folder. Nothing heavy is
+imported before a step is called.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.progress import OnProgress, ignore_progress
+
+if TYPE_CHECKING:
+    from t2i_core.evaluation.model import Model
+
+Folder = str | Path | StepRef
+
+
+def ingest(
+    source: str | Path,
+    output_dir: str | Path,
+    *,
+    replace: bool = False,
+    on_progress: OnProgress = ignore_progress,
+    **options: Any,
+) -> StepRef:
+    """Fetch pictures and their texts into a dataset folder; the same call resumes, and a finished one returns at once.
+
+    Args:
+        source: a page, a list of URLs, a folder of pictures with texts beside them, or shards.
+        output_dir: the dataset folder.
+        replace: move a folder that was made with other options aside to NAME.previous.
+        on_progress: gets a record about once a second; `describe_progress` writes it as a line.
+        **options: fields of `IngestConfig`, such as image_size=64 or caption_column="title".
+
+    Raises:
+        ConfigError: the request cannot be right.
+        DataError: nothing was kept, or too little.
+        TransientError: the world was busy; the same call goes on.
+    """
+    from t2i_core.data.ingest import ingest as step
+    from t2i_core.data.ingest_config import IngestConfig
+
+    config = IngestConfig.parse(options)
+    return step(str(source), config, Path(output_dir), on_conflict=_on_conflict(replace), on_progress=on_progress)
+
+
+def caption(
+    dataset: Folder,
+    output_dir: str | Path,
+    *,
+    replace: bool = False,
+    on_progress: OnProgress = ignore_progress,
+    **options: Any,
+) -> StepRef:
+    """Clean, filter, deduplicate and split the captions of a dataset.
+
+    Args:
+        dataset: what `ingest` returned, or its folder.
+        output_dir: the captions folder.
+        replace: move a folder that was made with other options aside to NAME.previous.
+        on_progress: gets records of progress.
+        **options: fields of `CaptionConfig`, such as max_words=20.
+
+    Raises:
+        ConfigError: the request cannot be right.
+        DataError: the dataset is damaged, or nothing is left to train on.
+    """
+    from t2i_core.data.caption import caption as step
+    from t2i_core.data.caption_config import CaptionConfig
+
+    config = CaptionConfig.parse(options)
+    return step(_folder(dataset), config, Path(output_dir), on_conflict=_on_conflict(replace), on_progress=on_progress)
+
+
+def train(
+    captions: Folder,
+    output_dir: str | Path,
+    *,
+    replace: bool = False,
+    on_progress: OnProgress = ignore_progress,
+    **options: Any,
+) -> StepRef:
+    """Train one model, in a process of its own; the same call resumes an unfinished run. Call it on the main thread.
+
+    Args:
+        captions: what `caption` returned, or its folder.
+        output_dir: the run folder.
+        replace: move a folder that was made with other options aside to NAME.previous.
+        on_progress: gets a record about once a second.
+        **options: fields of `TrainConfig`, such as preset="diffusion-demo" or max_minutes=5.
+
+    Raises:
+        ConfigError: the request cannot be right.
+        TrainingError: training cannot go on.
+        StoppedError, TransientError: it was stopped; the same call goes on.
+    """
+    from t2i_core.training.config import TrainConfig
+    from t2i_core.training.supervisor import supervise_training as step
+
+    config = TrainConfig.parse(options)
+    return step(_folder(captions), config, Path(output_dir), on_conflict=_on_conflict(replace), on_progress=on_progress)
+
+
+def evaluate(
+    run: Folder,
+    output_dir: str | Path,
+    *,
+    baseline: Folder | None = None,
+    clip_run: Folder | None = None,
+    replace: bool = False,
+    on_progress: OnProgress = ignore_progress,
+    **options: Any,
+) -> StepRef:
+    """Score a finished run and write report.html.
+
+    Args:
+        run: what `train` returned, or its folder.
+        output_dir: the evaluation folder.
+        baseline: a finished run to print beside it.
+        clip_run: a finished CLIP run that scores.
+        replace: move a folder that was made with other options aside to NAME.previous.
+        on_progress: gets records of progress.
+        **options: fields of `EvaluateConfig`, such as prompts_per_task=10.
+
+    Raises:
+        ConfigError: the request cannot be right.
+        DataError: the captions or shards behind the run are damaged.
+    """
+    from t2i_core.evaluation.config import EvaluateConfig
+    from t2i_core.evaluation.evaluate import evaluate as step
+
+    return step(
+        _folder(run),
+        EvaluateConfig.parse(options),
+        Path(output_dir),
+        baseline_dir=None if baseline is None else _folder(baseline),
+        clip_dir=None if clip_run is None else _folder(clip_run),
+        on_conflict=_on_conflict(replace),
+        on_progress=on_progress,
+    )
+
+
+def load(run: Folder) -> "Model":
+    """Load a finished run that draws: `load("work/run")("a red circle on a gray background")`.
+
+    Args:
+        run: what `train` returned, or its folder.
+
+    Raises:
+        ConfigError: the folder is not a finished run, or the run draws nothing (a CLIP).
+        CheckpointError: its checkpoint is damaged.
+    """
+    from t2i_core.evaluation.model import Model
+
+    return Model(_folder(run))
+
+
+def _folder(given: Folder) -> Path:
+    return given.path if isinstance(given, StepRef) else Path(given)
+
+
+def _on_conflict(replace: bool) -> OnConflict:
+    return "replace" if replace else "refuse"
