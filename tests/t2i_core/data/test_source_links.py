@@ -100,7 +100,7 @@ def test_lists(pattern: str, elsewhere: Path, tmp_path: Path) -> None:
 
     assert [record.caption for record in read_list(source, "url", "caption")] == ["x"]
     with pytest.raises(T2IError):
-        ingest(source, CONFIG.with_changes(allow_private=True), tmp_path / "ds")
+        ingest(source, CONFIG.with_changes(allow_private=("127.0.0.1",)), tmp_path / "ds")
     (root / "a.csv").unlink()
     with pytest.raises(ConfigError, match="Links left out: 1; links in a source are not followed"):
         find_lists(source if pattern else str(root / "*"))
