@@ -20,11 +20,12 @@ import torch
 from PIL import Image
 
 from t2i_core.errors import ConfigError
+from t2i_core.evaluation.clip_folder import check_size, download_files, find_files, read_clip_config, understood
 
 Floats = npt.NDArray[np.float64]
 
 HESSEL_PREFIX, HESSEL_WEIGHT = "A photo depicts ", 2.5
-LOCAL_DIR = "local-dir:"
+LOCAL_DIR, HUB = "local-dir:", "hf-hub:"
 BATCH = 128
 
 
@@ -109,37 +110,47 @@ def load_clip(spec: str, *, device: str | None = None) -> ClipScorer:
     Raises:
         ConfigError: the model or tag is unknown, or its weights cannot be had.
     """
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    with _clear_errors(spec):
+        if spec.startswith(HUB):
+            return _load_files(*download_files(spec.removeprefix(HUB)), spec, place)
+        folder = Path(spec.removeprefix(LOCAL_DIR))
+        if spec.startswith(LOCAL_DIR) or folder.is_dir():
+            return _load_files(*find_files(folder), "/".join(folder.absolute().parts[-2:]), place)
+        return _load_known(spec, place)
+
+
+def _load_files(config_path: Path, weights: Path, label: str, device: str) -> ClipScorer:
+    """Load a model whose config is from elsewhere; `label` names it without telling where this machine keeps it."""
+    config = read_clip_config(config_path)
+    check_size(config, weights)
+    with understood(config, weights) as name:
+        return _scorer(name, None, label, device)
+
+
+def _load_known(spec: str, device: str) -> ClipScorer:
+    """Load a model by its name and its weights by their tag, both of open_clip's own lists."""
+    name, tag, quick_gelu = _resolve(spec)
+    return _scorer(name, tag, f"{name}/{tag}", device, quick_gelu=quick_gelu)
+
+
+def _scorer(name: str, tag: str | None, label: str, device: str, *, quick_gelu: bool = False) -> ClipScorer:
     # Imported late: open_clip takes seconds to import, and only scoring needs it.
     import open_clip
 
-    name, tag, quick_gelu = _resolve(spec)
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with _clear_errors(spec):
-        model, preprocess = open_clip.create_model_from_pretrained(
-            name, pretrained=tag, precision="fp32", device=place, force_quick_gelu=quick_gelu
-        )
-        tokenizer = open_clip.get_tokenizer(name)
-    return ClipScorer(model, preprocess, tokenizer, _label(name, tag))
+    model, preprocess = open_clip.create_model_from_pretrained(
+        name, pretrained=tag, precision="fp32", device=device, force_quick_gelu=quick_gelu, weights_only=True
+    )
+    # Only transformers' tokenizers, of some models on open_clip's list, know of code to trust.
+    foreign = "hf_tokenizer_name" in (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    tokenizer = open_clip.get_tokenizer(name, **({"trust_remote_code": False} if foreign else {}))
+    return ClipScorer(model, preprocess, tokenizer, label)
 
 
-def _label(name: str, tag: str | None) -> str:
-    """Name a CLIP without telling where this machine keeps it."""
-    if name.startswith(LOCAL_DIR):
-        return "/".join(Path(name.removeprefix(LOCAL_DIR)).absolute().parts[-2:])
-    return f"{name}/{tag}" if tag else name
-
-
-def _resolve(spec: str) -> tuple[str, str | None, bool]:
+def _resolve(spec: str) -> tuple[str, str, bool]:
     """Split a spec into model name, tag, and whether the tag's weights need QuickGELU."""
     import open_clip
 
-    if spec.startswith("hf-hub:"):
-        return spec, None, False
-    folder = Path(spec.removeprefix(LOCAL_DIR))
-    if spec.startswith(LOCAL_DIR) or folder.is_dir():
-        if not (folder / "open_clip_config.json").is_file():
-            raise ConfigError(f"{folder} is no open_clip folder: it has no open_clip_config.json.")
-        return f"{LOCAL_DIR}{folder}", None, False
     name, slash, tag = spec.partition("/")
     if not slash or not tag:
         raise ConfigError(f"clip={spec!r} is neither a folder nor MODEL/PRETRAINED_TAG, such as ViT-B-32/openai.")

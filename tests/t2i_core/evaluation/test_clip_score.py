@@ -2,10 +2,12 @@
 
 import json
 
+import huggingface_hub
 import numpy as np
 import open_clip
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -90,6 +92,81 @@ def test_weights_of_another_model_are_refused_in_one_line(clip_folder, tmp_path)
     with pytest.raises(ConfigError) as caught:
         load_clip(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def folder_with(tmp_path, model, clip_folder=None, preprocess=PREPROCESS):
+    config = {"model_cfg": model, "preprocess_cfg": preprocess}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    weights = (clip_folder / "open_clip_model.safetensors").read_bytes() if clip_folder else b""
+    (tmp_path / "open_clip_model.safetensors").write_bytes(weights)
+    return tmp_path
+
+
+def nested(where, key, value):
+    return MODEL | {where: MODEL[where] | {key: value}}
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nested("text_cfg", "tokenizer_kwargs", {"trust_remote_code": True}), "trust_remote_code"),
+        (nested("text_cfg", "hf_tokenizer_name", "evil/repository"), "hf_tokenizer_name"),
+        (nested("text_cfg", "hf_model_name", "evil/repository"), "hf_model_name"),
+        (nested("vision_cfg", "timm_model_name", "hf-hub:evil/repository"), "timm_model_name"),
+        (nested("vision_cfg", "act_kwargs", {"cls": "os.system"}), "act_kwargs.cls"),
+        (MODEL | {"multimodal_cfg": {}}, "multimodal_cfg"),
+        (nested("text_cfg", "vocab_size", 10**9), "text_cfg.vocab_size"),
+        (nested("vision_cfg", "layers", 10**6), "vision_cfg.layers"),
+        (nested("vision_cfg", "image_size", [2048, 2048]), "patches a picture"),
+        (nested("text_cfg", "width", 8192), "its config describes at least"),
+        (nested("text_cfg", "width", "512; rm"), "text_cfg.width"),
+    ],
+)
+def test_a_config_from_elsewhere_says_only_what_is_known(model, message, clip_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(open_clip, "create_model_from_pretrained", None)
+    monkeypatch.setattr(open_clip, "get_tokenizer", None)
+    with pytest.raises(ConfigError, match=message):
+        load_clip(str(folder_with(tmp_path, model, clip_folder)))
+
+
+def test_only_safetensors_of_the_folder_itself_are_weights(clip_folder, tmp_path):
+    weights = folder_with(tmp_path, MODEL) / "open_clip_model.safetensors"
+    weights.unlink()
+    (tmp_path / "open_clip_pytorch_model.bin").write_bytes(b"pickled")
+    with pytest.raises(ConfigError, match="no weights"):
+        load_clip(str(tmp_path))
+    weights.symlink_to(clip_folder / "open_clip_model.safetensors")
+    with pytest.raises(ConfigError, match="leaves its folder"):
+        load_clip(f"local-dir:{tmp_path}")
+
+
+def test_a_repository_of_the_hub_is_read_like_a_folder(clip_folder, tmp_path, monkeypatch):
+    fetched = []
+
+    def from_folder(repository, name):
+        if not (clip_folder / name).is_file():
+            raise EntryNotFoundError(name)
+        fetched.append((repository, name))
+        return str(clip_folder / name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", from_folder)
+    scorer = load_clip("hf-hub:an/organisation", device="cpu")
+    assert scorer.identity.spec == "hf-hub:an/organisation"
+    assert [name for _, name in fetched] == ["open_clip_config.json", "open_clip_model.safetensors"]
+    clip_folder = folder_with(tmp_path, nested("text_cfg", "hf_tokenizer_name", "evil/repository"), clip_folder)
+    fetched.clear()
+    with pytest.raises(ConfigError, match="hf_tokenizer_name"):
+        load_clip("hf-hub:an/organisation", device="cpu")
+    assert [name for _, name in fetched] == ["open_clip_config.json"], (
+        "no weights before the config is known to be good"
+    )
+
+
+def test_what_the_config_says_reaches_the_model(clip_folder, tmp_path):
+    model = nested("text_cfg", "tokenizer_kwargs", {"clean": "lower"}) | {"quick_gelu": True}
+    scorer = load_clip(str(folder_with(tmp_path, model, clip_folder, PREPROCESS | {"size": 32})), device="cpu")
+    assert scorer.identity.quick_gelu
+    np.testing.assert_array_equal(scorer._tokenizer(["A  b"]), scorer._tokenizer(["a  b"]))
 
 
 def test_scales_clamp_each_picture():
