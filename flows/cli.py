@@ -22,6 +22,7 @@ from t2i_core import __version__
 from t2i_core.config import describe
 from t2i_core.data.disk import explain
 from t2i_core.errors import ConfigError, StoppedError, T2IError, did_you_mean
+from t2i_core.progress import plain
 
 DEBUG_VARIABLE = "T2I_DEBUG"
 # What typer makes of a KeyboardInterrupt.
@@ -80,6 +81,15 @@ class Commands(TyperGroup):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}.")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; what a wrong one is called is shown without what a terminal would obey."""
+        try:
+            return super().invoke(ctx)
+        except Exception as err:
+            if isinstance(getattr(err, "message", None), str) and hasattr(err, "format_message"):
+                err.message = "\n".join(map(plain, err.message.split("\n")))  # type: ignore[attr-defined]
+            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Tell what each command does, without importing any."""
@@ -154,5 +164,5 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _fail(sentence: str, code: int) -> int:
-    print(f"t2i: {' '.join(sentence.split())}", file=sys.stderr)
+    print(f"t2i: {plain(' '.join(sentence.split()))}", file=sys.stderr)
     return code

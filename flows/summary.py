@@ -15,6 +15,7 @@ from t2i_core.evaluation.benchmark import TASK_TITLES
 from t2i_core.evaluation.report import SUMMARY_TITLES
 from t2i_core.layout import MAX_LOG_BYTES, MAX_STATS_BYTES
 from t2i_core.manifest import read_manifest
+from t2i_core.progress import plain
 
 SCORE_COLUMNS = {"model": "diffusion", "baseline": "CNN", "shuffled": "floor", "real": "ceiling"}
 SPEED_METRIC = "perf/images_per_second"
@@ -29,7 +30,9 @@ def print_summary(console: Console, workspace: Path) -> None:
     """
     console.print(summary(workspace))
     # Never wrapped, so that a terminal makes it a link and a script can read it.
-    console.print(f"report: {workspace / 'evaluation' / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
+    console.print(
+        plain(f"report: {workspace / 'evaluation' / 'report.html'}"), soft_wrap=True, highlight=False, markup=False
+    )
 
 
 def summary(workspace: Path) -> RenderableType:
@@ -47,8 +50,12 @@ def summary(workspace: Path) -> RenderableType:
             parts.append(Text(f"CLIP skill is withheld: {reason}.", style="yellow"))
     spaced = [row for part in parts for row in (part, "")]
     missing = shortfalls(read_manifest(workspace / "dataset", "dataset").counts)
-    lacking = (Text(f"not all of it: {shortfall}", style="yellow") for shortfall in missing if shortfall.is_grave)
-    return Group(*spaced, *lacking, *(Text(f"not scored: {why}", style="yellow") for why in metrics["not_scored"]))
+    lacking = (
+        Text(plain(f"not all of it: {shortfall}"), style="yellow") for shortfall in missing if shortfall.is_grave
+    )
+    return Group(
+        *spaced, *lacking, *(Text(plain(f"not scored: {why}"), style="yellow") for why in metrics["not_scored"])
+    )
 
 
 def pictures_table(dataset_dir: Path) -> Table:
@@ -59,7 +66,7 @@ def pictures_table(dataset_dir: Path) -> Table:
     table.add_row(f"kept{f' ({speed:,.0f} pictures/s)' if speed else ''}", f"{counts['kept']:,}")
     reasons = Counter({name: count for name, count in counts.items() if name.startswith("rejected:")})
     for name, count in reasons.most_common():
-        table.add_row(f"rejected: {name.removeprefix('rejected:')}", f"{count:,}")
+        table.add_row(Text(plain(f"rejected: {name.removeprefix('rejected:')}")), f"{count:,}")
     return table
 
 
@@ -78,7 +85,7 @@ def trainings_table(runs_dir: Path) -> Table:
     table = _table("Training", "images seen", "images/s")
     for run_dir in sorted(path for path in runs_dir.iterdir() if is_file(path / "manifest.json")):
         images, speed = training_figures(run_dir)
-        table.add_row(run_dir.name, f"{images:,}", f"{speed:,.0f}")
+        table.add_row(Text(plain(run_dir.name)), f"{images:,}", f"{speed:,.0f}")
     return table
 
 
@@ -112,7 +119,7 @@ def clip_table(clip: dict[str, Any]) -> Table:
     for name, estimate in clip["summary"].items():
         if name == "skill" and clip.get("no_headline"):
             continue
-        table.add_row(SUMMARY_TITLES.get(name, name), _estimate(estimate))
+        table.add_row(Text(plain(SUMMARY_TITLES.get(name, name))), _estimate(estimate))
     return table
 
 

@@ -1,18 +1,35 @@
 """Progress for a person: a bar on a terminal, a plain line now and then elsewhere."""
 
+import json
 import time
 from types import TracebackType
 from typing import Any, Self
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
-from t2i_core.progress import Progress, describe_figures, describe_progress, describe_seconds
+from t2i_core.progress import Progress, describe_figures, describe_progress, describe_seconds, plain
 
 LINE_SECONDS = 10.0
+
+
+def say(line: str) -> None:
+    """Write one line on standard output, with nothing in it that a terminal would obey."""
+    typer.echo(plain(line))
+
+
+def say_json(data: Any, indent: int | None = 2) -> None:
+    """Write JSON on standard output, likewise: what a terminal would obey is spelled as JSON spells it."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    typer.echo("\n".join("".join(map(_json_visible, line)) for line in text.split("\n")))
+
+
+def _json_visible(char: str) -> str:
+    return char if plain(char) == char else json.dumps(char)[1:-1]
 
 
 class TimeLeftColumn(TimeRemainingColumn):
@@ -34,10 +51,11 @@ class ProgressView:
         self._shown_at = 0.0
         self._display = Bars(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            # Never markup: a name may hold brackets.
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),
             # Takes what the others leave, and a second line where that is little, so that no figure is cut off.
-            TextColumn("{task.fields[text]}", style="dim", table_column=Column(ratio=1)),
+            TextColumn("{task.fields[text]}", markup=False, style="dim", table_column=Column(ratio=1)),
             TimeElapsedColumn(),
             TimeLeftColumn(),
             console=console,
@@ -64,7 +82,7 @@ class ProgressView:
     def _update_bar(self, progress: Progress) -> None:
         shown: dict[str, Any] = {"text": describe_figures(progress), "seconds_left": progress.seconds_left}
         if progress.step not in self._bars:
-            self._bars[progress.step] = self._display.add_task(progress.step, total=progress.total, **shown)
+            self._bars[progress.step] = self._display.add_task(plain(progress.step), total=progress.total, **shown)
         self._display.update(self._bars[progress.step], completed=progress.done, total=progress.total, **shown)
 
     def _print_line(self, progress: Progress) -> None:

@@ -1,5 +1,6 @@
 """How the core tells what it is doing: a callback that gets small records, never a print or a bar."""
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,6 +30,21 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
+def plain(text: str) -> str:
+    """Spell out what could move a terminal's cursor, colour or hide its text, or turn its direction.
+
+    Captions, prompts, URLs, hosts, names of files and messages of errors come from anywhere. Line ends are spelled out
+    as well.
+    """
+    return text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(char: str) -> str:
+    if char.isprintable() or unicodedata.category(char) == "Zs":
+        return char
+    return ascii(char)[1:-1]
+
+
 def ignore_progress(_: Progress) -> None:
     """Report to nobody."""
 
@@ -36,14 +52,14 @@ def ignore_progress(_: Progress) -> None:
 def describe_progress(progress: Progress) -> str:
     """Write a record in one line, such as "train cnn: 1,200 of 4,000 images, loss 0.1, 0:01:10 left"."""
     left = "" if progress.seconds_left is None else f", {describe_seconds(progress.seconds_left)} left"
-    return f"{progress.step}: {describe_figures(progress)}{left}"
+    return f"{plain(progress.step)}: {describe_figures(progress)}{left}"
 
 
 def describe_figures(progress: Progress) -> str:
     """Write the same without the step's name and the time left, which a bar shows in places of their own."""
     total = "" if progress.total is None else f" of {progress.total:,.0f}"
     parts = [f"{progress.done:,.0f}{total} {progress.unit}"]
-    return ", ".join(parts + [f"{name} {_show(value)}" for name, value in progress.fields.items()])
+    return plain(", ".join(parts + [f"{name} {_show(value)}" for name, value in progress.fields.items()]))
 
 
 def describe_seconds(seconds: float) -> str:

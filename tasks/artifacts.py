@@ -1,6 +1,7 @@
 """What a person sees in Prefect's UI: reports, tables and picture grids. Views of what is on disk, never its source."""
 
 import base64
+import html
 import io
 import logging
 import re
@@ -12,6 +13,8 @@ from PIL import Image
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from t2i_core.manifest import StepRef, read_manifest
+from t2i_core.progress import plain
+from t2i_core.report.pictures import open_picture
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +63,9 @@ def markdown_rows(rows: Iterable[Sequence[Any]], *, head: Sequence[str]) -> str:
 
 def _cell(value: Any) -> str:
     text = f"{value:,}" if isinstance(value, int) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    # Hosts and captions come from anywhere, and the UI shows markdown with what HTML it holds.
+    text = html.escape(" ".join(plain(text).split()), quote=False)
+    return re.sub(r"([|\[\]`])", r"\\\1", text)
 
 
 def picture_grid(paths: Sequence[Path], *, num_columns: int = 8) -> str:
@@ -72,9 +77,9 @@ def picture_grid(paths: Sequence[Path], *, num_columns: int = 8) -> str:
     num_rows = -(-len(paths) // num_columns)
     grid = Image.new("RGB", (num_columns * side, num_rows * side), "white")
     for i, path in enumerate(paths):
-        with Image.open(path) as image:
-            image.thumbnail((side, side)) if image.width > side else None
-            tile = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+        image = open_picture(path)
+        image.thumbnail((side, side)) if image.width > side else None
+        tile = image.resize((side, side), Image.Resampling.BICUBIC)
         grid.paste(tile, (i % num_columns * side, i // num_columns * side))
     return embedded_picture(grid)
 

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from prefect.client.schemas.objects import State
 
 from t2i_core.door import read_file
 from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.report.pictures import open_picture
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.supervisor import supervise_training
 from tasks.artifacts import embedded_picture, markdown_table, publish_markdown
@@ -38,8 +38,7 @@ def report(name: str, ref: StepRef) -> str:
     grids = sorted((ref.path / "samples").rglob("*.png"))
     parts = [f"# Run {name} {ref.digest[:12]}", f"`{ref.path}`", markdown_table(figures, head=("figure", "last value"))]
     if grids:
-        with Image.open(grids[-1]) as grid:
-            parts.append(embedded_picture(grid))
+        parts.append(embedded_picture(open_picture(grids[-1])))
     return "\n\n".join(parts)
 
 

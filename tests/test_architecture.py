@@ -1,6 +1,7 @@
 """Imports point one way: deployments -> flows -> tasks -> t2i_core, and downward inside the core."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ CORE_ARROWS: dict[str, set[str]] = {
     "lifeline": set(),
     "children": {"lifeline"},
     "machine": {"config", "children"},
-    "report": set(),
+    "report": {"errors", "door"},
     "door": {"errors"},
     "layout": {"errors", "door"},
     "manifest": {"config", "errors", "door", "layout"},
@@ -90,3 +91,33 @@ def test_prefect_waits_until_its_environment_is_prepared() -> None:
         top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
         names = [getattr(node, "module", None) or node.names[0].name for node in top]
         assert not [module for module in names if module.split(".")[0] in ("prefect", "tasks")], path
+
+
+# What may start a process: the one way for our own, git for our own checkout, and Prefect's command.
+STARTERS = {"t2i_core/children.py", "t2i_core/machine.py", "deployments/deploy.py"}
+STARTS = re.compile(r"subprocess\.\w+|os\.(system|popen|exec\w+|spawn\w+|fork\w*)|multiprocessing\..*")
+RUNS_WHAT_IT_READS = re.compile(
+    r"(.*\.)?(pickle|cPickle|cloudpickle|joblib|dill|marshal|shelve)\..*|torch\.load|eval|exec|yaml\.(unsafe_)?load"
+)
+
+
+def calls(path: Path) -> Iterator[tuple[str, dict[str | None, str], str]]:
+    """Give what each call calls, its keywords, and where it stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            yield ast.unparse(node.func), keywords, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+@pytest.mark.parametrize("package", PACKAGE_ARROWS)
+def test_no_file_chooses_what_runs(package: str) -> None:
+    """Each of these runs code, or a program, that a file from elsewhere can choose; one place does it right."""
+    for path in modules(package):
+        may_start = path.relative_to(ROOT).as_posix() in STARTERS
+        for called, keywords, where in calls(path):
+            if called == "Image.open":
+                assert "formats" in keywords, f"{where}: name the formats, or call report.pictures.open_picture"
+            assert may_start or not STARTS.fullmatch(called), f"{where}: start it by children.start"
+            assert not RUNS_WHAT_IT_READS.fullmatch(called), where
+            assert keywords.get("allow_pickle", "False") == "False", where
+            assert keywords.get("trust_remote_code", "False") == "False", where

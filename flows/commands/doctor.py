@@ -10,6 +10,7 @@ from flows.commands.step import command_app
 from flows.help import PlainCommand, examples
 from flows.server import try_server
 from t2i_core.doctor import examine
+from t2i_core.progress import plain
 
 app = command_app()
 
@@ -24,8 +25,8 @@ def doctor_command(
     for finding in findings:
         mark = "[green]ok  [/]" if finding.works else "[red]FAIL[/]" if finding.required else "[yellow]--  [/]"
         console.print(f"{mark} [bold]{finding.name}[/]: ", end="")
-        console.print(finding.detail, markup=False, highlight=False, soft_wrap=True)
+        console.print(plain(finding.detail), markup=False, highlight=False, soft_wrap=True)
         if finding.advice:
-            console.print(f"       {finding.advice}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"       {plain(finding.advice)}", markup=False, highlight=False, soft_wrap=True)
     if any(finding.required and not finding.works for finding in findings):
         raise typer.Exit(1)

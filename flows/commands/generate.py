@@ -9,6 +9,7 @@ import typer
 from flows.commands.step import command_app, local_folder, progress
 from flows.help import PlainCommand, examples
 from flows.options import config_options
+from flows.terminal import say
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import GenerateConfig
 
@@ -42,7 +43,7 @@ def generate_command(
 
     with progress() as view:
         images = generate(run_dir, prompts, output_dir, config, on_progress=view)
-    typer.echo(f"{len(images)} pictures in {output_dir}")
+    say(f"{len(images)} pictures in {output_dir}")
 
 
 def read_prompts(given: Sequence[str], path: Path | None) -> list[str]:

@@ -7,6 +7,7 @@ import typer
 from flows.commands.step import command_app
 from flows.help import PlainCommand, examples
 from flows.options import config_options
+from flows.terminal import say
 from t2i_core.samples.site import SiteConfig, serve_site
 
 app = command_app()
@@ -19,7 +20,7 @@ app = command_app()
 def site_command(config: SiteConfig) -> None:
     """Serve the built-in site on loopback until interrupted."""
     with serve_site(config) as site:
-        typer.echo(f"{site.num_pictures:,} pictures at {site.url} (Ctrl-C ends it)")
+        say(f"{site.num_pictures:,} pictures at {site.url} (Ctrl-C ends it)")
         try:
             while True:
                 time.sleep(3600)

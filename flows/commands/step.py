@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from flows.adhoc import adhoc_run
-from flows.terminal import ProgressView
+from flows.terminal import ProgressView, say
 from t2i_core.data.shortfall import shortfalls
 from t2i_core.errors import ConfigError
 from t2i_core.layout import require_local
@@ -71,12 +71,12 @@ def tell_result(ref: StepRef) -> None:
     missing = shortfalls(ref.counts) if ref.kind == "dataset" else []
     done = "done in part" if any(shortfall.is_grave for shortfall in missing) else "done"
     counts = ", ".join(f"{name} {count:,}" for name, count in sorted(ref.counts.items()))
-    typer.echo(f"{ref.path}: {'already ' if ref.hit else ''}{done} ({counts})")
+    say(f"{ref.path}: {'already ' if ref.hit else ''}{done} ({counts})")
     for shortfall in missing:
-        typer.echo(f"{'not all of it: ' if shortfall.is_grave else 'note: '}{shortfall}")
+        say(f"{'not all of it: ' if shortfall.is_grave else 'note: '}{shortfall}")
     report = ref.path / "report.html"
     if report.is_file():
-        typer.echo(f"report: {report}")
+        say(f"report: {report}")
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The commands for what happens to a data set after it was made: verify, purge, lineage."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,12 +9,14 @@ import typer
 
 from flows.commands.step import command_app, progress
 from flows.help import PlainCommand, examples
+from flows.terminal import say, say_json
 from t2i_core.data.purge import PurgeResult, purge
 from t2i_core.data.purge_request import PurgeRequest
 from t2i_core.data.verify import ShardDamage, verify
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.holders import Holder, find_samples, find_url
 from t2i_core.evaluation.lineage import Ancestor, outdated, trace, trace_picture, training_samples
+from t2i_core.progress import plain
 
 KEYS_SHOWN = 20
 DIGEST_SHOWN = 12
@@ -38,14 +39,14 @@ def verify_command(
     with progress() as view:
         result = verify(dataset_dir, repair=repair, on_progress=view)
     if as_json:
-        _write_json(result.model_dump(mode="json"))
+        say_json(result.model_dump(mode="json"))
     else:
         for damage in result.damaged:
-            _write(_describe_damage(damage))
+            say(_describe_damage(damage))
         lost = f"{len(result.damaged):,} damaged, {result.num_lost:,} samples lost"
-        _write(f"{dataset_dir}: {result.num_shards:,} shards, {result.num_samples:,} samples; {lost}")
+        say(f"{dataset_dir}: {result.num_shards:,} shards, {result.num_samples:,} samples; {lost}")
         if result.damaged:
-            _write("The same ingest command refills them." if repair else "With --repair they are moved aside.")
+            say("The same ingest command refills them." if repair else "With --repair they are moved aside.")
     if result.damaged:
         raise typer.Exit(1)
 
@@ -93,7 +94,7 @@ def purge_command(
         result = purge(dataset_dir, request, on_progress=view)
     if as_json:
         made_with = _dump(find_samples(root, result.uids))
-        return _write_json(result.model_dump(mode="json", exclude={"uids"}) | {"made_with": made_with})
+        return say_json(result.model_dump(mode="json", exclude={"uids"}) | {"made_with": made_with})
     # Said before the search, which may fail at a folder that has nothing to do with the data set.
     _write_purge(result)
     return _write_holders(find_samples(root, result.uids), f"made with a purged sample, below {root}")
@@ -101,13 +102,13 @@ def purge_command(
 
 def _write_purge(result: PurgeResult) -> None:
     done = f"{result.num_rows:,} rows purged, {result.num_pictures:,} pictures, in {len(result.shards):,} shards"
-    _write(f"{result.dataset_dir}: {done}; {len(result.uids):,} samples purged in all; digest {result.digest}")
+    say(f"{result.dataset_dir}: {done}; {len(result.uids):,} samples purged in all; digest {result.digest}")
     for name in result.deleted:
-        _write(f"deleted: {name}, a copy of a damaged shard that verify had set aside")
+        say(f"deleted: {name}, a copy of a damaged shard that verify had set aside")
     if result.previous:
-        _write(f"purged too: {result.previous}, which this data set replaced")
+        say(f"purged too: {result.previous}, which this data set replaced")
     if result.unread:
-        _write(f"not purged: {result.unread} is damaged or not finished and may hold the same samples; delete it")
+        say(f"not purged: {result.unread} is damaged or not finished and may hold the same samples; delete it")
 
 
 @app.command(
@@ -136,17 +137,16 @@ def lineage_command(
         raise ConfigError("give --urls or --url, not both.")
     if url:
         holders = find_url(path, url)
-        return _write_json(_dump(holders)) if as_json else _write_holders(holders, f"at and below {path}")
+        return say_json(_dump(holders)) if as_json else _write_holders(holders, f"at and below {path}")
     ancestors = trace(path) if path.is_dir() or not path.exists() else trace_picture(path, workspace)
     if urls:
         for sample in training_samples(ancestors):
-            typer.echo(
-                sample.model_dump_json()
-                if as_json
-                else "\t".join((sample.key, sample.uid, _plain(sample.url), sample.fetched_at))
-            )
+            if as_json:
+                say_json(sample.model_dump(mode="json"), indent=None)
+            else:
+                typer.echo("\t".join(map(plain, (sample.key, sample.uid, sample.url, sample.fetched_at))))
         return None
-    return _write_json(_chain(ancestors)) if as_json else _write_chain(ancestors)
+    return say_json(_chain(ancestors)) if as_json else _write_chain(ancestors)
 
 
 def _chain(ancestors: Sequence[Ancestor]) -> dict[str, Any]:
@@ -161,22 +161,22 @@ def _write_chain(ancestors: Sequence[Ancestor]) -> None:
     for ancestor in ancestors:
         manifest = ancestor.manifest
         counts = ", ".join(f"{name} {count:,}" for name, count in sorted(manifest.counts.items()))
-        _write(f"{manifest.kind} {manifest.digest:.{DIGEST_SHOWN}} {ancestor.folder} ({counts})")
+        say(f"{manifest.kind} {manifest.digest:.{DIGEST_SHOWN}} {ancestor.folder} ({counts})")
         if "source" in manifest.sources:
-            _write(f"source {manifest.key.inputs.get('source', ''):.{DIGEST_SHOWN}} {manifest.sources['source']}")
+            say(f"source {manifest.key.inputs.get('source', ''):.{DIGEST_SHOWN}} {manifest.sources['source']}")
     for sentence in outdated(ancestors):
-        _write(f"outdated: {sentence}")
+        say(f"outdated: {sentence}")
 
 
 def _write_holders(holders: Sequence[Holder], where: str) -> None:
-    _write(f"{len(holders):,} {where}")
+    say(f"{len(holders):,} {where}")
     for holder in holders:
         note = "" if holder.certain else " (its captions are gone or elsewhere, so this is not certain)"
-        _write(f"{holder.kind} {holder.digest:.{DIGEST_SHOWN}} {holder.folder}{_row_counts(holder)}{note}")
+        say(f"{holder.kind} {holder.digest:.{DIGEST_SHOWN}} {holder.folder}{_row_counts(holder)}{note}")
         for row in holder.rows[:KEYS_SHOWN]:
-            _write("  " + " ".join(filter(None, (row.key, row.uid, row.split, row.status, row.reason))))
+            say("  " + " ".join(filter(None, (row.key, row.uid, row.split, row.status, row.reason))))
         if len(holder.rows) > KEYS_SHOWN:
-            _write(f"  and {len(holder.rows) - KEYS_SHOWN:,} more (--json names all)")
+            say(f"  and {len(holder.rows) - KEYS_SHOWN:,} more (--json names all)")
 
 
 def _row_counts(holder: Holder) -> str:
@@ -192,16 +192,3 @@ def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise ConfigError(f"no such folder: {path}")
     return path
-
-
-def _write(line: str) -> None:
-    typer.echo(_plain(line))
-
-
-def _plain(text: str) -> str:
-    """Spell out what could move the cursor or break the line: names and URLs come from anywhere."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
-def _write_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from t2i_core.door import open_file
 from t2i_core.errors import DataError
 from t2i_core.evaluation.measure import Evaluation
 from t2i_core.evaluation.verdict import Verdict
 from t2i_core.report.charts import png_uri
+from t2i_core.report.pictures import open_picture
 
 GRID_PROMPTS, GRID_SEEDS, NUM_FAILURES, NUM_CLOSEST, NUM_SAMPLE_GRIDS = 8, 4, 6, 12, 4
-MAX_GRID_SIDE, MAX_GRID_PIXELS, MAX_GRID_BYTES = 520, 64_000_000, 200_000_000
+MAX_GRID_SIDE = 520
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +133,7 @@ def sample_grids(run_dir: Path) -> list[SampleGrid]:
 
 def _sample_grid(path: Path) -> SampleGrid | None:
     try:
-        with open_file(path, MAX_GRID_BYTES, levels=1) as file, Image.open(file, formats=("PNG",)) as picture:
-            if picture.width * picture.height > MAX_GRID_PIXELS:
-                return None
-            pixels = np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, DataError, Image.DecompressionBombError):
+        pixels = np.asarray(open_picture(path))
+    except DataError:
         return None
     return SampleGrid(path.stem, png_uri(pixels, MAX_GRID_SIDE), pixels.shape[1], pixels.shape[0])

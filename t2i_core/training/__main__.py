@@ -10,7 +10,7 @@ import torch
 from t2i_core.errors import T2IError
 from t2i_core.lifeline import die_with_parent
 from t2i_core.manifest import write_atomically
-from t2i_core.progress import Progress
+from t2i_core.progress import Progress, plain
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.supervisor import PROGRESS_NAME
 from t2i_core.training.train import train
@@ -35,10 +35,10 @@ def main() -> int:
         config = TrainConfig.load(args.config)
         train(args.captions_dir, config, args.output_dir, on_conflict=args.on_conflict, on_progress=write_progress)
     except T2IError as err:
-        print(err, file=sys.stderr)
+        print(plain(str(err)), file=sys.stderr)
         return err.exit_code
     except torch.OutOfMemoryError as err:
-        print(f"out of memory: choose a smaller preset or batch ({str(err).splitlines()[0]})", file=sys.stderr)
+        print(f"out of memory: choose a smaller preset or batch ({plain(str(err).splitlines()[0])})", file=sys.stderr)
         return 1
     return 0
 

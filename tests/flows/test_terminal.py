@@ -1,11 +1,15 @@
 """What a person sees of the progress, on a terminal and elsewhere."""
 
 import io
+import json
 
+import pytest
 from rich.console import Console
 
-from flows.terminal import ProgressView
-from t2i_core.progress import Progress, describe_figures
+from flows.cli import run
+from flows.terminal import ProgressView, say, say_json
+from t2i_core.errors import ConfigError
+from t2i_core.progress import Progress, describe_figures, plain
 
 INGEST = Progress(
     step="ingest",
@@ -47,3 +51,46 @@ def test_a_narrow_terminal_cuts_no_figure_off() -> None:
 
     assert [word for word in describe_figures(INGEST).split() if word not in words] == []
     assert "1:02:05" in words
+
+
+# An escape sequence, its one-byte form, a turn of direction, a title for the window, and what rich takes for a link.
+EVIL = "\x1b[2J\x9b31m\u202egnp.exe\x1b]0;gone\x07\r\x7f[link=https://evil.example]a[/link] \ud800"
+OBEYED = set("\x1b\x9b\u202e\x07\r\x7f\ud800")
+
+
+def test_what_a_terminal_obeys_is_spelled_out() -> None:
+    assert plain(EVIL).startswith("\\x1b[2J\\x9b31m\\u202egnp.exe\\x1b]0;gone\\x07\\r\\x7f[link=")
+    assert not OBEYED & set(plain(EVIL))
+    assert (
+        plain("a red circle, 赤い　丸, \N{SLIGHTLY SMILING FACE}")
+        == "a red circle, 赤い　丸, \N{SLIGHTLY SMILING FACE}"
+    )
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_shows_foreign_words_as_they_are(terminal: bool) -> None:
+    text = shown(Progress(step="x", done=1, total=2, unit="hosts", fields={"host": EVIL}), terminal=terminal)
+    assert "[link=https://evil.example]a[/link]" in text
+    # The display itself moves the cursor of a terminal.
+    assert not (OBEYED - set("\x1b\r" if terminal else "")) & set(text)
+    assert "\x1b[2J\x9b" not in text and "\x1b]" not in text
+
+
+def test_lines_json_and_errors_hold_nothing_a_terminal_obeys(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(EVIL)
+    say_json({"caption": EVIL, "lines": ["a", "b"]})
+    assert run(["no-such" + EVIL]) == 2
+    assert run(["caption", "here", "there" + EVIL]) == 2
+    assert run(["verify", "nowhere" + EVIL]) == 2
+
+    def fail(**_: object) -> None:
+        raise ConfigError(f"no {EVIL}")
+
+    monkeypatch.setattr("flows.cli.app", fail)
+    assert run([]) == 2
+    told = capsys.readouterr()
+    assert not OBEYED & set(told.out + told.err)
+    assert json.loads(told.out.split("\n", 1)[1])["caption"] == EVIL
+    assert told.err.count("\\x1b[2J") >= 2
