@@ -11,7 +11,6 @@ from t2i_core.children import (
     PACKAGE_ROOT,
     child_environment,
     leave_working_folder_out,
-    module_command,
     neutral_folder,
     start,
     start_exposed,
@@ -51,7 +50,6 @@ def test_a_child_runs_elsewhere_and_springs_no_trap(trapped: Path) -> None:
     where, path = said.decode().splitlines()
     assert where == str(Path(neutral_folder()).resolve())
     assert str(trapped) not in path and "''" not in path
-    assert start(module_command("json.tool", "/dev/null")).wait(60) in (0, 1)
     assert not (trapped / "sprung").exists()
 
 
