@@ -5,6 +5,7 @@ spelling that hides it. `resolver` looks names up and refuses them unless public
 the addresses that were checked.
 """
 
+import hashlib
 import re
 import socket
 from functools import lru_cache
@@ -66,6 +67,11 @@ def url_identity(text: str) -> str:
     """Give the spelling of a URL or local path that its `uid` is made from."""
     url = normalise_url(text)
     return str(url) if isinstance(url, URL) else text
+
+
+def text_digest(text: str) -> int:
+    """Give 64 bits that stand for a URL where very many are remembered."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
 @lru_cache(maxsize=1024)

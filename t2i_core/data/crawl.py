@@ -1,24 +1,32 @@
 """From start pages to pictures: breadth first over the pages of the same sites, in an order that never varies."""
 
 import asyncio
+import json
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from yarl import URL
 
-from t2i_core.data.address import origin_of, url_identity
+from t2i_core.data.address import origin_of, text_digest, url_identity
 from t2i_core.data.distinct import DistinctCount
 from t2i_core.data.fetch import Fetcher, Want
+from t2i_core.data.frontier import Frontier
+from t2i_core.data.lines import Lines
 from t2i_core.data.mention import Mention
-from t2i_core.data.page_reader import PageReader
+from t2i_core.data.page_reader import PageReader, page_of
 from t2i_core.data.pages import Page
 from t2i_core.data.politeness import may_pass
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
-from t2i_core.data.sitemap import SitemapReader
+from t2i_core.data.side_table import SideTable
+from t2i_core.data.sitemap_reader import SitemapReader, mentions_in
 from t2i_core.errors import ConfigError, TransientError
+
+MAX_LINKS_AHEAD = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +73,27 @@ OnPage = Callable[[CrawlCounts], None]
 class Crawler:
     """Reads pages many at a time and gives their pictures in breadth-first, then document order."""
 
-    def __init__(self, fetcher: Fetcher, limits: CrawlLimits, *, pages_ahead: int, on_page: OnPage) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        limits: CrawlLimits,
+        *,
+        pages_ahead: int,
+        on_page: OnPage,
+        scratch: Path | None = None,
+    ) -> None:
         self.counts = CrawlCounts()
         self._fetcher = fetcher
         self._reader = PageReader()
         self._limits = limits
         self._pages_ahead = pages_ahead
         self._on_page = on_page
-        self._seen: set[str] = set()
+        self._scratch = scratch
+        self._seen: set[int] = set()
         self._origins: set[str] = set()
         self._last_failure: Rejection | None = None
         self._deadline: float | None = None
-        self._mapped: dict[str, list[Mention]] = {}
+        self._mapped: SideTable | None = None
 
     async def pictures(self, start_urls: Iterable[str]) -> AsyncGenerator[SourceRecord]:
         """Crawl.
@@ -87,21 +104,22 @@ class Crawler:
         """
         if self._limits.max_seconds:
             self._deadline = asyncio.get_running_loop().time() + self._limits.max_seconds
-        async with self._reader, aclosing(self._all_levels(self._new_pages(start_urls))) as pictures:
-            async for picture in pictures:
-                yield picture
+        with TemporaryDirectory(prefix="_crawl", dir=self._scratch) as folder:
+            self._folder = Path(folder)
+            async with self._reader, aclosing(self._all_levels(self._new_pages(start_urls))) as pictures:
+                async for picture in pictures:
+                    yield picture
 
-    async def _all_levels(self, level: list[str]) -> AsyncGenerator[SourceRecord]:
+    async def _all_levels(self, level: Lines) -> AsyncGenerator[SourceRecord]:
         for depth in range(self._limits.max_depth + 1):
-            # A dict keeps the order of first appearance.
-            links: dict[str, None] = {}
+            links = Frontier(self._folder)
             read = self._read_starts if depth == 0 and self._limits.sitemaps else self._read_level
             async with aclosing(read(level)) as pages:
                 async for page in pages:
                     # A sitemap's pictures come with their page, so that what the page asks for counts for them too.
-                    for picture in page.also_naming(self._mapped.pop(page.url, ())).pictures:
+                    for picture in page.also_naming(self._mentions_on(page)).pictures:
                         yield picture
-                    links |= dict.fromkeys(page.links)
+                    self._note_links(links, page.links)
             if depth == 0 and not self._origins:
                 raise _no_start_page(level, self._last_failure)
             level = self._new_pages(link for link in links if origin_of(URL(link)) in self._origins)
@@ -109,27 +127,46 @@ class Crawler:
                 return
         self.counts.beyond_depth = len(level)
 
-    async def _read_starts(self, urls: list[str]) -> AsyncGenerator[Page]:
+    def _note_links(self, links: Frontier, found: Iterable[str]) -> None:
+        """Keep the links of a page for the next level, as many as a level may need."""
+        for link in found:
+            if link in links or len(links) < max(MAX_LINKS_AHEAD, 2 * self._limits.max_pages):
+                links.add(link)
+            elif (
+                origin_of(URL(link)) in self._origins and text_digest(identity := url_identity(link)) not in self._seen
+            ):
+                self.counts.beyond_pages.add(identity)
+
+    async def _read_starts(self, urls: Lines) -> AsyncGenerator[Page]:
         """Read the start pages, which tell the sites, then the pages that the sites' sitemaps list."""
-        starts = [page async for page in self._read_level(urls)]
-        await self._read_sitemaps()
-        for page in starts:
-            yield page
-        if starts:
-            async with aclosing(self._read_level(self._new_pages(self._mapped))) as pages:
-                async for page in pages:
-                    yield page
+        starts = Lines(self._folder)
+        async for page in self._read_level(urls):
+            starts.add(json.dumps(asdict(page)))
+        with SideTable(self._folder / "sitemaps.sqlite") as self._mapped:
+            mapped = await self._read_sitemaps(self._mapped)
+            for line in starts:
+                yield page_of(json.loads(line))
+            if starts:
+                async with aclosing(self._read_level(mapped)) as pages:
+                    async for page in pages:
+                        yield page
+        self._mapped = None
 
-    async def _read_sitemaps(self) -> None:
-        reader = SitemapReader(self._fetcher, self._limits.max_pages, self.counts.beyond_pages)
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._deadline):
-                for origin in sorted(self._origins):
-                    await reader.read_site(origin)
-        self._mapped = dict(reader.pages)
+    async def _read_sitemaps(self, table: SideTable) -> Lines:
+        """Collect what the sitemaps list, and give the pages that are new."""
+        limits = self._limits
+        async with SitemapReader(self._fetcher, limits.max_pages, self.counts.beyond_pages, table) as reader:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._deadline):
+                    for origin in sorted(self._origins):
+                        await reader.read_site(origin)
         self.counts.sitemaps = reader.num_read
+        return self._new_pages(reader.pages())
 
-    async def _read_level(self, urls: list[str]) -> AsyncGenerator[Page]:
+    def _mentions_on(self, page: Page) -> list[Mention]:
+        return mentions_in(self._mapped, page.url) if self._mapped is not None else []
+
+    async def _read_level(self, urls: Lines) -> AsyncGenerator[Page]:
         """Read pages at once but give them in order."""
         is_start = not self._origins
         pending: deque[asyncio.Task[Page | Rejection | None]] = deque()
@@ -186,27 +223,28 @@ class Crawler:
         if origin not in self._origins:
             self.counts.rejected[RejectReason.NOT_A_PAGE] += 1
             return None
-        self._seen.add(page.url)
+        self._seen.add(text_digest(page.url))
         self.counts.read += 1
         return page
 
-    def _new_pages(self, urls: Iterable[str]) -> list[str]:
+    def _new_pages(self, urls: Iterable[str]) -> Lines:
         """Keep the URLs not met before, as long as there is room for more pages."""
-        found = []
+        found = Lines(self._folder)
         for url in urls:
             identity = url_identity(url)
-            if identity in self._seen:
+            digest = text_digest(identity)
+            if digest in self._seen:
                 continue
             if len(self._seen) < self._limits.max_pages:
-                self._seen.add(identity)
-                found.append(url)
+                self._seen.add(digest)
+                found.add(url)
             else:
                 self.counts.beyond_pages.add(identity)
         return found
 
 
-def _no_start_page(urls: list[str], failure: Rejection | None) -> ConfigError | TransientError:
-    what = f"page {urls[0]}" if len(urls) == 1 else f"any of the {len(urls)} pages"
+def _no_start_page(urls: Lines, failure: Rejection | None) -> ConfigError | TransientError:
+    what = f"page {next(iter(urls))}" if len(urls) == 1 else f"any of the {len(urls)} pages"
     why = f"{failure.message} ({failure.reason})" if failure else "no URL was given"
     if failure and (failure.reason.is_unreachable or may_pass(failure.http_status)):
         return TransientError(f"cannot reach {what}: {why}. Check the address and the network, then run again.")

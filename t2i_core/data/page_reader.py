@@ -41,9 +41,10 @@ class PageReader:
         read = await self._pool.ask(asked, answer.body)
         if read is None:
             return Rejection(RejectReason.PAGE_TOO_COMPLEX, final_url=answer.final_url)
-        return _page(read[0])
+        return page_of(read[0])
 
 
-def _page(answer: dict[str, Any]) -> Page:
+def page_of(answer: dict[str, Any]) -> Page:
+    """Make a page of its fields as JSON has them."""
     mentions = tuple(Mention(**mention) for mention in answer.pop("mentions"))
     return Page(mentions=mentions, **answer)

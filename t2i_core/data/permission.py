@@ -4,7 +4,6 @@ What needs no request comes first. A reservation in a site's file is final even 
 to see the header, the picture would have to be asked for.
 """
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from yarl import URL
 
 from t2i_core.data import aitxt, tdmrep
+from t2i_core.data.address import text_digest
 from t2i_core.data.aitxt import AiTxtRules
 from t2i_core.data.denylist import DenyList
 from t2i_core.data.politeness import RobotsAnswer, RobotsCache, RobotsRules, RulesCache
@@ -109,4 +109,4 @@ class Refusals:
 
 def url_digest(url: URL) -> int:
     """Give 64 bits that stand for a URL."""
-    return int.from_bytes(hashlib.blake2b(str(url).encode(), digest_size=8).digest())
+    return text_digest(str(url))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -278,9 +278,9 @@ async def _crawl(job: _PlanJob) -> tuple[dict[str, int], dict[str, Traffic]]:
     from t2i_core.data.crawl import Crawler, CrawlLimits
 
     source, config = job.source, job.config
-    starts = [source]
+    starts: Iterable[str] = [source]
     if job.kind is SourceKind.PAGE_LIST:
-        starts = [record.url for record in read_list(source, config.url_column, "")]
+        starts = (record.url for record in read_list(source, config.url_column, ""))
     limits = CrawlLimits(
         max_pages=config.max_pages,
         max_depth=config.max_depth,
@@ -288,7 +288,7 @@ async def _crawl(job: _PlanJob) -> tuple[dict[str, int], dict[str, Traffic]]:
         sitemaps=config.sitemaps,
     )
     async with Fetcher(config.fetching()) as fetcher:
-        crawler = Crawler(fetcher, limits, pages_ahead=PAGES_AHEAD, on_page=job.tell_pages)
+        crawler = Crawler(fetcher, limits, pages_ahead=PAGES_AHEAD, on_page=job.tell_pages, scratch=job.scratch)
         async with aclosing(crawler.pictures(starts)) as pictures:
             async for record in pictures:
                 job.add(record)

@@ -1,20 +1,17 @@
 """Sitemaps: what a site itself lists as its pages, and the pictures on them.
 
-A sitemap is untrusted XML: document types and entities are refused, and it is read as a stream, without a tree.
+A sitemap is untrusted XML: document types and entities are refused, and it is read as a stream, without a tree, in a
+process of its own (`sitemap_worker.py`).
 """
 
-import asyncio
 import zlib
-from collections import deque
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import ParseError
 
 from defusedxml.ElementTree import DefusedXMLParser
 from yarl import URL
 
-from t2i_core.data.address import MAX_URL_CHARS, origin_of, url_identity
-from t2i_core.data.distinct import DistinctCount
-from t2i_core.data.fetch import Fetched, Fetcher, Want
+from t2i_core.data.address import MAX_URL_CHARS, origin_of
 from t2i_core.data.markup import absolute
 from t2i_core.data.mention import Mention
 
@@ -22,7 +19,9 @@ from t2i_core.data.mention import Mention
 MAX_SITEMAP_BYTES = 50 * 1024 * 1024
 MAX_ENTRIES = 50_000
 MAX_PICTURES_PER_PAGE = 1000
-MAX_SITEMAPS_PER_SITE = 200
+# Of one file, together; whatever comes after that is not read.
+MAX_PICTURES = 100_000
+MAX_KEPT_CHARS = 16_000_000
 MAX_DEPTH = 16
 _CHUNK_BYTES = 65_536
 _GZIP_MARK = b"\x1f\x8b"
@@ -80,6 +79,7 @@ class _Reader:
         self._page = ""
         self._picture: dict[str, str] = {}
         self._pictures: list[Mention] = []
+        self._num_pictures = self._num_chars = 0
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         """Enter an element.
@@ -89,8 +89,11 @@ class _Reader:
         """
         self._path.append(tag.rpartition("}")[2])
         self._text = ""
-        if len(self._path) > MAX_DEPTH or len(self.found.pages) + len(self.found.sitemaps) >= MAX_ENTRIES:
+        num_entries = len(self.found.pages) + len(self.found.sitemaps)
+        if len(self._path) > MAX_DEPTH or num_entries >= MAX_ENTRIES or self._num_pictures >= MAX_PICTURES:
             raise ValueError("more than a sitemap may hold")
+        if self._num_chars >= MAX_KEPT_CHARS:
+            raise ValueError("longer than a sitemap may be")
 
     def data(self, text: str) -> None:
         """Take a piece of text."""
@@ -119,6 +122,7 @@ class _Reader:
 
     def _own_address(self, text: str) -> str:
         address = absolute(self._base, text)
+        self._num_chars += len(address)
         return address if address and origin_of(URL(address)) == origin_of(self._base) else ""
 
     def _end_picture(self) -> None:
@@ -127,6 +131,8 @@ class _Reader:
         url = absolute(self._base, named.get("loc", ""))
         if not url or len(self._pictures) == MAX_PICTURES_PER_PAGE:
             return
+        self._num_pictures += 1
+        self._num_chars += len(url) + sum(map(len, named.values()))
         rule = next((rule for rule in ("caption", "title") if named.get(rule)), "")
         self._pictures.append(
             Mention(
@@ -141,49 +147,3 @@ class _Reader:
         if self._page:
             self.found.pages.setdefault(self._page, []).extend(self._pictures)
         self._page, self._pictures = "", []
-
-
-class SitemapReader:
-    """Collects what the sitemaps of sites list; what it has found so far can be read at any time.
-
-    Args:
-        fetcher: asks for them.
-        max_pages: to collect.
-        beyond: counts the others.
-
-    Attributes:
-        pages: with what is said about the pictures on each, in the order of the sitemaps.
-        num_read: files that held anything.
-    """
-
-    def __init__(self, fetcher: Fetcher, max_pages: int, beyond: DistinctCount) -> None:
-        self.pages: dict[str, list[Mention]] = {}
-        self.num_read = 0
-        self._fetcher = fetcher
-        self._max_pages = max_pages
-        self._beyond = beyond
-
-    async def read_site(self, origin: str) -> None:
-        """Read the sitemaps that robots.txt names, then /sitemap.xml, then those that indexes among them name."""
-        base = URL(origin)
-        named = [absolute(base, text) for text in await self._fetcher.sitemaps(base)]
-        waiting = deque(dict.fromkeys([*named, f"{origin}/sitemap.xml"]))
-        seen = {""}
-        while waiting and len(seen) <= MAX_SITEMAPS_PER_SITE and len(self.pages) < self._max_pages:
-            url = waiting.popleft()
-            if url not in seen and origin_of(URL(url)) == origin:
-                seen.add(url)
-                waiting.extend(await self._read(url, origin))
-
-    async def _read(self, url: str, origin: str) -> list[str]:
-        async with self._fetcher.fetch(url, Want.SITEMAP) as answer:
-            if not isinstance(answer, Fetched) or origin_of(URL(answer.final_url)) != origin:
-                return []
-            found = await asyncio.to_thread(read_sitemap, answer.body, answer.final_url)
-        self.num_read += bool(found.sitemaps or found.pages)
-        for page, pictures in found.pages.items():
-            if page in self.pages or len(self.pages) < self._max_pages:
-                self.pages.setdefault(page, []).extend(pictures)
-            else:
-                self._beyond.add(url_identity(page))
-        return found.sitemaps[:MAX_SITEMAPS_PER_SITE]

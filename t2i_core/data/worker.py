@@ -28,7 +28,7 @@ def frame(value: Any, body: bytes = b"") -> tuple[bytes, bytes]:
     return FRAME.pack(len(text), len(body)) + text, body
 
 
-def serve(start: Callable[[Any], Handler], *, max_memory_bytes: int) -> None:
+def serve(start: Callable[[Any], Handler], *, max_memory_bytes: int, max_cpu_seconds: int = MAX_CPU_SECONDS) -> None:
     """Answer jobs until the input ends, as it does with the program that asks.
 
     The first message says how to handle them, and is answered with null. After it this process can no longer write,
@@ -38,6 +38,7 @@ def serve(start: Callable[[Any], Handler], *, max_memory_bytes: int) -> None:
         start: makes the handler from the first message, with all that the process may do; files that it opens stay
             readable. What it imports is ready for the first job.
         max_memory_bytes: of data; with more, what is asked for is refused, which ends most jobs with an error.
+        max_cpu_seconds: of one job.
     """
     _limit_memory(max_memory_bytes)
     with socket.socket(fileno=os.dup(0)) as line, line.makefile("rb", buffering=_BUFFER_BYTES) as received:
@@ -51,7 +52,7 @@ def serve(start: Callable[[Any], Handler], *, max_memory_bytes: int) -> None:
                 value, body = _read(requests)
             except EOFError:
                 return
-            _limit_cpu(MAX_CPU_SECONDS)
+            _limit_cpu(max_cpu_seconds)
             answer = handler(value, body)
 
 

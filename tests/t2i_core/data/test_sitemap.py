@@ -9,7 +9,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t2i_core.data import sitemap
+from t2i_core.data import sitemap, sitemap_reader
 from t2i_core.data.crawl import Crawler, CrawlLimits
 from t2i_core.data.fetch import Fetcher, FetchOptions
 from t2i_core.data.record import SourceRecord
@@ -172,7 +172,7 @@ def test_a_crawl_starts_from_sitemaps_when_asked_to(mapped: Any) -> None:
 def test_sitemaps_keep_to_the_limits_of_the_crawl(mapped: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     start = [mapped.url("/")]
     assert captions(start, sitemaps=True, max_pages=2) == ["on /", "from the map", "on /a"]
-    monkeypatch.setattr(sitemap, "MAX_SITEMAPS_PER_SITE", 1)
+    monkeypatch.setattr(sitemap_reader, "MAX_SITEMAPS_PER_SITE", 1)
     mapped.requests.clear()
     assert captions(start, sitemaps=True) == ["on /"]
     assert "/first.xml" in mapped.requests
