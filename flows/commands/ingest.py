@@ -88,6 +88,8 @@ def ingest_command(
             "--runner, --scheduler and --num-shards-at-once are for a whole run with Prefect: leave them out, or "
             "--no-prefect and --retry."
         )
+    if retry and replace:
+        raise ConfigError("--retry fills in a finished dataset and replaces none: leave out --replace.")
     if retry:
         from t2i_core.data.retry import parse_reasons, retry_ingest
 

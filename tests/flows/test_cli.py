@@ -70,6 +70,11 @@ CASES: dict[str, tuple[list[str], int, str]] = {
         2,
         "are for a whole run with Prefect",
     ),
+    "a retry that replaces": (
+        ["ingest", "list.csv", "--output-dir", "out", "--retry", "dns", "--replace"],
+        2,
+        "leave out --replace",
+    ),
     "nothing finished to retry": (
         ["ingest", "list.csv", "--output-dir", "out", "--retry", "dns"],
         2,

@@ -365,7 +365,7 @@ def test_other_work_is_refused_or_replaced(tmp_path: Path) -> None:
     dataset = _dataset(tmp_path / "dataset", _scene_rows(50))
     first = caption(dataset, CaptionConfig(), tmp_path / "captions")
     other = CaptionConfig(split_seed=1)
-    with pytest.raises(ConfigError, match="split_seed was 0, now 1"):
+    with pytest.raises(ConfigError, match=r"split_seed was 0, now 1.*--replace .*captions\.previous"):
         caption(dataset, other, tmp_path / "captions")
     assert caption(dataset, CaptionConfig(), tmp_path / "captions").hit
     replaced = caption(dataset, other, tmp_path / "captions", on_conflict="replace")
