@@ -72,7 +72,7 @@ def _layout(folders: str, files: dict[str, int]) -> Layout:
 LAYOUTS: dict[Kind, Layout] = {
     "dataset": _layout(
         rf"\.rewrite(\.partial)?|{_STAGE}(shards|_parts)"
-        rf"|_parts/_identities|{_UNDER_WAY}\.duplicates\.parquet\.work(/[a-z0-9]+)?",
+        rf"|_parts/_[^/]+(/[^/]+)*|{_UNDER_WAY}\.duplicates\.parquet\.work(/[a-z0-9]+)?",
         {
             rf"{_STAGE}(manifest\.json)": MAX_MANIFEST_BYTES,
             rf"{_STAGE}shards/[0-9]{{5,18}}(\.tar)(\.damaged[0-9]*)?": MAX_SHARD_BYTES,
@@ -80,9 +80,10 @@ LAYOUTS: dict[Kind, Layout] = {
             rf"{_STAGE}shards/[0-9]{{5,18}}(_stats\.json)(\.damaged[0-9]*)?": MAX_STATS_BYTES,
             rf"shards/\.[0-9]{{5,18}}\.journal|{_UNDER_WAY}shards/\.[0-9]{{5,18}}\.tar\.partial": MAX_SHARD_BYTES,
             rf"{_STAGE}_parts/[0-9]{{5,18}}\.parquet": MAX_TABLE_BYTES,
-            rf"{_UNDER_WAY}(\.duplicates\.parquet\.work|_parts/_identities)/([a-z0-9]+/)?[a-z0-9]+": MAX_SHARD_BYTES,
+            rf"{_UNDER_WAY}\.duplicates\.parquet\.work/([a-z0-9]+/)?[a-z0-9]+": MAX_SHARD_BYTES,
             r"_parts/plan\.json": MAX_LOG_BYTES,
-            r"_parts/_[a-z]+\.sqlite(-journal)?": MAX_SHARD_BYTES,
+            # What is written down only while a source is planned.
+            r"_parts/_[^/]+(/[^/]+)*": MAX_SHARD_BYTES,
             rf"{_STAGE}duplicates\.parquet|{_UNDER_WAY}\.duplicates\.parquet\.partial": MAX_TABLE_BYTES,
             rf"{_STAGE}(hosts|croissant)\.json": MAX_LOG_BYTES,
             rf"{_STAGE}(report\.html|README\.md)": MAX_LOG_BYTES,

@@ -107,8 +107,9 @@ def test_only_known_names_may_lie_in_a_finished_folder(kind, tmp_path: Path) -> 
 
 
 def test_a_file_under_way_may_lie_in_an_unfinished_folder(tmp_path: Path) -> None:
-    for name in ("shards/.00000.journal", "shards/.00001.parquet.0a1b2c3d", "_parts/_pages.sqlite", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    scratch = ("_parts/_pages.sqlite", "_parts/_crawlx_1y/sitemaps.sqlite", "_parts/_identities/000")
+    for name in ("shards/.00000.journal", "shards/.00001.parquet.0a1b2c3d", *scratch, "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
 
     inspect_folder(tmp_path, "dataset")
