@@ -16,14 +16,16 @@ from t2i_core.data.distinct import DistinctCount
 from t2i_core.data.fetch import Fetcher, Want
 from t2i_core.data.frontier import Frontier
 from t2i_core.data.lines import Lines
-from t2i_core.data.mention import Mention
-from t2i_core.data.page_reader import PageReader, page_of
+from t2i_core.data.mention import Mention, Unlisted
+from t2i_core.data.page_message import pack_page, unpack_page
+from t2i_core.data.page_reader import PageReader
 from t2i_core.data.pages import Page
 from t2i_core.data.politeness import may_pass
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.side_table import SideTable
 from t2i_core.data.sitemap_reader import SitemapReader, mentions_in
+from t2i_core.data.unlisted import UnlistedCount
 from t2i_core.errors import ConfigError, TransientError
 
 MAX_LINKS_AHEAD = 100_000
@@ -38,12 +40,14 @@ class CrawlLimits:
         max_depth: links away from a start page; 0 reads only the start pages.
         max_seconds: for all of it, 0.0 for no limit; pages that have not arrived by then are given up.
         sitemaps: pages that the start pages' sites list in their sitemaps are start pages too.
+        keep_undescribed: pictures that nothing describes are listed too, where they have an address.
     """
 
     max_pages: int
     max_depth: int
     max_seconds: float = 0.0
     sitemaps: bool = False
+    keep_undescribed: bool = False
 
 
 @dataclass(slots=True)
@@ -57,6 +61,8 @@ class CrawlCounts:
         sitemaps: files that listed pages.
         beyond_pages: pages found when there was no room for more.
         beyond_depth: pages found at the last level, further away than is read.
+        links_cut: links of pages that hold more of them than are taken from one page.
+        unlisted: pictures that pages name and that are not listed.
     """
 
     read: int = 0
@@ -65,6 +71,16 @@ class CrawlCounts:
     sitemaps: int = 0
     beyond_pages: DistinctCount = field(default_factory=DistinctCount)
     beyond_depth: int = 0
+    links_cut: int = 0
+    unlisted: UnlistedCount = field(default_factory=UnlistedCount)
+
+    def settle(self, page: Page, *, keep_undescribed: bool) -> list[SourceRecord]:
+        """Give the pictures of a page that are listed, and count what is not."""
+        settled = page.settled(keep_undescribed=keep_undescribed)
+        self.unlisted.add(settled)
+        self.unlisted.add_number(Unlisted.OVER_LIMIT, page.num_pictures_cut)
+        self.links_cut += page.num_links_cut
+        return settled.records
 
 
 OnPage = Callable[[CrawlCounts], None]
@@ -117,7 +133,8 @@ class Crawler:
             async with aclosing(read(level)) as pages:
                 async for page in pages:
                     # A sitemap's pictures come with their page, so that what the page asks for counts for them too.
-                    for picture in page.also_naming(self._mentions_on(page)).pictures:
+                    page = page.also_naming(self._mentions_on(page))
+                    for picture in self.counts.settle(page, keep_undescribed=self._limits.keep_undescribed):
                         yield picture
                     self._note_links(links, page.links)
             if depth == 0 and not self._origins:
@@ -141,11 +158,11 @@ class Crawler:
         """Read the start pages, which tell the sites, then the pages that the sites' sitemaps list."""
         starts = Lines(self._folder)
         async for page in self._read_level(urls):
-            starts.add(json.dumps(asdict(page)))
+            starts.add(json.dumps(pack_page(page)))
         with SideTable(self._folder / "sitemaps.sqlite") as self._mapped:
             mapped = await self._read_sitemaps(self._mapped)
             for line in starts:
-                yield page_of(json.loads(line))
+                yield unpack_page(json.loads(line))
             if starts:
                 async with aclosing(self._read_level(mapped)) as pages:
                     async for page in pages:

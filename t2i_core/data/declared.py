@@ -6,7 +6,8 @@ from itertools import islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from t2i_core.data.markup import Base, absolute, ancestors, attribute
+from t2i_core.data.file_names import is_file_name
+from t2i_core.data.markup import Base, absolute, ancestors, attribute, one_line
 from t2i_core.data.mention import Mention
 
 MAX_DECLARED = 100
@@ -41,7 +42,8 @@ def _open_graph(metas: list[tuple[str, str]], base: Base) -> Iterator[Mention]:
                     yield current
                 current = Mention(url=url)
         elif name == "og:image:alt" and content.strip() and current is not None and not current.caption:
-            current = replace(current, caption=content, rule="og:image:alt")
+            described = not is_file_name(content, current.url)
+            current = replace(current, caption=one_line(content), rule="og:image:alt") if described else current
     if current is not None:
         yield current
 
@@ -49,9 +51,10 @@ def _open_graph(metas: list[tuple[str, str]], base: Base) -> Iterator[Mention]:
 def _twitter(metas: dict[str, str], base: Base) -> Iterator[Mention]:
     """Read the one picture of a Twitter card, whatever the order of its lines."""
     url = absolute(base, metas.get("twitter:image") or metas.get("twitter:image:src", ""))
-    caption = metas.get("twitter:image:alt", "")
+    caption = one_line(metas.get("twitter:image:alt", ""))
     if url:
-        yield Mention(url=url, caption=caption, rule="twitter:image:alt" if caption else "")
+        described = bool(caption) and not is_file_name(caption, url)
+        yield Mention(url=url, caption=caption * described, rule="twitter:image:alt" * described)
 
 
 def declared_license(tree: LexborHTMLParser, base: Base) -> str:

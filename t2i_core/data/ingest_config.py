@@ -21,7 +21,7 @@ from t2i_core.manifest import StepKey
 if TYPE_CHECKING:
     from t2i_core.data.fetch import FetchOptions
 
-INGEST_VERSION = 3
+INGEST_VERSION = 4
 # How fast and how patiently to ask does not decide what a data set holds.
 _VOLATILE = frozenset(
     {
@@ -110,6 +110,11 @@ class IngestConfig(Config):
         "then is left out as out_of_time, for a later --retry out_of_time; 0 for no limit",
     )
     sitemaps: bool = Field(False, description="also start from the pages that the sites list in their sitemaps")
+    keep_undescribed: bool = Field(
+        False,
+        description="also take pictures of pages that nothing describes, without a text: those marked as decoration, "
+        "and links in listings of files; else they are counted and left out",
+    )
     allow_private: tuple[str, ...] = Field(
         (),
         description="host, address or network, such as nas.local, 192.168.1.7 or 10.0.0.0/8, to ask although it is not "

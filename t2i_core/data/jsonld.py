@@ -7,7 +7,8 @@ from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser
 
-from t2i_core.data.markup import Base, absolute
+from t2i_core.data.file_names import is_file_name
+from t2i_core.data.markup import Base, absolute, one_line
 from t2i_core.data.mention import Mention
 from t2i_core.data.record import license_text, parse_json
 
@@ -116,7 +117,8 @@ def _mention(place: _Place, base: Base) -> Mention | None:
 def _caption(described: dict[str, Any], subject: dict[str, Any]) -> tuple[str, str]:
     own = ((text, rule) for key, rule in _CAPTION_KEYS for text in _texts(described.get(key)))
     about = ((text, "jsonld:subject") for key in _SUBJECT_KEYS for text in _texts(subject.get(key)))
-    return next(own, None) or next(about, ("", ""))
+    text, rule = next((found for found in (*own, *about) if not is_file_name(found[0])), ("", ""))
+    return one_line(text), rule
 
 
 def _license(described: dict[str, Any], base: Base) -> str:

@@ -12,6 +12,8 @@ from t2i_core.data.address import MAX_URL_CHARS, normalise_url, parse_url
 
 # No page nests what belongs together deeper than this; a hostile one would make every walk as long as the page.
 MAX_ANCESTORS = 64
+# No text about one picture is longer, and a page may repeat one for each of its pictures.
+MAX_TEXT_CHARS = 10_000
 
 
 class Base(Protocol):
@@ -36,9 +38,14 @@ def tokens(node: LexborNode, name: str) -> list[str]:
     return attribute(node, name).lower().split()
 
 
+def one_line(text: str) -> str:
+    """Give a text the form in which it is told: single spaces between its words, bounded."""
+    return " ".join(text[: 4 * MAX_TEXT_CHARS].split())[:MAX_TEXT_CHARS]
+
+
 def text_of(node: LexborNode) -> str:
-    """Give the text in an element, with single spaces between its words."""
-    return " ".join(node.text(separator=" ").split())
+    """Give the text in an element, in one line."""
+    return one_line(node.text(separator=" "))
 
 
 def ancestors(node: LexborNode) -> Iterator[LexborNode]:

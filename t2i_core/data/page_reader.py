@@ -1,9 +1,9 @@
 """Reads pages in a process of their own, so that a hostile one costs a moment and not the crawl."""
 
-from typing import Any, Self
+from typing import Self
 
 from t2i_core.data.fetch import Fetched
-from t2i_core.data.mention import Mention
+from t2i_core.data.page_message import unpack_page
 from t2i_core.data.pages import Page
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.worker_pool import WorkerPool
@@ -41,10 +41,4 @@ class PageReader:
         read = await self._pool.ask(asked, answer.body)
         if read is None:
             return Rejection(RejectReason.PAGE_TOO_COMPLEX, final_url=answer.final_url)
-        return page_of(read[0])
-
-
-def page_of(answer: dict[str, Any]) -> Page:
-    """Make a page of its fields as JSON has them."""
-    mentions = tuple(Mention(**mention) for mention in answer.pop("mentions"))
-    return Page(mentions=mentions, **answer)
+        return unpack_page(read[0])

@@ -4,9 +4,9 @@ A page of some kilobytes can make any HTML parser build gigabytes or work for ho
 Here that ends this process, which has little memory and time for each page, and not the crawl.
 """
 
-from dataclasses import asdict
 from typing import Any
 
+from t2i_core.data.page_message import pack_page
 from t2i_core.data.pages import read_page
 from t2i_core.data.worker import serve
 
@@ -15,7 +15,7 @@ MAX_MEMORY_BYTES = 1024**3
 
 def handle(asked: Any, body: bytes) -> tuple[Any, bytes]:
     """Read one page; `asked` holds the other arguments of `read_page`."""
-    return asdict(read_page(body, **asked)), b""
+    return pack_page(read_page(body, **asked)), b""
 
 
 if __name__ == "__main__":

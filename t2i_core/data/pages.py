@@ -10,8 +10,9 @@ from yarl import URL
 from t2i_core.data.declared import declared_license, declared_pictures
 from t2i_core.data.img_elements import ImgElements
 from t2i_core.data.jsonld import read_linked_data
+from t2i_core.data.listing import read_listing
 from t2i_core.data.markup import Base, absolute, attribute, tokens
-from t2i_core.data.mention import Mention, settle
+from t2i_core.data.mention import Mention, Settled, settle
 from t2i_core.data.politeness import NO_FOLLOW_DIRECTIVES, PRODUCT_TOKEN, opts_out
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
@@ -34,6 +35,8 @@ class Page:
         links: absolute URLs of pages it links to, in document order; none when it asks not to follow them.
         license: of its pictures that have none of their own, "" when it states none.
         reason: a `RejectReason` when it rules its pictures out, else "".
+        num_pictures_cut: it names more pictures than are taken from one page, so many.
+        num_links_cut: likewise.
     """
 
     url: str
@@ -41,11 +44,17 @@ class Page:
     links: list[str]
     license: str = ""
     reason: str = ""
+    num_pictures_cut: int = 0
+    num_links_cut: int = 0
 
     @property
     def pictures(self) -> list[SourceRecord]:
         """One record for each picture; those of a page that opts out carry that as their reason."""
-        return settle(self.mentions, self.url, self.license, self.reason)
+        return self.settled().records
+
+    def settled(self, *, keep_undescribed: bool = False) -> Settled:
+        """Give the pictures, and those that are not listed, with the reasons."""
+        return settle(self.mentions, self.url, self.license, self.reason, keep_undescribed=keep_undescribed)
 
     def also_naming(self, mentions: Iterable[Mention]) -> "Page":
         """Give the page with what was said elsewhere about pictures on it."""
@@ -74,9 +83,19 @@ def read_page(body: bytes, url: str, content_type: str = "", directives: Iterabl
     told = header | meta
     reason = _page_reason(header, meta)
     linked_data = read_linked_data(tree, base)
-    mentions = (*ImgElements(tree, base).mentions(), *linked_data.pictures, *declared_pictures(tree, base))
-    links = [] if told & NO_FOLLOW_DIRECTIVES else list(_links(tree, base))
-    return Page(url, mentions, links, license=declared_license(tree, base) or linked_data.license, reason=reason)
+    images = ImgElements(tree, base)
+    # A saved page is part of a folder that is read anyway.
+    listing = None if folder else read_listing(tree, base, url)
+    shown = listing.pictures if listing else images.mentions()
+    links = [] if told & NO_FOLLOW_DIRECTIVES else listing.links if listing else list(_links(tree, base))
+    return Page(
+        url,
+        (*shown, *linked_data.pictures, *declared_pictures(tree, base)),
+        links,
+        license=declared_license(tree, base) or linked_data.license,
+        reason=reason,
+        num_pictures_cut=images.num_cut,
+    )
 
 
 def _decode(body: bytes, content_type: str) -> str:

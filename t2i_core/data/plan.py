@@ -22,7 +22,7 @@ from t2i_core.data.parts import PARTS_DIR, PartWriter, PlanNote, read_note
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.refine import Refinery, refinery
 from t2i_core.data.shard import SHARDS_DIR, noted_report, shard_name
-from t2i_core.data.shortfall import CUT_BY_DEPTH, CUT_BY_PAGES, CUT_BY_TIME, reached_nothing
+from t2i_core.data.shortfall import CUT_BY_DEPTH, CUT_BY_PAGES, CUT_BY_TIME, reached_nothing, unlisted_note
 from t2i_core.data.side_table import SideTable
 from t2i_core.data.source import SourceKind, read_list, source_kind
 from t2i_core.data.tally import SECONDS_BETWEEN_REPORTS
@@ -182,7 +182,7 @@ def _write_parts(
             counts = {}
             _read_local(job, orphans)
         if "pages" in counts and not writer.num_records:
-            raise DataError(f"no pictures on the {counts['pages']} pages read from {source}.")
+            raise DataError(f"no pictures on the {counts['pages']} pages read from {source}.{unlisted_note(counts)}")
         counts |= dict(sorted(orphans.counts.items()))
         return writer.finish(source, counts | refined.finish(), traffic)
 
@@ -261,7 +261,13 @@ async def _read_stored_pages(job: _PlanJob) -> dict[str, int]:
 
     config, counts = job.config, Counter[str]()
     async with PageReader() as reader:
-        pages = StoredPages(reader, config.denied(), offline=config.offline, on_page=job.tell_pages)
+        pages = StoredPages(
+            reader,
+            config.denied(),
+            offline=config.offline,
+            keep_undescribed=config.keep_undescribed,
+            on_page=job.tell_pages,
+        )
         if job.kind is SourceKind.ARCHIVES:
             archives = ArchiveReader(job.source, job.scratch, pages, config.max_bytes, job.tell_records)
             counts, pictures = archives.counts, archives.pictures()
@@ -286,6 +292,7 @@ async def _crawl(job: _PlanJob) -> tuple[dict[str, int], dict[str, Traffic]]:
         max_depth=config.max_depth,
         max_seconds=config.crawl_seconds(),
         sitemaps=config.sitemaps,
+        keep_undescribed=config.keep_undescribed,
     )
     async with Fetcher(config.fetching()) as fetcher:
         crawler = Crawler(fetcher, limits, pages_ahead=PAGES_AHEAD, on_page=job.tell_pages, scratch=job.scratch)
@@ -303,7 +310,9 @@ def _page_counts(counts: "CrawlCounts") -> dict[str, int]:
         CUT_BY_TIME: counts.given_up,
         CUT_BY_PAGES: len(counts.beyond_pages),
         CUT_BY_DEPTH: counts.beyond_depth,
+        "links_cut": counts.links_cut,
         "sitemaps": counts.sitemaps,
+        **counts.unlisted.counts(),
     }
     return {"pages": counts.read, **rejected, **{name: number for name, number in further.items() if number}}
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from t2i_core.data.mention import Unlisted
 from t2i_core.data.reject import RejectReason
 from t2i_core.errors import DataError
 
@@ -46,7 +47,10 @@ class Shortfall:
 
 def shortfalls(counts: Mapping[str, int]) -> list[Shortfall]:
     """List what is missing, by the counts of a data set's manifest, the grave first."""
-    found = (_unanswered(counts), _unread_pages(counts), *_cuts(counts), _low_yield(counts))
+    found = (
+        *(_unanswered(counts), _unread_pages(counts), *_cuts(counts)),
+        *(_low_yield(counts), _undescribed(counts), _over_limit(counts)),
+    )
     return sorted((shortfall for shortfall in found if shortfall), key=lambda shortfall: not shortfall.is_grave)
 
 
@@ -123,7 +127,7 @@ def _cuts(counts: Mapping[str, int]) -> list[Shortfall]:
         found.append(Shortfall(what, _replacing(f"--max-pages {wanted}"), is_grave=True))
     if number := counts.get(CUT_BY_TIME, 0):
         what = f"The time for the crawl was up; {number:,} pages that it had found were not read."
-        found.append(Shortfall(what, _replacing("a larger --max-crawl-minutes, or 0,"), is_grave=True))
+        found.append(Shortfall(what, _replacing("more for --max-crawl-minutes, or --max-minutes,"), is_grave=True))
     if number := counts.get(CUT_BY_DEPTH, 0):
         what = f"At least {number:,} pages lie further from the start than --max-depth and were not read."
         found.append(Shortfall(what, "", is_grave=False))
@@ -142,6 +146,39 @@ def _low_yield(counts: Mapping[str, int]) -> Shortfall | None:
         return None
     what = f"Only {counts['kept']:,} of {tried:,} sources ({_percent(counts['kept'], tried)}) became pictures: "
     return Shortfall(f"{what}{_explained(counts)}.", "", is_grave=False)
+
+
+def unlisted_counts(counts: Mapping[str, int]) -> dict[Unlisted, int]:
+    """Give the pictures that pages name and that are not listed, by rule, the most frequent first."""
+    found = {rule: counts[f"unlisted:{rule}"] for rule in Unlisted if counts.get(f"unlisted:{rule}")}
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def unlisted_note(counts: Mapping[str, int]) -> str:
+    """Say how many pictures were not listed, and how they are, for the end of a sentence; "" when there are none."""
+    found = _undescribed(counts, least_share=0.0)
+    return f" {found.what} {found.advice}" if found else ""
+
+
+def _undescribed(counts: Mapping[str, int], least_share: float = 0.1) -> Shortfall | None:
+    """Tell of pictures that could be listed without a text, when they are more than a few."""
+    rules = {str(rule): number for rule, number in unlisted_counts(counts).items() if rule.can_be_kept}
+    number, seen = sum(rules.values()), counts.get("seen", 0)
+    if not number or number < least_share * (number + seen):
+        return None
+    return Shortfall(
+        f"{number:,} pictures of the pages are not listed, for nothing describes them: {_listed(rules)}.",
+        "The same command with --keep-undescribed and --replace takes them without a text.",
+        is_grave=False,
+    )
+
+
+def _over_limit(counts: Mapping[str, int]) -> Shortfall | None:
+    pictures, links = counts.get(f"unlisted:{Unlisted.OVER_LIMIT}", 0), counts.get("links_cut", 0)
+    if not pictures and not links:
+        return None
+    what = f"Some pages hold more than is taken from one page: {pictures:,} pictures and {links:,} links are left out."
+    return Shortfall(what, "", is_grave=False)
 
 
 def _is_grave(missing: Mapping[str, int], total: int) -> bool:

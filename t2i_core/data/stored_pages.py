@@ -20,13 +20,23 @@ class StoredPages:
         reader: of pages.
         deny_list: pages on it are not read.
         offline: pictures that are not stored are rejected, not fetched.
+        keep_undescribed: pictures that nothing describes are listed too.
         on_page: told after each page.
     """
 
-    def __init__(self, reader: PageReader, deny_list: DenyList, *, offline: bool, on_page: OnPage) -> None:
+    def __init__(
+        self,
+        reader: PageReader,
+        deny_list: DenyList,
+        *,
+        offline: bool,
+        keep_undescribed: bool = False,
+        on_page: OnPage,
+    ) -> None:
         self._reader = reader
         self._deny_list = deny_list
         self._offline = offline
+        self._keep_undescribed = keep_undescribed
         self._on_page = on_page
         self.counts = CrawlCounts()
 
@@ -46,10 +56,12 @@ class StoredPages:
             page = (self._deny_list.refusal(url) if isinstance(url, URL) else None) or page
         if isinstance(page, Rejection):
             self.counts.rejected[page.reason] += 1
+            found = []
         else:
             self.counts.read += 1
+            found = self.counts.settle(page, keep_undescribed=self._keep_undescribed)
         self._on_page(self.counts)
-        return [] if isinstance(page, Rejection) else page.pictures
+        return found
 
     def from_web(self, record: SourceRecord) -> SourceRecord:
         """Give a picture that is not stored as it is to be planned."""

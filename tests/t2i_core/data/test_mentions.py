@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from t2i_core.data.file_names import is_file_name
 from t2i_core.data.jsonld import MAX_DEPTH, MAX_PICTURES
-from t2i_core.data.mention import CAPTION_RULES, Mention, settle
+from t2i_core.data.mention import CAPTION_RULES, Mention, Unlisted, settle
 from t2i_core.data.pages import Page, read_page
+from t2i_core.data.unlisted import UnlistedCount
 
 URL = "http://example.com/dir/page.html"
 HERE = "http://example.com/dir"
@@ -155,9 +157,9 @@ def test_the_better_text_wins_wherever_it_stands() -> None:
 @given(st.permutations(CAPTION_RULES))
 def test_the_order_of_preference_is_that_of_the_rules(rules: list[str]) -> None:
     mentions = [Mention(url="u"), *(Mention(url="u", caption=f"by {rule}", rule=rule) for rule in rules)]
-    [record] = settle(mentions, URL)
+    [record] = settle(mentions, URL).records
     assert (record.caption, record.caption_source) == ("by alt", "alt")
-    [record] = settle([mention for mention in mentions if mention.rule != "alt"], URL)
+    [record] = settle([mention for mention in mentions if mention.rule != "alt"], URL).records
     assert record.caption_source == "figcaption"
 
 
@@ -178,6 +180,138 @@ def test_decoration_stays_out_unless_another_place_gives_it_a_text(img: str) -> 
     assert found(f"{card}<meta property=og:image:alt content='a cat'>{img}") == [("/a.png", "a cat", "og:image:alt")]
     assert found(f"{img}<img src=a.png alt='a real text'>") == [("/a.png", "a real text", "alt")]
     assert found("<div aria-hidden=false><img src=a.png alt=x role=img></div>") == [("/a.png", "x", "alt")]
+
+
+def unlisted(html: str) -> list[str]:
+    return [rule for _, rule in page(html).settled().unlisted]
+
+
+CAPTIONED = {
+    "HTML": "<figure><a href=b><img src=a.png {}></a><figcaption>a cat</figcaption></figure>",
+    "WordPress": "<div class='wp-caption alignleft'><a><img src=a.png {}></a><p class=wp-caption-text>a cat</p></div>",
+    "WordPress gallery": "<dl class=gallery-item><dt class=gallery-icon><a><img src=a.png {}></a></dt>"
+    "<dd class='wp-caption-text gallery-caption'>a cat</dd></dl>",
+    "MediaWiki": "<div class=thumb><div class=thumbinner><a><img src=a.png {}></a>"
+    "<div class=thumbcaption>a <b>cat</b></div></div></div>",
+    "MediaWiki gallery": "<ul class=gallery><li class=gallerybox><div><div class=thumb><div><a><img src=a.png {}></a>"
+    "</div></div><div class=gallerytext>\n<p>a cat</p></div></div></li></ul>",
+    "DocBook": "<div class=mediaobject><img src=a.png {}><div class=caption><p>a cat</p></div></div>",
+    "DocBook title": "<div class=figure><p class=title><b>a cat</b></p><div class=figure-contents>"
+    "<div class=mediaobject><img src=a.png {}></div></div></div>",
+    "Sphinx": "<div class=figure><img src=a.png {}><p class=caption><span class=caption-number>Fig. 1 </span>"
+    "<span class=caption-text>a cat</span><a class=headerlink>¶</a></p></div>",
+    "Bootstrap": "<figure class=figure><img src=a.png {}><p class='figure-caption text-end'>a cat</p></figure>",
+    "figCaption": "<div><p><img src=a.png {}></p><p class=figCaption>a cat</p></div>",
+    "table": "<table><caption>a cat</caption><tr><td><img src=a.png {}></td></tr></table>",
+    "inside": "<span class='caption right'><img src=a.png {}> a cat</span>",
+    "described": "<img src=a.png {} aria-describedby=d><p>x<p id=d>a cat",
+}
+
+
+@pytest.mark.parametrize("form", CAPTIONED)
+@pytest.mark.parametrize("attributes", ["", "alt=''", "alt='IMG_1234.jpg'", "alt=image1 title=photo"])
+def test_the_captions_of_real_pages_are_found(form: str, attributes: str) -> None:
+    [(url, text, rule)] = found(CAPTIONED[form].format(attributes))
+    assert (url, text) == ("/a.png", "a cat")
+    assert rule == {"HTML": "figcaption", "described": "aria-describedby"}.get(form, "caption")
+
+
+def test_a_caption_belongs_to_the_picture_beside_it() -> None:
+    flat = "".join(f"<p><img src={name}.png alt=''></p><p class=caption>{name}</p>" for name in "abc")
+    assert found(f"<div>{flat}</div>") == [(f"/{name}.png", name, "caption") for name in "abc"]
+    assert found(f"<div class=gallery>{flat}</div>") == [(f"/{name}.png", name, "caption") for name in "abc"]
+    far = "<div><img src=a.png alt=''><p>text</p><p class=caption>of a table</p></div>"
+    assert found(far) == []
+    shared = "<div class=wp-caption><img src=a.png><img src=b.png><p class=wp-caption-text>two cats</p></div>"
+    assert [text for _, text, _ in found(shared)] == ["two cats", "two cats"]
+    icons = "<table><caption>prices</caption><tr><td><img src=a.png alt=''><td><img src=b.png alt=''></table>"
+    assert found(icons) == []
+    beside = "<figure><img src=i.png alt=''><img src=a.png alt='a cat'><figcaption>Cats</figcaption></figure>"
+    assert found(beside) == [("/a.png", "a cat", "alt")]
+
+
+@pytest.mark.parametrize(
+    "alt", ["IMG_1234.jpg", "image1", "photo", "DSC00123", "../pics/a.png", "Picture 3", "[image]"]
+)
+def test_an_alt_that_is_a_file_name_gives_way(alt: str) -> None:
+    assert found(f"<img src=a.png alt='{alt}' title='a cat'>") == [("/a.png", "a cat", "title")]
+    assert found(f"<img src=a.png alt='{alt}'>") == [("/a.png", "", "")]
+
+
+@pytest.mark.parametrize("alt", ["7", "photo of a cat", "a photo of file.jpg on a wooden desk", "and/or", "Logo of x"])
+def test_what_describes_is_no_file_name(alt: str) -> None:
+    assert found(f"<img src=a.png alt='{alt}' title=t>") == [("/a.png", alt, "alt")]
+
+
+def test_the_name_of_the_file_itself_describes_nothing_when_it_is_no_word() -> None:
+    assert is_file_name("bucket-fill-2", "http://example.com/bucket-fill-2.png?x=1")
+    assert not is_file_name("bucket-fill-2", "http://example.com/other.png")
+    assert not is_file_name("apple", "http://example.com/apple.png")
+
+
+def test_further_texts_of_a_picture_are_kept_with_it() -> None:
+    html = """<figure><img src=a.png alt='a cat' title='A  Cat'><figcaption>the cat of the house</figcaption></figure>
+              <img src=a.png alt='a pet'><img src=b.png alt='a dog'>"""
+    first, second = page(html).pictures
+    assert (first.caption, json.loads(first.extra["other_captions"])) == ("a cat", ["a pet", "the cat of the house"])
+    assert second.extra == {}
+
+
+@pytest.mark.parametrize(
+    ("html", "rule"),
+    [
+        ("<img src=a.png alt=''>", "decoration"),
+        ("<img src=a.svg alt=''>", "svg"),
+        ("<img src=a.png alt='' width=16 height=16px>", "icon"),
+        ("<img src=a.gif width=1 height=1>", "tracking_pixel"),
+        ("<img src='data:image/gif;base64,R0lG' alt='a cat'>", "data_uri"),
+        ("<img alt='a cat'>", "no_address"),
+    ],
+)
+def test_what_is_not_listed_is_counted_by_rule(html: str, rule: str) -> None:
+    assert unlisted(html) == [rule]
+    assert found(html) == []
+    kept = page(html).settled(keep_undescribed=True)
+    assert [record.caption for record in kept.records] == [""] * Unlisted(rule).can_be_kept
+
+
+def test_a_declared_ratio_is_no_tracking_pixel() -> None:
+    assert found("<img src=a.png alt='a cat' width=1 height=1>") == [("/a.png", "a cat", "alt")]
+    assert found("<img src=a.png width=0 height=0>") == [("/a.png", "", "")]
+
+
+def test_a_picture_that_some_page_lists_is_not_counted_as_left_out() -> None:
+    count = UnlistedCount()
+    for html in ("<img src=a.png alt=''><img src=b.png alt=''>", "<img src=a.png alt='a cat'><img src=b.png alt=''>"):
+        count.add(page(html).settled())
+    count.add(page("<img src=a.png alt=''>").settled())
+    assert count.counts() == {"unlisted:decoration": 1}
+
+
+LISTINGS = {
+    "python": "<title>Directory listing for /dir/</title><h1>Directory listing for /dir/</h1><ul>{}</ul>",
+    "apache": "<title>Index of /dir</title><h1>Index of /dir</h1><img src=/icons/blank.gif alt='Icon '>"
+    "<a href='?C=N;O=D'>Name</a><a href=/>Parent Directory</a><img src=/icons/image2.gif alt='[IMG]'>{}",
+    "nginx": "<title>Index of /dir/</title><h1>Index of /dir/</h1><pre><a href='../'>../</a>{}</pre>",
+}
+
+
+@pytest.mark.parametrize("server", LISTINGS)
+def test_a_listing_of_files_gives_its_pictures_and_what_is_below(server: str) -> None:
+    links = "<a href=a.png>a.png</a><a href='b%20c.JPG'>b c.JPG</a><a href=d.webp>a red cat</a><a href=sub/>sub/</a>"
+    read = page(LISTINGS[server].format(links + "<a href=x.zip>x.zip</a><a href=long_n.gif>long..&gt;</a>"))
+    settled = read.settled()
+    assert [(record.url, record.caption, record.caption_source) for record in settled.records] == [
+        (f"{HERE}/d.webp", "a red cat", "link")
+    ]
+    names = [f"{HERE}/a.png", f"{HERE}/b%20c.JPG", f"{HERE}/long_n.gif"]
+    assert settled.unlisted == [(name, "no_text") for name in names]
+    assert [link for link in read.links if not link.endswith(".zip")] == [f"{HERE}/sub/"]
+    assert len(read.settled(keep_undescribed=True).records) == 4
+
+
+def test_links_to_pictures_on_other_pages_are_left_alone() -> None:
+    assert found("<title>Index of refraction</title><a href=a.png>a red cat</a>") == []
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,8 @@ def test_nothing_outside_the_folder_is_read(root: Path, tmp_path: Path, make_png
 def test_a_page_that_opts_out_rules_out_its_files(root: Path, tmp_path: Path) -> None:
     (root / "p.html").write_text("<meta name=robots content=noai><img src=top.png alt=no>")
     (root / "q.html").write_text("<meta name=tdm-reservation content=1><img src=a_files/x.png alt=no>")
-    assert [row["reason"] for row in run(root, tmp_path / "ds")] == ["opt_out_page", "tdm_reserved"]
+    (root / "r.html").write_text("<img src=100%25.png alt=yes>")
+    assert [row["reason"] for row in run(root, tmp_path / "ds")] == ["opt_out_page", "tdm_reserved", ""]
 
 
 def test_a_denied_page_is_not_read_and_a_huge_one_is_counted(root: Path, tmp_path: Path) -> None:
