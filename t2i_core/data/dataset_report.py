@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from t2i_core.data.duplicates import MARKED_PREFIX, DuplicateKind
 from t2i_core.data.figures import ASPECT_BINS, ASPECT_STEPS, Histogram, Pick
 from t2i_core.data.overview import Overview
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import shard_name
-from t2i_core.data.shortfall import shortfalls
+from t2i_core.data.shortfall import shortfalls, unlisted_counts
 from t2i_core.data.thumbnail import thumbnails
 from t2i_core.report.charts import bar_chart
 from t2i_core.report.page import render_page
@@ -21,6 +22,14 @@ NUM_HOSTS, NUM_LICENSES, NUM_REASONS = 50, 20, 3
 MAX_CAPTION_CHARS = 240
 # Of all pictures on the page together, as base64.
 MAX_PICTURE_CHARS = 700_000
+# From this share of the kept pictures on, duplicates are told in words.
+MANY_COPIES = 0.2
+_KIND_MEANINGS = {
+    DuplicateKind.PLACEHOLDER: "the same bytes under many addresses of one host, as when it has no picture to give",
+    DuplicateKind.EXACT: "the same bytes as an earlier picture; the caption step leaves them out unless told otherwise",
+    DuplicateKind.NEAR: "looks like an earlier picture to a perceptual hash, as simple drawings can without "
+    "being the same; they stay unless the caption step is told --drop-near-duplicates",
+}
 _ASPECT_TICKS = {"1:8": -3, "1:4": -2, "1:2": -1, "1:1": 0, "2:1": 1, "4:1": 2, "8:1": 3}
 
 
@@ -59,6 +68,8 @@ def render_report(overview: Overview) -> bytes:
         aspects=_aspect_chart(figures.aspects),
         captions=_length_chart({"captions": figures.caption_lengths}, "characters", "captions"),
         missing=shortfalls(overview.manifest.counts),
+        unlisted=unlisted_counts(overview.manifest.counts),
+        copies=_copies(overview.manifest.counts),
         reasons=[_reason_row(reason, number) for reason, number in overview.rejected.items()],
         hosts=[_host_row(entry) for entry in overview.hosts[:NUM_HOSTS]],
         num_hosts_left=max(0, overview.num_hosts - NUM_HOSTS),
@@ -86,6 +97,33 @@ def _shown(overview: Overview) -> list[Shown]:
 def _one_shown(pick: Pick, uri: str) -> Shown:
     long = len(pick.caption) > MAX_CAPTION_CHARS
     return Shown(uri, pick.key, pick.caption[:MAX_CAPTION_CHARS] + ("…" if long else ""), pick.url[:MAX_CAPTION_CHARS])
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Kept pictures that show what another one shows.
+
+    Attributes:
+        rows: of each kind its name, what it means, and how many there are.
+        share: of all kept pictures, 0 to 1.
+    """
+
+    rows: list[tuple[str, str, int]]
+    share: float
+
+    @property
+    def warning(self) -> str:
+        """What to know when they are many, "" when they are not."""
+        if self.share < MANY_COPIES:
+            return ""
+        told = f"{100 * self.share:.0f} % of the pictures are, or look like, another one"
+        return f"{told}: there is less to learn from them than their number says."
+
+
+def _copies(counts: Mapping[str, int]) -> Copies:
+    numbers = [(kind, counts.get(f"{MARKED_PREFIX}{kind}", 0)) for kind in DuplicateKind]
+    rows = [(str(kind), _KIND_MEANINGS[kind], number) for kind, number in numbers if number]
+    return Copies(rows, sum(number for _, number in numbers) / (counts["kept"] or 1))
 
 
 def _length_chart(histograms: Mapping[str, Histogram], x_unit: str, unit: str) -> Markup:

@@ -31,6 +31,7 @@ from t2i_core.data.purge import purge
 from t2i_core.data.purge_request import PurgeRequest
 from t2i_core.data.record import clean_text
 from t2i_core.data.thumbnail import read_pictures
+from t2i_core.errors import DataError
 from t2i_core.manifest import Manifest, StepKey, read_manifest
 
 CONFIG = IngestConfig(image_size=32, encode_format="png", samples_per_shard=8, allow_private=("localhost",), retries=0)
@@ -124,12 +125,32 @@ def test_large_pictures_are_made_small(tmp_path: Path) -> None:
 
 def test_a_data_set_of_which_nothing_was_kept_has_a_page_too(site: Any, make_png: MakePng, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n".join(site.url(f"/missing{n}.png") for n in range(3)))
-    ingest(str(tmp_path / "list.txt"), CONFIG, tmp_path / "ds")
+    with pytest.raises(DataError, match="nothing was kept"):
+        ingest(str(tmp_path / "list.txt"), CONFIG, tmp_path / "ds")
 
     page = page_of(tmp_path / "ds")
     assert table_of(page, ".reasons") == {"http_4xx": "3"}
     assert page.css("img, .chart") == []
     assert card_of(tmp_path / "ds")["citation"] == "No picture was kept."
+
+
+def test_pictures_that_are_not_listed_and_duplicates_have_a_table(site: Any, make_png: MakePng, tmp_path: Path) -> None:
+    site.content |= {"/a.png": make_png((1, 2, 3)), "/b.png": make_png((1, 2, 3)), "/c.png": make_png((9, 200, 9))}
+    described = "".join(f"<img src=/{name}.png alt='a {name}'>" for name in "abc")
+    site.content["/"] = f"{described}<img src=/d.png alt=''><img src='data:image/gif;base64,R0'><img src=e.svg alt=''>"
+    ref = ingest(site.url("/"), CONFIG, tmp_path / "ds")
+
+    page = page_of(tmp_path / "ds")
+    assert table_of(page, ".unlisted") == {"decoration": "1", "svg": "1", "data_uri": "1"}
+    assert (ref.counts["unlisted:decoration"], ref.counts["unlisted:svg"], ref.counts["marked:exact"]) == (1, 1, 1)
+    assert table_of(page, ".copies")["exact"] == "1 (33.3 %)"
+    assert "there is less to learn from them than their number says" in page.css_first("main").text()
+    assert "--keep-undescribed" in page.css_first("main").text()
+
+
+def test_a_few_duplicates_are_no_warning() -> None:
+    assert dataset_report._copies({"kept": 100, "marked:near": 63}).warning.startswith("63 % of the pictures")
+    assert dataset_report._copies({"kept": 100, "marked:near": 3}).warning == ""
 
 
 def test_the_same_folder_gives_the_same_page_and_card(site: Any, source: str, dataset: Path, tmp_path: Path) -> None:
