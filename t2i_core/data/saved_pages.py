@@ -40,7 +40,8 @@ async def saved_pictures(root: Path, pages: StoredPages, max_bytes: int) -> Asyn
             empty = False
             body = read_inside(root, str(path), max_bytes)
             answer = body if isinstance(body, Rejection) else Fetched(body, _utf8(str(path)), 0)
-            for record in await pages.read(answer, str(root)):
+            # The process that reads pages stands in another folder.
+            for record in await pages.read(answer, str(root.absolute())):
                 yield _placed(record, pages)
     if empty:
         raise ConfigError(f"{root} holds no pages ({', '.join(PAGE_SUFFIXES)}).")

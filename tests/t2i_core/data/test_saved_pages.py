@@ -113,6 +113,12 @@ def test_nothing_outside_the_folder_is_read(root: Path, tmp_path: Path, make_png
     assert len(rows) == len(names) - 3 + 1
 
 
+def test_a_folder_may_be_named_from_where_one_stands(root: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    (root / "p.html").write_text("<img src=a_files/x.png alt=here>")
+    monkeypatch.chdir(root.parent)
+    assert told(run(Path(root.name), tmp_path / "ds")) == [("a_files/x.png", "here", "")]
+
+
 def test_a_page_that_opts_out_rules_out_its_files(root: Path, tmp_path: Path) -> None:
     (root / "p.html").write_text("<meta name=robots content=noai><img src=top.png alt=no>")
     (root / "q.html").write_text("<meta name=tdm-reservation content=1><img src=a_files/x.png alt=no>")
