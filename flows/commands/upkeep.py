@@ -3,19 +3,20 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.commands.step import command_app, progress
 from flows.help import PlainCommand, examples
 from flows.terminal import say, say_json
-from t2i_core.data.purge import PurgeResult, purge
-from t2i_core.data.purge_request import PurgeRequest
-from t2i_core.data.verify import ShardDamage, verify
 from t2i_core.errors import ConfigError
-from t2i_core.evaluation.holders import Holder, find_samples, find_url
-from t2i_core.evaluation.lineage import Ancestor, outdated, trace, trace_picture, training_samples
+
+if TYPE_CHECKING:
+    from t2i_core.data.purge import PurgeResult
+    from t2i_core.data.verify import ShardDamage
+    from t2i_core.evaluation.holders import Holder
+    from t2i_core.evaluation.lineage import Ancestor
 from t2i_core.progress import plain
 
 KEYS_SHOWN = 20
@@ -36,6 +37,8 @@ def verify_command(
     as_json: AsJson = False,
 ) -> None:
     """Read every shard of a dataset and say which are damaged and which samples are lost; exit code 1 if any is."""
+    from t2i_core.data.verify import verify
+
     with progress() as view:
         result = verify(dataset_dir, repair=repair, on_progress=view)
     if as_json:
@@ -51,7 +54,7 @@ def verify_command(
         raise typer.Exit(1)
 
 
-def _describe_damage(damage: ShardDamage) -> str:
+def _describe_damage(damage: "ShardDamage") -> str:
     keys = ", ".join(damage.lost[:KEYS_SHOWN])
     more = f" and {len(damage.lost) - KEYS_SHOWN:,} more (--json names all)" if len(damage.lost) > KEYS_SHOWN else ""
     lost = f"{damage.num_lost:,} of {damage.num_samples:,} samples lost" + (f": {keys}{more}" if keys else "")
@@ -88,6 +91,10 @@ def purge_command(
     as_json: AsJson = False,
 ) -> None:
     """Remove samples from a dataset for good, and name what was made with them."""
+    from t2i_core.data.purge import purge
+    from t2i_core.data.purge_request import PurgeRequest
+    from t2i_core.evaluation.holders import find_samples
+
     request = PurgeRequest.parse(url or (), domain or (), sha256 or (), from_file)
     root = _folder(workspace or dataset_dir.resolve().parent)
     with progress() as view:
@@ -100,7 +107,7 @@ def purge_command(
     return _write_holders(find_samples(root, result.uids), f"made with a purged sample, below {root}")
 
 
-def _write_purge(result: PurgeResult) -> None:
+def _write_purge(result: "PurgeResult") -> None:
     done = f"{result.num_rows:,} rows purged, {result.num_pictures:,} pictures, in {len(result.shards):,} shards"
     say(f"{result.dataset_dir}: {done}; {len(result.uids):,} samples purged in all; digest {result.digest}")
     for name in result.deleted:
@@ -133,6 +140,9 @@ def lineage_command(
     as_json: AsJson = False,
 ) -> None:
     """Follow a score or a picture to its sources, or a URL to all that was made with it."""
+    from t2i_core.evaluation.holders import find_url
+    from t2i_core.evaluation.lineage import trace, trace_picture, training_samples
+
     if urls and url:
         raise ConfigError("give --urls or --url, not both.")
     if url:
@@ -149,7 +159,9 @@ def lineage_command(
     return say_json(_chain(ancestors)) if as_json else _write_chain(ancestors)
 
 
-def _chain(ancestors: Sequence[Ancestor]) -> dict[str, Any]:
+def _chain(ancestors: "Sequence[Ancestor]") -> dict[str, Any]:
+    from t2i_core.evaluation.lineage import outdated
+
     chain = [
         ancestor.as_dict() | {"folder": str(ancestor.folder), "sources": ancestor.manifest.sources}
         for ancestor in ancestors
@@ -157,7 +169,9 @@ def _chain(ancestors: Sequence[Ancestor]) -> dict[str, Any]:
     return {"chain": chain, "outdated": outdated(ancestors)}
 
 
-def _write_chain(ancestors: Sequence[Ancestor]) -> None:
+def _write_chain(ancestors: "Sequence[Ancestor]") -> None:
+    from t2i_core.evaluation.lineage import outdated
+
     for ancestor in ancestors:
         manifest = ancestor.manifest
         counts = ", ".join(f"{name} {count:,}" for name, count in sorted(manifest.counts.items()))
@@ -168,7 +182,7 @@ def _write_chain(ancestors: Sequence[Ancestor]) -> None:
         say(f"outdated: {sentence}")
 
 
-def _write_holders(holders: Sequence[Holder], where: str) -> None:
+def _write_holders(holders: "Sequence[Holder]", where: str) -> None:
     say(f"{len(holders):,} {where}")
     for holder in holders:
         note = "" if holder.certain else " (its captions are gone or elsewhere, so this is not certain)"
@@ -179,12 +193,12 @@ def _write_holders(holders: Sequence[Holder], where: str) -> None:
             say(f"  and {len(holder.rows) - KEYS_SHOWN:,} more (--json names all)")
 
 
-def _row_counts(holder: Holder) -> str:
+def _row_counts(holder: "Holder") -> str:
     counts = Counter(row.split or row.status for row in holder.rows)
     return f" ({', '.join(f'{name} {count:,}' for name, count in sorted(counts.items()))})" if counts else ""
 
 
-def _dump(holders: Iterable[Holder]) -> list[dict[str, Any]]:
+def _dump(holders: "Iterable[Holder]") -> list[dict[str, Any]]:
     return [holder.model_dump(mode="json") for holder in holders]
 
 
