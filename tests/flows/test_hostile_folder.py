@@ -15,7 +15,7 @@ MODULES = ("random", "torch", "uvicorn", "sitecustomize", "usercustomize", "mult
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from flows.adhoc import adhoc_run, prepare_environment
+from flows.adhoc import adhoc_run, prepare_environment, require_server
 prepare_environment()
 from flows.cli import run
 from t2i_core.children import module_command
@@ -32,7 +32,7 @@ except ConfigError as err:
     told["trainer"] = str(err)
 with adhoc_run(ignore_progress):
     import httpx
-    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, get_current_settings, temporary_settings
     from flows.ingest import ingest
     from t2i_core.data.ingest import IngestConfig
     url, evil = PREFECT_API_URL.value(), "https://evil.example"
@@ -43,6 +43,11 @@ with adhoc_run(ignore_progress):
     told["allowed origin"] = answer.headers.get("access-control-allow-origin")
     state = ingest("pictures", Path("dataset"), IngestConfig(image_size=16), return_state=True)
     told["state"] = f"{state.name}: {state.message}"
+    try:
+        with temporary_settings({PREFECT_API_AUTH_STRING: "t2i:guessed"}):
+            require_server(url)
+    except ConfigError as err:
+        told["stranger"] = str(err)
     with temporary_settings():
         told["logging"] = str(get_current_settings().logging.config_path)
 print(json.dumps(told))
@@ -88,4 +93,5 @@ def test_no_trap_is_sprung_and_no_stranger_let_in(trapped: Path, tmp_path: Path)
     assert told["state"].startswith("Completed"), told["state"]
     assert (trapped / "dataset" / "manifest.json").is_file()
     assert told["simple request"] == 401
+    assert "who know its password" in told["stranger"]
     assert told["allowed origin"] is None
