@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from t2i_core.data.dataset import files_by_shard
 from t2i_core.data.record import clean_text
 from t2i_core.data.split import SplitName
-from t2i_core.door import open_file
+from t2i_core.data.tables import read_table
 from t2i_core.errors import DataError
 from t2i_core.manifest import Manifest, missing_outputs
 
@@ -94,12 +94,11 @@ def read_samples(dataset_dir: Path, manifest: Manifest) -> list[Sample]:
 
 def _read_sidecar(path: Path) -> Iterator[Sample]:
     try:
-        shard = int(path.stem)
-        with open_file(path, levels=1) as opened, pq.ParquetFile(opened) as file:
-            lacking = [name for name in COLUMNS if name not in file.schema_arrow.names]
-            if lacking:
-                raise ValueError(f"no column {', '.join(lacking)}")
-            columns = file.read(columns=list(COLUMNS)).to_pydict()
+        shard, table = int(path.stem), read_table(path, COLUMNS)
+        lacking = [name for name in COLUMNS if name not in table.schema.names]
+        if lacking:
+            raise ValueError(f"no column {', '.join(lacking)}")
+        columns = table.to_pydict()
     except (pa.ArrowException, OSError, ValueError) as err:
         raise DataError(f"{path} cannot be read ({err}). Delete it and run the ingest again.") from err
     rows = sorted(zip(*(columns[name] for name in COLUMNS), strict=True), key=itemgetter(0))

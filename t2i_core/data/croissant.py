@@ -309,7 +309,7 @@ def _rows(schema: pa.Schema) -> Node:
             f"rows/{quote(column.name, safe='')}",
             column.name,
             _COLUMNS.get(column.name, "As the source gave it."),
-            "sc:Integer" if pa.types.is_integer(column.type) else "sc:Text",
+            _data_type(column.type),
             _column(column.name),
         )
         for column in schema
@@ -322,6 +322,12 @@ def _rows(schema: pa.Schema) -> Node:
         "key": {"@id": "rows/key"},
         "field": fields,
     }
+
+
+def _data_type(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind):
+        return "sc:Integer"
+    return "sc:Float" if pa.types.is_floating(kind) else "sc:Boolean" if pa.types.is_boolean(kind) else "sc:Text"
 
 
 def _column(name: str) -> Node:

@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
-import pyarrow.parquet as pq
-
 from t2i_core import __version__
+from t2i_core.data.cell_types import is_known
 from t2i_core.data.duplicates import DUPLICATES_NAME, MARKED_PREFIX, write_duplicates
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.parts import PARTS_DIR, read_note
 from t2i_core.data.picture import EncodeFormat
 from t2i_core.data.shard import SHARDS_DIR, ShardLayout, ShardReport, extra_columns, shard_name
 from t2i_core.data.shortfall import UNFINISHED, unfinished_count
-from t2i_core.door import move_files, open_file, open_folder, remove_tree
+from t2i_core.data.tables import read_schema
+from t2i_core.door import move_files, open_folder, remove_tree
 from t2i_core.errors import DataError
 from t2i_core.layout import PARTIAL_DIR, REWRITE_DIR, inspect_folder
 from t2i_core.manifest import (
@@ -121,20 +121,20 @@ def layout_of(dataset_dir: Path, manifest: Manifest, shard_id: int, *, shards_di
     try:
         if config["encode_format"] not in get_args(EncodeFormat):
             raise ValueError(f"an encode_format, but has {config['encode_format']!r:.50}")
+        schema = read_schema(table_path)
+        extra = extra_columns(schema.names)
+        odd = [name for name in extra if not is_known(schema.field(name).type)]
+        if odd:
+            raise ValueError(f"columns {', '.join(odd)} of types that it writes")
         return ShardLayout(
             shards_dir=shards_dir,
             samples_per_shard=int(config["samples_per_shard"]),
             encode_format=config["encode_format"],
-            extra_columns=extra_columns(_columns(table_path)),
+            extra_columns=extra,
+            extra_types={name: schema.field(name).type for name in extra},
         )
     except (KeyError, TypeError, ValueError) as err:
         raise DataError(f"{dataset_dir} was not made by ingest: its manifest lacks {err}.") from err
-
-
-def _columns(table_path: Path) -> list[str]:
-    with open_file(table_path, levels=1) as opened, pq.ParquetFile(opened) as table:
-        names: list[str] = table.schema_arrow.names
-        return names
 
 
 @contextmanager

@@ -18,12 +18,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from t2i_core.data.columns import column_of, read_table
+from t2i_core.data.columns import column_of
 from t2i_core.data.hosts import host_of
 from t2i_core.data.repeats import RowMarks
 from t2i_core.data.shard import sample_key, shard_name
 from t2i_core.data.spill import Entries, Spill
-from t2i_core.door import create_file, open_file, remove_tree
+from t2i_core.data.tables import iter_table, read_table
+from t2i_core.door import create_file, remove_tree
 from t2i_core.errors import DataError
 
 DUPLICATES_NAME = "duplicates.parquet"
@@ -102,10 +103,9 @@ def read_duplicates(folder: Path) -> Iterator[Duplicate]:
     """
     path = folder / DUPLICATES_NAME
     try:
-        with open_file(path) as opened, pq.ParquetFile(opened) as file:
-            for batch in file.iter_batches(columns=["key", "kind", "of_key"]):
-                for row in batch.to_pylist():
-                    yield Duplicate(row["key"], DuplicateKind(row["kind"]), row["of_key"])
+        for batch in iter_table(path, ["key", "kind", "of_key"]):
+            for row in batch.to_pylist():
+                yield Duplicate(row["key"], DuplicateKind(row["kind"]), row["of_key"])
     except (OSError, pa.ArrowException, ValueError, KeyError) as err:
         raise DataError(f"{path} cannot be read ({err}). Delete it and run the ingest again: it is made anew.") from err
 

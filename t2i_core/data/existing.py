@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from t2i_core.data.extra_cells import passed_through
 from t2i_core.data.orphans import LINK_ADVICE, OrphanLog, entry_kind
 from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, license_text, parse_json
 from t2i_core.data.shard import LICENSE_COLUMN, OWN_COLUMNS, SHARDS_DIR
@@ -106,7 +107,7 @@ def _record(path: Path, key: str, members: dict[str, Member | str]) -> SourceRec
         location=path.as_posix(),
         offset=picture.offset,
         size=picture.size,
-        extra={name: as_text(value) for name, value in metadata.items() if name not in (*OWN_COLUMNS, LICENSE_COLUMN)},
+        extra=passed_through(metadata, (*OWN_COLUMNS, LICENSE_COLUMN)),
         uid=uid if _UID.fullmatch(uid := as_text(metadata.get("uid"))) else "",
         facts={name: value for name, value in metadata.items() if name in OWN_COLUMNS},
     )

@@ -3,21 +3,22 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from t2i_core.data.record import as_text, clean_text
+from t2i_core.data.cells import Cell, plain
+from t2i_core.data.record import clean_text
 from t2i_core.data.shard import OWN_COLUMNS
 
 
-def passed_through(row: Mapping[str, Any], used: Collection[str]) -> dict[str, str]:
-    """Give the cells of a row that mean nothing to an ingest, as texts; bytes are left out.
+def passed_through(row: Mapping[str, Any], used: Collection[str]) -> dict[str, Cell]:
+    """Give the cells of a row that mean nothing to an ingest; bytes are left out.
 
     Args:
         row: cells by column.
         used: the columns that have a meaning.
     """
     return {
-        free_name(name): as_text(value)
+        free_name(name): cell
         for name, value in row.items()
-        if name not in used and not isinstance(value, bytes)
+        if name not in used and not isinstance(cell := plain(value), bytes)
     }
 
 

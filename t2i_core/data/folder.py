@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from t2i_core.data.fetch import Fetched
 from t2i_core.data.folder_metadata import METADATA_NAMES, FolderMetadata, Told
+from t2i_core.data.list_reader import ListReader
 from t2i_core.data.orphans import LINK_ADVICE, OrphanLog, entry_kind
 from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, parse_json
 from t2i_core.data.reject import Rejection, RejectReason
@@ -118,7 +119,8 @@ class FolderReader:
     def __init__(self, root: Path, caption_column: str, rows: SideTable, orphans: OrphanLog) -> None:
         self._root = root
         self._caption_column = caption_column
-        self._metadata = FolderMetadata(root, caption_column, rows)
+        self._reader = ListReader()
+        self._metadata = FolderMetadata(root, caption_column, rows, self._reader)
         self._orphans = orphans
 
     def records(self) -> Iterator[SourceRecord]:
@@ -127,6 +129,10 @@ class FolderReader:
         Raises:
             ConfigError: there is no picture, or a table cannot be used.
         """
+        with self._reader:
+            yield from self._records()
+
+    def _records(self) -> Iterator[SourceRecord]:
         empty, num_not_read, sidecars = True, 0, dict[str, str]()
         for folder, name in _walk(self._root):
             if not name:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from t2i_core.data.cells import Cell
 from t2i_core.data.extra_cells import passed_through, quoted
 from t2i_core.data.list_files import ListFile, source_errors
-from t2i_core.data.list_rows import iter_rows
+from t2i_core.data.list_reader import ListReader
+from t2i_core.data.list_text import Problem
 from t2i_core.data.orphans import LINK_ADVICE
 from t2i_core.data.record import SourceRecord, as_text, clean_text
 from t2i_core.data.reject import RejectReason
@@ -24,7 +26,7 @@ class Told:
     """What a row of a table says about a picture."""
 
     caption: str
-    extra: dict[str, str]
+    extra: dict[str, Cell]
 
 
 class FolderMetadata:
@@ -34,12 +36,14 @@ class FolderMetadata:
         root: the folder.
         caption_column: of the tables, "" for none.
         rows: where to keep them.
+        reader: reads them.
     """
 
-    def __init__(self, root: Path, caption_column: str, rows: SideTable) -> None:
+    def __init__(self, root: Path, caption_column: str, rows: SideTable, reader: ListReader) -> None:
         self._root = root
         self._caption_column = caption_column
         self._rows = rows
+        self._reader = reader
         self._has_rows = False
 
     def load(self, below: PurePosixPath, name: str) -> Iterator[SourceRecord]:
@@ -51,12 +55,14 @@ class FolderMetadata:
         place = str(below / name)
         file = ListFile(str(self._root / place))
         with source_errors(place):
-            for number, row in enumerate(iter_rows(file, FILE_COLUMN), start=1):
-                if isinstance(row, str):
+            is_known = False
+            for number, row in self._reader.rows(file, FILE_COLUMN):
+                if isinstance(row, Problem):
                     yield _rejected("", f"{place} row {number}: {row}")
                     continue
-                if number == 1:
+                if not is_known:
                     self._require_columns(place, row)
+                    is_known = True
                 self._add(below, place, number, row)
 
     def _require_columns(self, place: str, row: dict[str, Any]) -> None:

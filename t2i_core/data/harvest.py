@@ -23,7 +23,7 @@ from t2i_core.data.parts import Part, read_part
 from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.picture_store import ReadStored
 from t2i_core.data.politeness import signals_text
-from t2i_core.data.record import SourceRecord
+from t2i_core.data.record import SourceRecord, as_text
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, ShardLayout, ShardReport, ShardWriter, read_report
 from t2i_core.data.shared_manners import shared_manners
@@ -291,7 +291,7 @@ class _Harvester:
             return Rejection(RejectReason.HASH_MISMATCH)
         column = self._job.pictures.blur_column
         # A row that says nothing about boxes, not even that there are none, is not taken for one without.
-        return await self._decoders.process(body, record.extra.get(column, "null") if column else "")
+        return await self._decoders.process(body, as_text(record.extra.get(column, "null")) if column else "")
 
 
 def _read_local(job: HarvestJob, record: SourceRecord) -> Fetched | Rejection:

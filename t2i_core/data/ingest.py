@@ -12,6 +12,7 @@ from pathlib import Path
 from yarl import URL
 
 from t2i_core.data.address import origin_of
+from t2i_core.data.cell_types import column_type
 from t2i_core.data.channel import CoordinatorAddress
 from t2i_core.data.dataset import remove_leftovers, shard_outputs, write_dataset
 from t2i_core.data.disk import disk_errors
@@ -73,6 +74,7 @@ def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> Har
             samples_per_shard=plan.config.samples_per_shard,
             encode_format=plan.config.encode_format,
             extra_columns=note.extra_columns,
+            extra_types={name: column_type(kind) for name, kind in note.extra_kinds.items()},
         ),
         fetching=replace(fetching, deny_list=fetching.deny_list.joined(purged)),
         pictures=plan.config.pictures(),

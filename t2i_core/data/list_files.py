@@ -1,15 +1,12 @@
 """Where the lists or web archives of a source lie: one, a folder or a glob of them, here or behind a URL of fsspec."""
 
-import csv
 import glob
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
-
-import pyarrow as pa
+from typing import Any, BinaryIO
 
 from t2i_core.config import digest_of
 from t2i_core.data.orphans import LINK_ADVICE, entry_kind
@@ -59,16 +56,6 @@ class ListFile:
         """
         # Who reads it closes it.
         return open_named(Path(self.path)) if self.remote is None else self.remote.open(self.path, "rb")
-
-    def open(self) -> BinaryIO:
-        """Open its bytes, decompressed as they are read.
-
-        Raises:
-            OSError: it cannot be opened.
-        """
-        file = self.open_raw()
-        codec = COMPRESSIONS.get(PurePosixPath(self.path).suffix.lower())
-        return cast(BinaryIO, pa.input_stream(file, compression=codec) if codec else file)
 
     def read_range(self, offset: int, size: int) -> bytes:
         """Read a part of its bytes as they are stored; fewer than asked for at the end.
@@ -250,11 +237,9 @@ def source_errors(source: str) -> Iterator[None]:
         yield
     except T2IError:
         raise
-    except UnicodeDecodeError as err:
-        raise ConfigError(f"{source} is not UTF-8 or UTF-16 text (byte {err.start}). Save it as UTF-8.") from err
     except ImportError as err:
         raise ConfigError(f"cannot open {source}: {err}. It is a Python package; install it beside t2i.") from err
-    except (FileNotFoundError, PermissionError, ValueError, csv.Error, pa.ArrowException) as err:
+    except (FileNotFoundError, PermissionError, ValueError) as err:
         raise ConfigError(f"cannot read {source}: {err}") from err
     except Exception as err:
         # Each store has exceptions of its own, with no class in common.

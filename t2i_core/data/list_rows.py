@@ -1,140 +1,183 @@
-"""The rows of one list, in the list's own order, a few thousand at a time at most."""
+"""The rows of one list, in the list's own order, a few thousand at a time at most.
 
-import codecs
-import csv
-import io
-from collections.abc import Iterator
-from typing import Any, TextIO
+One row that cannot be read is one row, and so is what is left of a list that breaks off. A list may be made to hurt:
+this runs in a process of its own (`list_worker`), and what a list unpacks to is limited by its size.
+"""
 
-import pyarrow.parquet as pq
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, TextIO
 
+from t2i_core.data.column_json import MAX_CHARS, iter_columns
+from t2i_core.data.csv_rows import iter_cells
 from t2i_core.data.json_array import iter_array
-from t2i_core.data.list_files import ListFile
+from t2i_core.data.list_files import COMPRESSIONS, list_format
+from t2i_core.data.list_text import NOT_TEXT, Problem, distinct_names, is_text, iter_lines, open_text
 from t2i_core.data.record import parse_json
+from t2i_core.data.unpacking import Allowance, unpacked
 
-MAX_LINE_CHARS = 4_000_000
-PARQUET_BATCH_ROWS = 4096
-PARQUET_BUFFER_BYTES = 1 << 20
+MAX_COLUMNS = 1000
+# No two rows of a list are the same, so that each takes a byte at least, however it is packed.
+MIN_MOST_ROWS = 100_000
+DAMAGE = (EOFError, zlib.error, ValueError, MemoryError, RecursionError)
 
-Row = dict[str, Any] | str
-"""One row of a list: its cells by column, or what is wrong with it."""
+Row = tuple[int, dict[str, Any] | Problem]
+"""One row of a list: its number, and its cells by column or what is wrong with it."""
 
 
-def iter_rows(file: ListFile, url_column: str) -> Iterator[Row]:
+@dataclass(frozen=True, slots=True)
+class OpenList:
+    """A list that can be read.
+
+    Attributes:
+        name: its file name, which tells what it is.
+        stream: its bytes as they are stored; it can be searched.
+        size: how many there are.
+    """
+
+    name: str
+    stream: BinaryIO
+    size: int
+
+
+def iter_rows(opened: OpenList, url_column: str) -> Iterator[Row]:
     """Read a list; the lines of a .txt become cells of the URL column.
 
     Raises:
-        ValueError: it is not what its name says.
-        OSError: it cannot be read.
-        csv.Error: it is no table.
+        ValueError, OSError, EOFError, MemoryError: it is not what its name says, from its start on; damage further on
+            is the problem of the last row.
     """
-    if file.format == ".parquet":
-        return _parquet_rows(file)
-    if file.format == ".json":
-        return _json_rows(file)
-    if file.format == ".jsonl":
-        return _jsonl_rows(file)
-    if file.format == ".txt":
-        return ({url_column: line.strip()} for line in _lines(file) if line.strip())
-    return _csv_rows(file)
+    number, most = 0, max(MIN_MOST_ROWS, opened.size)
+    try:
+        for number, row in _numbered(_rows(opened, url_column)):
+            if number > most:
+                raise ValueError(f"it has more rows than bytes, and more than {MIN_MOST_ROWS:,}")
+            yield number, row if isinstance(row, Problem) else _bounded(row)
+    except (OSError, *DAMAGE) as err:
+        # A disk or a store that fails says so with a number; what is there may be whole.
+        if not number or (isinstance(err, OSError) and err.errno is not None):
+            raise
+        yield min(number, most) + 1, Problem(f"the list cannot be read from here on: {reason(err)}")
 
 
-def table_columns(file: ListFile) -> list[str] | None:
+def reason(err: BaseException) -> str:
+    """Say what an error means for a list."""
+    if isinstance(err, MemoryError):
+        return "that takes too much memory"
+    if isinstance(err, RecursionError):
+        return "nested too deeply"
+    return str(err) or type(err).__name__
+
+
+def table_columns(opened: OpenList) -> list[str] | None:
     """Give the columns that a table announces for all its rows; None for other lists and for an empty file.
 
     Raises:
-        ValueError, OSError, csv.Error: as `iter_rows`.
+        ValueError, OSError, EOFError, MemoryError: as `iter_rows`.
     """
-    if file.format == ".parquet":
-        with _open_parquet(file) as table:
-            return list(table.schema_arrow.names)
-    if file.format in (".csv", ".tsv"):
-        return next(_csv_cells(file), None)
-    return None
+    kind = list_format(opened.name)
+    if kind == ".parquet":
+        # Most lists are none, and wait for no library that reads it.
+        from t2i_core.data.parquet_rows import column_names
+
+        return column_names(opened.stream)
+    return (_header(_table(opened)) or None) if kind in (".csv", ".tsv") else None
 
 
-def _open_text(file: ListFile) -> TextIO:
-    with file.open() as stream:
-        start = stream.read(2)
-    encoding = "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-    return io.TextIOWrapper(file.open(), encoding=encoding, newline="")
+def _numbered(rows: Iterable[dict[str, Any] | Problem]) -> Iterator[Row]:
+    number = 0
+    for row in rows:
+        yield number + 1, row
+        number += row.num_rows if isinstance(row, Problem) else 1
 
 
-def _lines(file: ListFile) -> Iterator[str]:
-    """Read lines of bounded length: a longer one comes in pieces, which then fail as rows."""
-    with _open_text(file) as text:
-        while line := text.readline(MAX_LINE_CHARS):
-            yield line
+def _rows(opened: OpenList, url_column: str) -> Iterator[dict[str, Any] | Problem]:
+    kind = list_format(opened.name)
+    if kind == ".parquet":
+        from t2i_core.data.parquet_rows import iter_parquet
+
+        return iter_parquet(opened.stream, Allowance(opened.size))
+    if kind == ".json":
+        return _json_rows(_text(opened))
+    if kind == ".jsonl":
+        return _jsonl_rows(_text(opened))
+    if kind == ".txt":
+        return _txt_rows(_text(opened), url_column)
+    return _table_rows(opened)
 
 
-class _TableLines:
-    """Lines for the CSV reader, which joins them while a quote is open: no more for one row than `MAX_LINE_CHARS`."""
-
-    def __init__(self, file: ListFile) -> None:
-        self._lines = _lines(file)
-        self._num_chars = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self._num_chars += len(line)
-        if self._num_chars > MAX_LINE_CHARS:
-            raise ValueError(f"a row is longer than {MAX_LINE_CHARS:,} characters. Is a quote left open?")
-        return line
-
-    def start_row(self) -> None:
-        self._num_chars = 0
+def _text(opened: OpenList) -> TextIO:
+    codec = COMPRESSIONS.get(PurePosixPath(opened.name).suffix.lower(), "")
+    return open_text(lambda: unpacked(opened.stream, codec, Allowance(opened.size)))
 
 
-def _csv_cells(file: ListFile) -> Iterator[list[str]]:
-    lines = _TableLines(file)
-    for cells in csv.reader(lines, delimiter="\t" if file.format == ".tsv" else ","):
-        yield cells
-        lines.start_row()
+def _bounded(row: dict[str, Any]) -> dict[str, Any] | Problem:
+    return Problem(f"it has {len(row):,} cells, more than {MAX_COLUMNS:,}") if len(row) > MAX_COLUMNS else row
 
 
-def _csv_rows(file: ListFile) -> Iterator[Row]:
-    reader = _csv_cells(file)
-    header = next(reader, [])
-    for cells in reader:
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            yield f"it has {len(cells)} fields, the header {len(header)}"
+def _txt_rows(text: TextIO, url_column: str) -> Iterator[dict[str, Any] | Problem]:
+    for line in _full_lines(text):
+        yield line if isinstance(line, Problem) else {url_column: line.strip()}
+
+
+def _full_lines(text: TextIO) -> Iterator[str | Problem]:
+    for line in iter_lines(text):
+        if isinstance(line, Problem) or line.strip():
+            yield line if is_text(line) else Problem(NOT_TEXT)
+
+
+def _jsonl_rows(text: TextIO) -> Iterator[dict[str, Any] | Problem]:
+    for line in _full_lines(text):
+        yield line if isinstance(line, Problem) else _object(line)
+
+
+def _object(line: str) -> dict[str, Any] | Problem:
+    try:
+        value = parse_json(line)
+    except ValueError as err:
+        return Problem(f"not JSON: {err}")
+    return value if isinstance(value, dict) else Problem("not a JSON object")
+
+
+def _json_rows(text: TextIO) -> Iterator[dict[str, Any] | Problem]:
+    start = text.read(1)
+    while start.isspace():
+        start = text.read(1)
+    if start == "{":
+        yield from iter_columns(start + text.read(MAX_CHARS + 1))
+        return
+    for value in iter_array(text, start):
+        is_row = isinstance(value, dict | Problem)
+        yield value if is_row else Problem("not a JSON object")
+
+
+def _table(opened: OpenList) -> Iterator[list[str] | Problem]:
+    return iter_cells(_text(opened), "\t" if list_format(opened.name) == ".tsv" else ",")
+
+
+def _table_rows(opened: OpenList) -> Iterator[dict[str, Any] | Problem]:
+    rows = _table(opened)
+    header = _header(rows)
+    for cells in rows:
+        if isinstance(cells, Problem):
+            yield cells
+        elif len(cells) != len(header):
+            yield Problem(f"it has {len(cells):,} fields, the header {len(header):,}")
         else:
             yield dict(zip(header, cells, strict=True))
 
 
-def _json_rows(file: ListFile) -> Iterator[Row]:
-    with _open_text(file) as text:
-        yield from map(_checked_row, iter_array(text))
+def _header(rows: Iterator[list[str] | Problem]) -> list[str]:
+    """Read the names of a table's columns, which are none in an empty file.
 
-
-def _jsonl_rows(file: ListFile) -> Iterator[Row]:
-    for line in _lines(file):
-        if line.strip():
-            try:
-                row = parse_json(line)
-            except ValueError as err:
-                yield f"not JSON: {err}"
-            else:
-                yield _checked_row(row)
-
-
-def _checked_row(row: Any) -> Row:
-    return row if isinstance(row, dict) else "not a JSON object"
-
-
-def _parquet_rows(file: ListFile) -> Iterator[Row]:
-    with _open_parquet(file) as table:
-        for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
-            yield from batch.to_pylist()
-
-
-def _open_parquet(file: ListFile) -> pq.ParquetFile:
-    # Row groups can be as large as the file, so they are read through a buffer for each column and not as a whole. A
-    # store's own reading ahead would fetch again and again what lies between the columns.
-    source = file.path if file.remote is None else file.remote.open(file.path, "rb", cache_type="none")
-    return pq.ParquetFile(source, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False)
+    Raises:
+        ValueError: they cannot be read, or there are too many.
+    """
+    header = next(rows, [])
+    if isinstance(header, Problem):
+        raise ValueError(f"its header: {header}")
+    if len(header) > MAX_COLUMNS:
+        raise ValueError(f"it has {len(header):,} columns, more than {MAX_COLUMNS:,}")
+    return distinct_names(header)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
 from t2i_core.config import digest_of
 from t2i_core.data.shard import shard_name
 from t2i_core.data.shard_reader import MAX_MEMBER_BYTES, check_shard
+from t2i_core.data.tables import iter_table
 from t2i_core.data.tar_reader import TarError, iter_members
 from t2i_core.data.tokenizer import Tokenizer
 from t2i_core.door import open_file
@@ -144,10 +145,11 @@ def load_split(captions_dir: Path, split: str, *, limit: int | None = None) -> S
 def _read_rows(captions_dir: Path, split: str) -> list[dict[str, Any]]:
     read_manifest(captions_dir, "captions")
     try:
-        filters = [("split", "==", split), ("status", "==", "kept")]
-        with open_file(captions_dir / "captions.parquet") as file:
-            rows: list[dict[str, Any]] = pq.read_table(file, filters=filters).to_pylist()
-    except (OSError, ValueError) as err:
+        batches = iter_table(captions_dir / "captions.parquet")
+        rows = [
+            row for batch in batches for row in batch.to_pylist() if (row["split"], row["status"]) == (split, "kept")
+        ]
+    except (OSError, pa.ArrowException, ValueError, KeyError) as err:
         raise DataError(f"{captions_dir / 'captions.parquet'} is damaged: {err}. Run the caption step again.") from err
     return sorted((row | {"attributes": parse_attributes(row["attributes"])} for row in rows), key=lambda r: r["key"])
 

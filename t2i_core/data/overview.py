@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from t2i_core.data.figures import OTHER_TEXTS, DatasetFigures, columns_of
 from t2i_core.data.hosts import HOSTS_NAME, HostLedger, Traffic, hosts_json
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shard import read_traffic, shard_name
-from t2i_core.door import open_file
+from t2i_core.data.tables import read_schema, read_table
 from t2i_core.manifest import Manifest, OutputFile, describe_file, write_atomically
 
 REPORT_NAME = "report.html"
@@ -77,9 +75,8 @@ def survey(manifest: Manifest, places: Mapping[int, Path], planning: Mapping[str
     ledger.add_traffic(planning)
     for shard_id, shards_dir in places.items():
         path = shards_dir / f"{shard_name(shard_id)}.parquet"
-        with open_file(path, levels=1) as opened, pq.ParquetFile(opened) as file:
-            figures.schema = figures.schema or file.schema_arrow
-            table = file.read(columns_of(file.schema_arrow))
+        figures.schema = figures.schema or read_schema(path)
+        table = read_table(path, columns_of(figures.schema))
         ledger.add_table(table)
         ledger.add_traffic(read_traffic(shards_dir, shard_id))
         figures.add_table(shard_id, table)

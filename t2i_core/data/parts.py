@@ -15,20 +15,25 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from t2i_core.config import Config
-from t2i_core.data.columns import column_of, read_table
+from t2i_core.data.address import MAX_URL_CHARS
+from t2i_core.data.cells import TEXT, join, kind_of
+from t2i_core.data.columns import column_of
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.repeats import RepeatFinder
 from t2i_core.data.shard import sample_uid, shard_name
+from t2i_core.data.tables import read_table
 from t2i_core.data.tombstone import Purged, bury
 from t2i_core.door import is_file, read_file, remove_tree
-from t2i_core.errors import ConfigError, DataError
+from t2i_core.errors import DataError
 from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import sha256_of, write_atomically
 
 PARTS_DIR = "_parts"
 MAX_EXTRA_COLUMNS = 1000
+# Of the texts of one part, which memory holds: in any case, and for each of its sources where they are many.
+MIN_PART_CHARS, PART_CHARS_PER_SAMPLE = 16_000_000, 2000
 _NOTE_NAME = "plan.json"
 _SCHEMA = pa.schema(
     [
@@ -47,6 +52,7 @@ class PlanNote(Config):
         num_parts: one for each shard.
         num_records: sources over all parts.
         extra_columns: the columns of a list that are passed through, in order of appearance.
+        extra_kinds: what the cells of each of them are, as `cells.join` tells.
         counts: figures of the planning itself, such as pages read.
         traffic: what each host was asked for pages.
     """
@@ -55,6 +61,7 @@ class PlanNote(Config):
     num_parts: int
     num_records: int
     extra_columns: tuple[str, ...]
+    extra_kinds: dict[str, str] = Field(default_factory=dict)
     counts: dict[str, int]
     traffic: dict[str, Traffic] = Field(default_factory=dict)
 
@@ -81,7 +88,8 @@ class PartWriter:
         self._waiting: list[SourceRecord] = []
         self._identities = self._folder / "_identities"
         self._repeats = RepeatFinder(self._identities)
-        self._extra_columns: dict[str, None] = {}
+        self._extra_kinds: dict[str, str] = {}
+        self._num_chars = 0
         self._purged = Purged(output_dir)
         self._num_parts = 0
         self.num_records = 0
@@ -89,17 +97,8 @@ class PartWriter:
         self._folder.mkdir(parents=True)
 
     def add(self, record: SourceRecord) -> None:
-        """Add the next source.
-
-        Raises:
-            ConfigError: the sources have more different columns than a data set can have.
-        """
-        self._extra_columns |= dict.fromkeys(record.extra)
-        if len(self._extra_columns) > MAX_EXTRA_COLUMNS:
-            raise ConfigError(
-                f"the source has more than {MAX_EXTRA_COLUMNS:,} different columns. Keep what differs from row to row "
-                "inside one column."
-            )
+        """Add the next source; one that brings too many columns or too much text is rejected, and neither is kept."""
+        record = self._bounded(record)
         if self._purged.holds(record.url):
             record = bury(record)
         elif not record.reason:
@@ -109,9 +108,24 @@ class PartWriter:
         if len(self._waiting) == self._samples_per_part:
             self._flush()
 
+    def _bounded(self, record: SourceRecord) -> SourceRecord:
+        """Keep the columns of all sources, and the text of those of one part, within what memory holds."""
+        new = [name for name in record.extra if name not in self._extra_kinds]
+        if len(self._extra_kinds) + len(new) > MAX_EXTRA_COLUMNS:
+            detail = f"with column '{new[-1]:.50}' the source has more than {MAX_EXTRA_COLUMNS:,} different ones"
+            return _bare(record, RejectReason.BAD_ROW, detail)
+        size = _num_chars(record)
+        if self._num_chars + size > max(MIN_PART_CHARS, PART_CHARS_PER_SAMPLE * self._samples_per_part):
+            return _bare(record, RejectReason.TOO_MANY_BYTES, "there is more text in its shard than memory is to hold")
+        self._num_chars += size
+        for name, cell in record.extra.items():
+            kind = self._extra_kinds.get(name, "")
+            self._extra_kinds[name] = kind if kind == TEXT else join(kind, kind_of(cell))
+        return record
+
     def _flush(self) -> None:
         write_part(self._output_dir, self._num_parts, self._waiting)
-        self._waiting = []
+        self._waiting, self._num_chars = [], 0
         self._num_parts += 1
 
     def finish(self, source: str, counts: Mapping[str, int], traffic: Mapping[str, Traffic] | None = None) -> PlanNote:
@@ -123,7 +137,8 @@ class PartWriter:
             source=source,
             num_parts=self._num_parts,
             num_records=self.num_records,
-            extra_columns=tuple(self._extra_columns),
+            extra_columns=tuple(self._extra_kinds),
+            extra_kinds=self._extra_kinds,
             counts=dict(counts),
             traffic=dict(traffic or {}),
         )
@@ -146,6 +161,18 @@ class PartWriter:
         place = _SCHEMA.get_field_index("reason")
         marked = column_of(reasons, pa.string())
         _write_table(self._output_dir, part_id, table.set_column(place, _SCHEMA.field(place), marked))
+
+
+def _bare(record: SourceRecord, reason: RejectReason, detail: str) -> SourceRecord:
+    """Reject a source, and leave out what nobody has to know of it."""
+    place = f"{record.place}: " if record.place else ""
+    return SourceRecord(url=record.url[:MAX_URL_CHARS], reason=str(reason), detail=f"{place}{detail}")
+
+
+def _num_chars(record: SourceRecord) -> int:
+    texts = (record.url, record.caption, record.page_url, record.license, record.attributes, record.detail)
+    cells = (len(cell) for cell in record.extra.values() if isinstance(cell, str | list))
+    return sum(map(len, texts)) + sum(map(len, record.extra)) + sum(cells)
 
 
 def _identity(record: SourceRecord) -> int:

@@ -32,11 +32,12 @@ class SourceRecord:
         offset: where in that file the picture starts.
         size: bytes of the picture in that file, 0 for the whole file.
         checksum: ALGORITHM:HEX that the picture's bytes must have, "" for none.
-        extra: further columns of a list, by name.
+        extra: further columns of a list, by name; each a `cells.Cell`.
         reason: a `RejectReason` when the source itself rules the picture out, else "".
         detail: what to say about that.
         uid: the identity of a sample whose URL or caption is no longer the one it was made from, else "".
         facts: what is known of it besides, which a filter may ask for and no plan keeps.
+        place: the row of a list that it is, for messages; no plan keeps it either.
     """
 
     url: str
@@ -49,11 +50,12 @@ class SourceRecord:
     offset: int = 0
     size: int = 0
     checksum: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
     detail: str = ""
     uid: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
 
 
 def clean_text(text: str) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 from t2i_core.data.address import url_identity
 from t2i_core.data.extra_cells import passed_through, quoted
 from t2i_core.data.list_files import find_lists, source_errors
-from t2i_core.data.list_rows import iter_rows
-from t2i_core.data.record import SourceRecord, as_text
+from t2i_core.data.list_reader import ListReader
+from t2i_core.data.list_text import Problem
+from t2i_core.data.record import SourceRecord, as_text, clean_text
 from t2i_core.data.reject import RejectReason
-from t2i_core.data.row_filter import RowFilter
+from t2i_core.data.row_filter import IncomparableError, RowFilter
 from t2i_core.data.shard import LICENSE_COLUMN, sample_uid
 from t2i_core.data.side_table import SideTable
 from t2i_core.errors import ConfigError
@@ -51,13 +52,14 @@ class CaptionTable:
             ConfigError: they are unreadable, empty, or lack a column.
             TransientError: a remote store does not answer.
         """
-        for file in find_lists(self._source):
-            with source_errors(str(file)):
-                for row in iter_rows(file, self._url_column):
-                    if isinstance(row, str):
-                        self.counts["captions_unreadable"] += 1
-                    else:
-                        self._add(str(file), row)
+        with ListReader() as reader:
+            for file in find_lists(self._source):
+                with source_errors(str(file)):
+                    for _, row in reader.rows(file, self._url_column):
+                        if isinstance(row, Problem):
+                            self.counts["captions_unreadable"] += 1
+                        else:
+                            self._add(str(file), row)
         if not self._key_column:
             raise ConfigError(f"{self._source} is empty: it has no captions to join.")
 
@@ -115,6 +117,8 @@ class Refinery:
         self._unknown = set(row_filter.columns if row_filter else ()) - (captions.columns if captions else set())
         self._seen: dict[str, None] = {}
         self._num_records = 0
+        self._compared = False
+        self._incomparable = ""
 
     def refine(self, record: SourceRecord) -> SourceRecord:
         """Give a source as it is to be planned.
@@ -131,7 +135,17 @@ class Refinery:
         row = _cells(record)
         if self._unknown:
             self._note_columns(row)
-        return record if self._filter.keeps(row) else replace(record, reason=str(RejectReason.FILTERED))
+        return self._filtered(record, row, self._filter)
+
+    def _filtered(self, record: SourceRecord, row: Mapping[str, Any], row_filter: RowFilter) -> SourceRecord:
+        try:
+            keeps = row_filter.keeps(row)
+        except IncomparableError as err:
+            self._incomparable = self._incomparable or str(err)
+            place = f"{record.place}: " if record.place else ""
+            return replace(record, reason=str(RejectReason.BAD_ROW), detail=clean_text(f"{place}{err}"))
+        self._compared = True
+        return record if keeps else replace(record, reason=str(RejectReason.FILTERED))
 
     def _note_columns(self, row: Mapping[str, Any]) -> None:
         self._num_records += 1
@@ -149,9 +163,11 @@ class Refinery:
         """Give the figures of what was done.
 
         Raises:
-            ConfigError: the filter asks for a column that no source had.
+            ConfigError: the filter asks for a column that no source had, or compares what none has.
         """
         self._refuse_unknown()
+        if self._incomparable and not self._compared:
+            raise ConfigError(f"{self._incomparable}, and no source has a cell that can be compared.")
         if self._captions is None:
             return {}
         counts = self._captions.counts | Counter(captions_unused=self._captions.num_unused())
@@ -167,7 +183,8 @@ def _cells(record: SourceRecord) -> dict[str, Any]:
         "caption_source": record.caption_source,
     }
     license_text = record.extra.get(LICENSE_COLUMN) or record.license
-    return {**record.facts, **record.extra, **own, LICENSE_COLUMN: license_text}
+    extra = {name: as_text(cell) for name, cell in record.extra.items()}
+    return {**record.facts, **extra, **own, LICENSE_COLUMN: license_text}
 
 
 @contextmanager

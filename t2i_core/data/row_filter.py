@@ -14,6 +14,7 @@ from typing import Any
 from t2i_core.errors import ConfigError
 
 MAX_FILTER_CHARS = 2000
+MAX_FILTER_DEPTH = 50
 _ORDERS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
@@ -28,6 +29,10 @@ _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 _Literal = float | str | bool
 _Verdict = bool | None
 _Test = Callable[[Mapping[str, Any]], _Verdict]
+
+
+class IncomparableError(Exception):
+    """A cell is no number, or neither true nor false, where it is compared with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +58,8 @@ class RowFilter:
         columns: set[str] = set()
         try:
             tree = ast.parse(text.strip(), mode="eval")
-            test = _test_of(tree.body, columns)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
+            test = _test_of(tree.body, columns, MAX_FILTER_DEPTH)
+        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as err:
             why = err.msg if isinstance(err, SyntaxError) else err
             raise ConfigError(
                 f"cannot read the filter {text!r}: {why}. Compare columns with numbers or 'texts' (>=, <=, >, <, ==, "
@@ -66,22 +71,24 @@ class RowFilter:
         """Tell whether a row stays.
 
         Raises:
-            ConfigError: a cell is no number where it is compared with one.
+            IncomparableError: a cell is no number where it is compared with one.
         """
         return self._test(row) is True
 
 
-def _test_of(node: ast.expr, columns: set[str]) -> _Test:
-    """Read a condition, noting its columns.
+def _test_of(node: ast.expr, columns: set[str], depth: int) -> _Test:
+    """Read a condition, noting its columns, that holds no more conditions inside each other than `depth`.
 
     Raises:
         ValueError: it is none.
     """
+    if not depth:
+        raise ValueError(f"more than {MAX_FILTER_DEPTH} conditions inside each other")
     if isinstance(node, ast.BoolOp):
-        tests = [_test_of(value, columns) for value in node.values]
+        tests = [_test_of(value, columns, depth - 1) for value in node.values]
         return _all(tests) if isinstance(node.op, ast.And) else _any(tests)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return _not(_test_of(node.operand, columns))
+        return _not(_test_of(node.operand, columns, depth - 1))
     if isinstance(node, ast.Compare):
         return _all(list(_comparisons(node, columns)))
     raise ValueError(f"{ast.unparse(node)} is no comparison")
@@ -165,10 +172,10 @@ def _like(cell: Any, literal: _Literal, column: str) -> _Literal:
     if isinstance(literal, bool):
         truth = _TRUTHS.get(str(cell).strip().lower())
         if truth is None:
-            raise ConfigError(f"the filter compares column '{column}' with {literal}, but a row holds {cell!r:.50}.")
+            raise IncomparableError(f"the filter compares column '{column}' with {literal}, but it holds {cell!r:.50}")
         return truth
     try:
         return float(cell)
-    except (TypeError, ValueError) as err:
-        message = f"the filter compares column '{column}' with a number, but a row holds {cell!r:.50}."
-        raise ConfigError(message) from err
+    except (TypeError, ValueError, OverflowError) as err:
+        message = f"the filter compares column '{column}' with a number, but it holds {cell!r:.50}"
+        raise IncomparableError(message) from err

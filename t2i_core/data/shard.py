@@ -11,7 +11,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
 from types import TracebackType
@@ -22,10 +22,11 @@ import pyarrow.parquet as pq
 
 from t2i_core.config import Config
 from t2i_core.data.address import url_identity
+from t2i_core.data.cell_types import fitted
 from t2i_core.data.columns import table_of
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.picture import EncodeFormat, Picture
-from t2i_core.data.record import SourceRecord
+from t2i_core.data.record import SourceRecord, as_text
 from t2i_core.data.reject import Rejection
 from t2i_core.data.tar import TarWriter
 from t2i_core.door import is_file, read_file
@@ -46,6 +47,7 @@ _INTEGERS = {
     "frames": pa.int32(),
     "sample_crc32": pa.int64(),
 }
+_TEXT = pa.string()
 # In the order in which img2dataset writes them, then those it does not have.
 _JSON_COLUMNS = (
     *("caption", "url", "key", "status", "error_message", "width", "height", "original_width", "original_height"),
@@ -93,13 +95,15 @@ class ShardLayout:
         shards_dir: the folder of all shards.
         samples_per_shard: attempted sources in each, which decides the width of the keys.
         encode_format: of the stored pictures.
-        extra_columns: of the source, passed through as strings.
+        extra_columns: of the source, passed through.
+        extra_types: of those that are no text, by name.
     """
 
     shards_dir: Path
     samples_per_shard: int
     encode_format: EncodeFormat
     extra_columns: tuple[str, ...]
+    extra_types: Mapping[str, pa.DataType] = field(default_factory=dict)
 
 
 class WrittenFile(Config):
@@ -173,7 +177,7 @@ class ShardWriter:
 
     def _add(self, attempt: Attempt) -> None:
         key = sample_key(self._shard_id, len(self._rows), self._layout.samples_per_shard)
-        row = _row(key, attempt, self._layout.extra_columns)
+        row = _row(key, attempt, self._layout)
         if isinstance(attempt.outcome, Picture):
             row["sample_crc32"] = self._add_members(key, row, attempt.outcome.data)
         else:
@@ -212,7 +216,7 @@ class ShardWriter:
         """
         self._tar.finish()
         self._partial.replace(self._path(".tar"))
-        table = _parquet_bytes(self._rows, self._layout.extra_columns)
+        table = _parquet_bytes(self._rows, self._layout)
         write_atomically(self._path(".parquet"), table)
         report = ShardReport(
             shard_id=self._shard_id,
@@ -329,9 +333,11 @@ def read_fetch_times(shards_dir: Path, shard_id: int, num_rows: int) -> list[int
     return times
 
 
-def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str, Any]:
+def _row(key: str, attempt: Attempt, layout: ShardLayout) -> dict[str, Any]:
     record, outcome = attempt.record, attempt.outcome
-    row: dict[str, Any] = {name: record.extra.get(name, "") for name in extra_columns}
+    row: dict[str, Any] = {
+        name: fitted(record.extra.get(name), layout.extra_types.get(name, _TEXT)) for name in layout.extra_columns
+    }
     row |= dict.fromkeys(_COLUMNS)
     row |= {
         "caption": record.caption,
@@ -348,16 +354,17 @@ def _row(key: str, attempt: Attempt, extra_columns: tuple[str, ...]) -> dict[str
         "signals": attempt.signals,
         "sample_crc32": 0,
         FETCH_TIME: attempt.fetched_at,
-        LICENSE_COLUMN: record.extra.get(LICENSE_COLUMN) or record.license,
+        LICENSE_COLUMN: as_text(record.extra.get(LICENSE_COLUMN)) or record.license,
     }
     if isinstance(outcome, Picture):
         return row | {name: getattr(outcome, name) for name in _OF_PICTURE}
     return row | {"status": outcome.reason.status, "error_message": outcome.message, "reason": str(outcome.reason)}
 
 
-def _parquet_bytes(rows: list[dict[str, Any]], extra_columns: tuple[str, ...]) -> bytes:
-    names = dict.fromkeys((*extra_columns, *_COLUMNS, LICENSE_COLUMN))
-    schema = pa.schema([(name, _INTEGERS.get(name, pa.string())) for name in names])
+def _parquet_bytes(rows: list[dict[str, Any]], layout: ShardLayout) -> bytes:
+    names = dict.fromkeys((*layout.extra_columns, *_COLUMNS, LICENSE_COLUMN))
+    types = {**layout.extra_types, **_INTEGERS, LICENSE_COLUMN: _TEXT}
+    schema = pa.schema([(name, types.get(name, _TEXT)) for name in names])
     buffer = io.BytesIO()
     pq.write_table(table_of(rows, schema), buffer)
     return buffer.getvalue()

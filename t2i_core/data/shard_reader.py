@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from t2i_core.data.shard import FETCH_TIME, SHARDS_DIR, read_fetch_times, shard_name
+from t2i_core.data.tables import read_table
 from t2i_core.data.tar_reader import TarError, iter_members, read_member
 from t2i_core.door import is_file, open_file, read_file
 from t2i_core.errors import DataError, ShardError
@@ -111,8 +111,11 @@ def read_rows(table_path: Path, columns: Sequence[str] | None = None) -> list[di
         ShardError: the table is gone or damaged.
     """
     try:
-        with open_file(table_path, levels=1) as file, pq.ParquetFile(file) as table:
-            rows: list[dict[str, Any]] = table.read(columns=columns).to_pylist()
+        table = read_table(table_path, columns)
+        lacking = [name for name in columns or () if name not in table.schema.names]
+        if lacking:
+            raise ValueError(f"it lacks {', '.join(lacking)}")
+        rows: list[dict[str, Any]] = table.to_pylist()
     except (OSError, pa.ArrowException, ValueError) as err:
         message = f"shard {table_path} is damaged ({err}): {REPAIR_ADVICE}"
         raise ShardError(message, path=str(table_path), num_lost=0) from err

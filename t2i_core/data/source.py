@@ -25,7 +25,8 @@ from t2i_core.data.list_files import (
     list_format,
     source_errors,
 )
-from t2i_core.data.list_rows import Row, iter_rows, table_columns
+from t2i_core.data.list_reader import ListReader
+from t2i_core.data.list_text import Problem
 from t2i_core.data.record import SourceRecord, as_text, clean_text
 from t2i_core.data.reject import RejectReason
 from t2i_core.errors import ConfigError, did_you_mean
@@ -162,27 +163,40 @@ def read_list(
     """
     files = find_lists(str(source))
     columns = _Columns(url_column, caption_column, hash_column, blur_column)
-    if len(files) > 1:
-        _require_same_columns(files)
-    empty = True
+    with ListReader() as reader:
+        if len(files) > 1:
+            _require_same_columns(reader, files)
+        yield from _records(source, reader, files, columns)
+
+
+def _records(
+    source: str | Path, reader: ListReader, files: list[ListFile], columns: _Columns
+) -> Iterator[SourceRecord]:
+    unread: SourceRecord | None = None
+    has_rows = False
     for file in files:
         place = f"{clean_text(file.name)} row" if len(files) > 1 else "row"
+        is_known = False
         with source_errors(str(file)):
-            for number, row in enumerate(iter_rows(file, url_column), start=1):
-                if number == 1 and isinstance(row, dict):
+            for number, row in reader.rows(file, columns.url):
+                record = _record(row, f"{place} {number}", columns)
+                if isinstance(row, Problem):
+                    unread = unread or record
+                elif not is_known:
                     _require_columns(file, row, columns.needed(file))
-                empty = False
-                yield _record(row, f"{place} {number}", columns)
-    if empty:
-        raise ConfigError(f"{source} is empty: it has no rows to ingest.")
+                    has_rows = is_known = True
+                yield record
+    if not has_rows:
+        told = f"no row of {source} can be read; the first: {unread.detail}." if unread else ""
+        raise ConfigError(told or f"{source} is empty: it has no rows to ingest.")
 
 
-def _require_same_columns(files: Iterable[ListFile]) -> None:
+def _require_same_columns(reader: ListReader, files: list[ListFile]) -> None:
     """Refuse tables that differ before the first row is read; rows of JSON may differ as they like."""
     first: tuple[ListFile, set[str]] | None = None
     for file in files:
         with source_errors(str(file)):
-            names = table_columns(file)
+            names = reader.columns(file)
         if names is None:
             continue
         first = first or (file, set(names))
@@ -202,9 +216,9 @@ def _require_columns(file: ListFile, row: dict[str, Any], needed: Iterable[str])
             )
 
 
-def _record(row: Row, place: str, columns: _Columns) -> SourceRecord:
-    if isinstance(row, str):
-        return SourceRecord(url="", reason=RejectReason.BAD_ROW, detail=f"{place}: {row}")
+def _record(row: dict[str, Any] | Problem, place: str, columns: _Columns) -> SourceRecord:
+    if isinstance(row, Problem):
+        return SourceRecord(url="", reason=RejectReason.BAD_ROW, detail=clean_text(f"{place}: {row}"))
     url, caption = as_text(row.get(columns.url)).strip(), as_text(row.get(columns.caption))
     checksum = read_checksum(row.get(columns.checksum)) if columns.checksum else ""
     is_bad = bool(columns.checksum) and not checksum
@@ -214,6 +228,7 @@ def _record(row: Row, place: str, columns: _Columns) -> SourceRecord:
         caption_source="column" if caption else "",
         checksum=checksum,
         extra=passed_through(row, (columns.url, columns.caption)),
+        place=place,
         reason=RejectReason.BAD_ROW if is_bad else "",
         detail=f"{place}: its hash is none of {KNOWN_CHECKSUMS} in hexadecimal" if is_bad else "",
     )

@@ -40,23 +40,28 @@ def serve(start: Callable[[Any], Handler], *, max_memory_bytes: int, max_cpu_sec
         max_memory_bytes: of data; with more, what is asked for is refused, which ends most jobs with an error.
         max_cpu_seconds: of one job.
     """
-    _limit_memory(max_memory_bytes)
+    limit_memory(max_memory_bytes)
     with socket.socket(fileno=os.dup(0)) as line, line.makefile("rb", buffering=_BUFFER_BYTES) as received:
         requests = cast(BinaryIO, received)
-        handler = start(_read(requests)[0])
+        handler = start(read_frame(requests)[0])
         confine()
         answer: tuple[Any, bytes] = (None, b"")
         while True:
             line.sendall(b"".join(frame(*answer)))
             try:
-                value, body = _read(requests)
+                value, body = read_frame(requests)
             except EOFError:
                 return
-            _limit_cpu(max_cpu_seconds)
+            limit_cpu(max_cpu_seconds)
             answer = handler(value, body)
 
 
-def _read(requests: BinaryIO) -> tuple[Any, bytes]:
+def read_frame(requests: BinaryIO) -> tuple[Any, bytes]:
+    """Read one message.
+
+    Raises:
+        EOFError: there are no more.
+    """
     head = requests.read(FRAME.size)
     if len(head) < FRAME.size:
         raise EOFError
@@ -64,7 +69,7 @@ def _read(requests: BinaryIO) -> tuple[Any, bytes]:
     return json.loads(requests.read(text_size)), requests.read(body_size)
 
 
-def _limit_cpu(seconds: int) -> None:
+def limit_cpu(seconds: int) -> None:
     """Let the kernel end this process when it has worked so much longer."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
@@ -72,6 +77,7 @@ def _limit_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
 
 
-def _limit_memory(size: int) -> None:
+def limit_memory(size: int) -> None:
+    """Let the kernel refuse this process more data than so many bytes."""
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (size if most == resource.RLIM_INFINITY else min(size, most), most))

@@ -133,7 +133,7 @@ class _Worker(asyncio.Protocol):
         self.jobs: deque[_Job] = deque()
         self.is_ready = False
         self._stood_still = False
-        self._process, ours = _start(module)
+        self._process, ours = start_worker(module)
         self._connecting = self._loop.create_task(self._connect(ours))
         self._idle_since = self._loop.time()
         self._watch()
@@ -225,7 +225,8 @@ class _Worker(asyncio.Protocol):
             self._transport.abort()
 
 
-def _start(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def start_worker(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start `python -m MODULE` with one end of a socket as its input, and give the other."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = start_exposed(module, theirs.fileno())

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from t2i_core.config import Config
 from t2i_core.data.caption import CAPTIONS_NAME
 from t2i_core.data.dataset import files_by_shard
 from t2i_core.data.shard import SHARDS_DIR, shard_name
 from t2i_core.data.shard_reader import read_rows
+from t2i_core.data.tables import iter_table
 from t2i_core.data.tombstone import url_sha256
-from t2i_core.door import open_file
 from t2i_core.errors import DataError
 from t2i_core.layout import Kind
 from t2i_core.manifest import Manifest, finished_folders
@@ -114,9 +113,9 @@ def _with_rows(folder: Path, manifest: Manifest, uids: Set[str]) -> Holder:
     columns, rows = _COLUMNS[manifest.kind], list[dict[str, Any]]()
     for path in _tables(folder, manifest):
         try:
-            with open_file(path, levels=0 if manifest.kind == "captions" else 1) as file:
-                rows += pq.read_table(file, columns=columns, filters=[("uid", "in", list(uids))]).to_pylist()
-        except (OSError, pa.ArrowException, ValueError) as err:
+            batches = iter_table(path, columns, levels=0 if manifest.kind == "captions" else 1)
+            rows += (row for batch in batches for row in batch.to_pylist() if row["uid"] in uids)
+        except (OSError, pa.ArrowException, ValueError, KeyError) as err:
             raise DataError(f"{path} cannot be read ({err}). Run the step that makes it again.") from err
     held = tuple(HeldRow.parse(row) for row in rows)
     return Holder(kind=manifest.kind, folder=folder, digest=manifest.digest, rows=held)

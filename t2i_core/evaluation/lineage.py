@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from t2i_core.config import Config
@@ -17,7 +16,8 @@ from t2i_core.data.caption import CAPTIONS_NAME
 from t2i_core.data.dataset import files_by_shard
 from t2i_core.data.shard import SHARDS_DIR, read_fetch_times, shard_name
 from t2i_core.data.shard_reader import read_rows
-from t2i_core.door import open_file, open_named
+from t2i_core.data.tables import iter_table
+from t2i_core.door import open_named
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import MANIFEST_NAME, Manifest, finished_folders, read_manifest
 
@@ -186,11 +186,9 @@ def _of_captions(captions: Ancestor) -> Iterator[TrainingSample]:
 def _train_rows(path: Path) -> Iterator[dict[str, Any]]:
     columns = ["key", "shard", "uid", "split", "status"]
     try:
-        with open_file(path) as file, pq.ParquetFile(file) as table:
-            for batch in table.iter_batches(columns=columns):
-                rows = batch.to_pylist()
-                yield from (row for row in rows if row["split"] == "train" and row["status"] == "kept")
-    except (OSError, pa.ArrowException, ValueError) as err:
+        for batch in iter_table(path, columns):
+            yield from (row for row in batch.to_pylist() if row["split"] == "train" and row["status"] == "kept")
+    except (OSError, pa.ArrowException, ValueError, KeyError) as err:
         raise DataError(f"{path} is damaged: {err}. Run the caption step again.") from err
 
 

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from t2i_core.data.loader import Split, load_split
-from t2i_core.door import open_file
+from t2i_core.data.tables import iter_table
 from t2i_core.errors import DataError
 from t2i_core.evaluation.agreement import Agreement, compare_with_eye
 from t2i_core.evaluation.benchmark import Benchmark, Sample, choose_prompts, scene_of
@@ -214,12 +214,10 @@ def train_groups(captions_dir: Path) -> set[str]:
     """
     path = captions_dir / "captions.parquet"
     try:
-        with open_file(path) as file:
-            table = pq.read_table(file, columns=["group", "split", "status"])
-    except (OSError, ValueError) as err:
+        rows = [row for batch in iter_table(path, ["group", "split", "status"]) for row in batch.to_pylist()]
+        return {row["group"] for row in rows if row["split"] == "train" and row["status"] == "kept"}
+    except (OSError, pa.ArrowException, ValueError, KeyError) as err:
         raise DataError(f"{path} cannot be read ({err}). Run the caption step again.") from err
-    rows = zip(*(table[name].to_pylist() for name in ("group", "split", "status")), strict=True)
-    return {group for group, split, status in rows if split == "train" and status == "kept"}
 
 
 def draw(

@@ -22,6 +22,7 @@ from yarl import URL
 from t2i_core.data.address import literal_address, normalise_url, origin_of, url_identity
 from t2i_core.data.aitxt import AiTxtRules
 from t2i_core.data.caption_rules import RULES, clean
+from t2i_core.data.cells import joined, kind_of, plain
 from t2i_core.data.denylist import DenyList
 from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions, Want
 from t2i_core.data.image import process_picture
@@ -362,7 +363,8 @@ def test_no_list_breaks_the_reader(tmp_path: Path, ending: str, data: st.DataObj
     for record in records:
         assert clean_text(record.url) == record.url
         assert clean_text(record.caption) == record.caption
-        assert all(isinstance(value, str) for value in record.extra.values())
+        assert all(joined([kind_of(cell)]) == kind_of(cell) for cell in record.extra.values())
+        assert all(plain(cell) == cell for cell in record.extra.values())
 
 
 DENIED = (

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_core.data import spill
+from t2i_core.data.cell_types import column_type
 from t2i_core.data.parts import MAX_EXTRA_COLUMNS, PARTS_DIR, PartWriter, read_note, read_part
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.repeats import RepeatFinder
-from t2i_core.errors import ConfigError
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "ingest_memory.py"
 # Few distinct ones, at both ends and in the middle of what 64 bits hold.
@@ -73,8 +74,46 @@ def test_rows_may_not_have_columns_without_end(tmp_path: Path) -> None:
     writer = PartWriter(tmp_path, 10)
     for number in range(MAX_EXTRA_COLUMNS):
         writer.add(SourceRecord(url="u", extra={f"column{number}": ""}))
-    with pytest.raises(ConfigError, match="more than 1,000 different columns"):
-        writer.add(SourceRecord(url="u", extra={"one more": ""}))
+    writer.add(SourceRecord(url="u", extra={"one more": ""}))
+    writer.add(SourceRecord(url="v", extra={"column1": "x"}))
+    note = writer.finish("list.csv", {})
+    assert len(note.extra_columns) == MAX_EXTRA_COLUMNS
+    *_, refused, last = read_part(tmp_path, note.num_parts - 1).records
+    assert (refused.reason, refused.detail) == (
+        "bad_row", "with column 'one more' the source has more than 1,000 different ones"
+    )  # fmt: skip
+    assert (last.reason, last.extra) == ("", {"column1": "x"})
+
+
+def test_a_part_holds_no_more_text_than_memory_is_to_hold(tmp_path: Path) -> None:
+    writer = PartWriter(tmp_path, 1000)
+    for number in range(1000):
+        writer.add(SourceRecord(url=f"http://a/{number}", caption="x" * 65_536, extra={"more": "y" * 65_536}))
+    note = writer.finish("list.csv", {})
+    reasons = [record.reason for record in read_part(tmp_path, 0).records]
+    assert (note.num_parts, len(reasons)) == (1, 1000)
+    assert reasons == [""] * 122 + ["too_many_bytes"] * 878
+
+
+def test_each_column_has_the_type_of_all_its_cells(tmp_path: Path) -> None:
+    cells: dict[str, list[Any]] = {
+        "bool": [True, None, False], "exact": [1, 2, None], "long": [2**60, 1, None], "float": [1, 0.5, None],
+        "text": ["a", None, "b"], "mixed": [1, "a", True], "exact[]": [[1], [], [None, 3]],
+        "float[]": [[1], [0.5], None], "text[]": [["a"], [], ["b", None]], "lists": [["a"], [1], []],
+        "both": [[1], 2, None], "precise": [2**60, 0.5, 1], "nothing": [None, None, None], "empty[]": [[], None, []],
+        "bool or int": [True, 1, 0],
+    }  # fmt: skip
+    writer = PartWriter(tmp_path, 10)
+    for number in range(3):
+        extra = {name: column[number] for name, column in cells.items()}
+        writer.add(SourceRecord(url=f"http://a/{number}", extra=extra))
+    types = {name: str(column_type(kind)) for name, kind in writer.finish("list", {}).extra_kinds.items()}
+    assert types == {
+        "bool": "bool", "exact": "int64", "long": "int64", "float": "double", "text": "string", "mixed": "string",
+        "exact[]": "list<item: int64>", "float[]": "list<item: double>", "text[]": "list<item: string>",
+        "lists": "string", "both": "string", "precise": "string", "nothing": "string", "empty[]": "string",
+        "bool or int": "string",
+    }  # fmt: skip
 
 
 def test_a_plan_made_before_there_were_checksums_is_read(tmp_path: Path) -> None:

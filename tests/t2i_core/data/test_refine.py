@@ -13,6 +13,8 @@ import pytest
 
 from t2i_core.data.ingest import ingest
 from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.data.parts import read_part
+from t2i_core.data.plan import plan_ingest
 from t2i_core.data.shard import sample_uid
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import read_manifest
@@ -80,8 +82,19 @@ def test_an_unknown_column_lists_those_there_are_and_leaves_nothing(shards: Path
 
 
 def test_a_column_of_another_type_is_an_error(shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="compares column 'caption' with a number, but a row holds 'old 0'"):
+    with pytest.raises(ConfigError, match="'caption' with a number, but it holds 'old 0', and no source has"):
         ingest(str(shards), CONFIG.with_changes(filter="caption > 5"), tmp_path / "ds")
+
+
+def test_a_cell_that_cannot_be_compared_is_one_rejected_row(tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    cells: list[Any] = ["N/A", 300, 10**400, "1e999", None, 100]
+    rows_told = [{"url": f"http://a/{i}", "caption": "x", "num": cell} for i, cell in enumerate(cells)]
+    path.write_text("\n".join(map(json.dumps, rows_told)))
+    plan = plan_ingest(str(path), CONFIG.with_changes(filter="num >= 256"), tmp_path / "ds")
+    records = read_part(plan.output_dir, 0).records
+    assert [record.reason for record in records] == ["bad_row", "", "bad_row", "", "filtered", "filtered"]
+    assert records[0].detail == "row 1: the filter compares column 'num' with a number, but it holds 'N/A'"
 
 
 def test_a_bad_filter_is_refused_with_the_options() -> None:

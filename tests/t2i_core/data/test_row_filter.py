@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from t2i_core.data.row_filter import RowFilter
+from t2i_core.data.row_filter import IncomparableError, RowFilter
 from t2i_core.errors import ConfigError
 
 ROW: dict[str, Any] = {
@@ -60,6 +60,7 @@ def test_a_filter_knows_its_columns() -> None:
         "1 < 2", "width > [1]", "width in 'abc'", "'a' in tag", "width is 3", "width > 1; 2", "lambda: 1", "a > b'x'",
         "a > None", "[x for x in y] == 1", "(" * 300 + "a > 1" + ")" * 300, "a > 1" + " and a > 1" * 300, "a > 1\0",
         "a > 2j", "a == f'{x}'", "a.b == 1", "-a > 1", "a ** 9 > 1",
+        "not " * 400 + "a > 1", "not (" * 60 + "a > 1" + ")" * 60, f"a > {10**400}",
     ],
 )  # fmt: skip
 def test_what_is_no_filter_is_refused(text: str) -> None:
@@ -69,5 +70,11 @@ def test_what_is_no_filter_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "told"), [("tag > 3", "'tag' with a number.*'CAT'"), ("tag == True", "with True")])
 def test_another_type_is_an_error_that_names_the_cell(text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(IncomparableError, match=told):
         RowFilter.parse(text).keeps(ROW)
+
+
+@pytest.mark.parametrize("cell", ["N/A", 10**400, [1], "0x10"])
+def test_what_is_no_number_is_not_compared_with_one(cell: Any) -> None:
+    with pytest.raises(IncomparableError, match="'width' with a number, but it holds"):
+        RowFilter.parse("width > 1").keeps({"width": cell})

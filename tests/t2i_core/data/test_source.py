@@ -1,5 +1,6 @@
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +65,20 @@ def test_broken_rows_are_rejected_by_number_and_keep_their_place(tmp_path: Path)
     assert [record.reason for record in records(lines)] == ["", "bad_row", "bad_row", ""]
 
 
-def test_cells_become_text(tmp_path: Path) -> None:
+def test_cells_keep_what_they_are(tmp_path: Path) -> None:
     path = tmp_path / "list.parquet"
     columns: dict[str, Any] = {
         "url": ["u"], "caption": [None], "size": [3], "score": [float("nan")], "tags": [["a", "b"]],
-        "jpg": [b"\xff"], "uid": ["theirs"], "bad": ["a\0b"],
+        "jpg": [b"\xff"], "uid": ["theirs"], "bad": ["a\0b"], "when": [datetime(2020, 1, 2, 3, tzinfo=UTC)],
+        "boxes": [[[0, 1.5]]], "scores": [[0.5, None]], "sure": [True],
     }  # fmt: skip
     pq.write_table(pa.table(columns), path)
     [record] = records(path)
     assert record.caption == "" and record.caption_source == ""
-    assert record.extra == {"size": "3", "score": "", "tags": '["a", "b"]', "source_uid": "theirs", "bad": "ab"}
+    assert record.extra == {
+        "size": 3, "score": None, "tags": ["a", "b"], "source_uid": "theirs", "bad": "ab",
+        "when": "2020-01-02T03:00:00+00:00", "boxes": "[[0.0, 1.5]]", "scores": [0.5, None], "sure": True,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -86,7 +91,8 @@ def test_cells_become_text(tmp_path: Path) -> None:
         ("list.csv", "url,caption\n", "is empty"),
         ("list.txt", "\n \n", "is empty"),
         ("list.json", "[]", "is empty"),
-        ("list.json", '{"url": 1}', "not a JSON list"),
+        ("list.json", '{"url": 1}', "neither a JSON list of objects nor columns"),
+        ("list.json", '{"url": [1], "caption"', "cannot read"),
         ("list.json", "[" * 100_000, "cannot read"),
         ("list.parquet", "not parquet", "cannot read"),
     ],
@@ -98,7 +104,7 @@ def test_unusable_lists_say_why(tmp_path: Path, name: str, text: str, message: s
 
 def test_text_in_an_unknown_encoding_says_so(tmp_path: Path) -> None:
     path = write(tmp_path / "list.csv", "url,caption\nhttp://a,grün\n", "latin-1")
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match=r"no row of .* can be read; the first: row 1: it is not UTF-8"):
         records(path)
 
 
