@@ -93,7 +93,7 @@ def test_cells_keep_what_they_are(tmp_path: Path) -> None:
         ("list.json", "[]", "is empty"),
         ("list.json", '{"url": 1}', "neither a JSON list of objects nor columns"),
         ("list.json", '{"url": [1], "caption"', "cannot read"),
-        ("list.json", "[" * 100_000, "cannot read"),
+        ("list.json", "[" * 100_000, "row 1: not JSON: nested too deeply"),
         ("list.parquet", "not parquet", "cannot read"),
     ],
 )
