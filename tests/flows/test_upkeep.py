@@ -117,7 +117,7 @@ def test_retry_asks_again_on_a_finished_dataset(tmp_path: Path, capsys: pytest.C
         assert first.counts["rejected:http_5xx"] >= 1
         capsys.readouterr()
         assert run([*command, "--retry", "http_5xx", "--retries", "0"]) == 0
-        assert capsys.readouterr().out.startswith(f"{tmp_path / 'ds'}: done (kept {first.counts['kept']}, ")
+        assert capsys.readouterr().out.startswith(f"{tmp_path / 'ds'}: done in part (kept {first.counts['kept']}, ")
         assert read_manifest(tmp_path / "ds").digest == first.digest
         assert run([*command, "--retry", "dns"]) == 0
         assert capsys.readouterr().out.startswith(f"{tmp_path / 'ds'}: already done (")
