@@ -120,7 +120,7 @@ def test_retry_asks_again_on_a_finished_dataset(tmp_path: Path, capsys: pytest.C
         assert capsys.readouterr().out.startswith(f"{tmp_path / 'ds'}: done in part (kept {first.counts['kept']}, ")
         assert read_manifest(tmp_path / "ds").digest == first.digest
         assert run([*command, "--retry", "dns"]) == 0
-        assert capsys.readouterr().out.startswith(f"{tmp_path / 'ds'}: already done (")
+        assert capsys.readouterr().out.startswith(f"{tmp_path / 'ds'}: already done in part (")
 
 
 @pytest.mark.parametrize(
