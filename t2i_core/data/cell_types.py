@@ -39,3 +39,8 @@ def fitted(cell: Cell, type_: pa.DataType) -> Cell:
 
 def _item(item: Cell, type_: pa.DataType) -> Cell:
     return None if item is None else fitted(item, type_)
+
+
+def as_written(type_: pa.DataType) -> pa.DataType:
+    """Give a type as it was written; files call the items of lists by another name."""
+    return pa.list_(type_.value_type) if pa.types.is_list(type_) else type_

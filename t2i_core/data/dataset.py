@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import get_args
 
 from t2i_core import __version__
-from t2i_core.data.cell_types import is_known
+from t2i_core.data.cell_types import as_written, is_known
 from t2i_core.data.duplicates import DUPLICATES_NAME, MARKED_PREFIX, write_duplicates
 from t2i_core.data.hosts import Traffic
 from t2i_core.data.parts import PARTS_DIR, read_note
@@ -131,7 +131,7 @@ def layout_of(dataset_dir: Path, manifest: Manifest, shard_id: int, *, shards_di
             samples_per_shard=int(config["samples_per_shard"]),
             encode_format=config["encode_format"],
             extra_columns=extra,
-            extra_types={name: schema.field(name).type for name in extra},
+            extra_types={name: as_written(schema.field(name).type) for name in extra},
         )
     except (KeyError, TypeError, ValueError) as err:
         raise DataError(f"{dataset_dir} was not made by ingest: its manifest lacks {err}.") from err

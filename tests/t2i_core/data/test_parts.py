@@ -7,13 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_core.data import spill
-from t2i_core.data.cell_types import column_type
+from t2i_core.data.cell_types import as_written, column_type, is_known
 from t2i_core.data.parts import MAX_EXTRA_COLUMNS, PARTS_DIR, PartWriter, read_note, read_part
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.repeats import RepeatFinder
@@ -132,3 +133,10 @@ def test_planning_needs_the_same_memory_for_more_rows(suffix: str) -> None:
     few, many = (json.loads(line) for line in done.stdout.splitlines())
     assert (few["rows"], many["rows"]) == (2000, 100_000)
     assert many["peak_mb"] - few["peak_mb"] < 50
+
+
+def test_a_type_that_was_stored_is_written_again_as_it_was(tmp_path: Path) -> None:
+    written = column_type("float[]")
+    pq.write_table(pa.table({"scores": pa.array([[0.5]], written)}), tmp_path / "table.parquet")
+    read = pq.read_schema(tmp_path / "table.parquet").field("scores").type
+    assert is_known(read) and str(as_written(read)) == str(written) != str(read)
