@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 _ENDING = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?|svgz?|avif|heic|ico|jp2|jxl)$", re.IGNORECASE)
 # What cameras, scanners, telephones and editors call a picture, with or without a number.
 _COUNTER = re.compile(
-    r"\W*(img|image|images|imagen|bild|pict?|picture|photo|foto|dsc[nf]?|dscf|pxl|mvi|scan|thumb|thumbnail|untitled"
+    r"\W*(img|image|images|imagen|bild|pict?|photo|foto|dsc[nf]?|dscf|pxl|mvi|scan|thumb|thumbnail|untitled"
     r"|unnamed|screen ?shot|figure|fig|file|graphic|placeholder|icon|logo)[\d\W_]*(at)?[\d\W_]*(wa\d+|edit|copy)?\W*",
     re.IGNORECASE,
 )
