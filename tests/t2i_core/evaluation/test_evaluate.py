@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 import shlex
@@ -245,6 +246,24 @@ def test_all_intervals_are_drawn_on_one_scale_from_0_to_1(evaluated):
     assert len(tracks) > 20 and set(tracks) == {("0 0 100 10", "100")}
     widths = set(re.findall(r"\.bar\{width:(\S+?);", html))
     assert widths == {"110px"}
+
+
+def test_the_page_can_be_read_without_seeing_it(evaluated):
+    html = (evaluated[1] / "report.html").read_text()
+    levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", html)]
+    assert levels[0] == 1 and all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert all("alt=" in tag for tag in re.findall(r"<img [^>]*>", html))
+    assert all("aria-label=" in tag for tag in re.findall(r'<svg [^>]*role="img"[^>]*>', html))
+    assert all("scope=" in tag for tag in re.findall(r"<th[ >][^>]*>?", html))
+    # Whoever has no mouse can scroll what is too wide.
+    assert all("tabindex" in tag for tag in re.findall(r'<div class="(?:card )?scroll"[^>]*>', html))
+
+
+def test_a_printed_page_keeps_its_pictures_and_is_light(evaluated):
+    html = (evaluated[1] / "report.html").read_text()
+    assert "@media screen and (prefers-color-scheme:dark)" in html and "background-image" not in html
+    printed = html.partition("@media print{")[2]
+    assert "print-color-adjust:exact" in printed and "break-inside:avoid" in printed
 
 
 def test_accuracy_is_broken_down_by_what_prompts_name(evaluated):
