@@ -78,7 +78,8 @@ def test_rows_say_what_was_signalled_and_what_the_source_was(source: str, tmp_pa
 def test_a_url_that_was_refused_before_has_the_signals_of_that_answer(site: Any, source: str, tmp_path: Path) -> None:
     path = tmp_path / "twice.csv"
     path.write_text("url,caption\n" + "".join(f"{site.url('/noai.png')},text {n}\n" for n in range(3)))
-    ingest(str(path), CONFIG.with_changes(connections_per_host=1), tmp_path / "ds")
+    with pytest.raises(DataError, match="nothing was kept"):
+        ingest(str(path), CONFIG.with_changes(connections_per_host=1), tmp_path / "ds")
     assert [row["signals"] for row in rows(tmp_path / "ds")] == ["noai,noimageai"] * 3
     assert site.requests.count("/noai.png") == 1
 
