@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from t2i_core.data.record import parse_json
+from t2i_core.data.strict_json import parse_json
 
 # Of the longer side of a box: how strongly it is blurred, and how far beyond its edges.
 BLUR_SHARE = 0.1

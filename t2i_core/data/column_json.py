@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from t2i_core.data.list_text import NOT_TEXT, Problem, is_text
-from t2i_core.data.record import parse_json
+from t2i_core.data.strict_json import parse_json
 
 # The last cell of a row comes at the end of the text, so all of it is held at once.
 MAX_CHARS = 64_000_000

@@ -7,8 +7,9 @@ from typing import Any
 
 from t2i_core.data.extra_cells import passed_through
 from t2i_core.data.orphans import LINK_ADVICE, OrphanLog, entry_kind
-from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, license_text, parse_json
+from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, license_text
 from t2i_core.data.shard import LICENSE_COLUMN, OWN_COLUMNS, SHARDS_DIR
+from t2i_core.data.strict_json import parse_json
 from t2i_core.data.tar_reader import Member, TarError, iter_members, read_member
 from t2i_core.door import open_file
 from t2i_core.errors import ConfigError, DataError

@@ -2,17 +2,25 @@
 
 import math
 
+import numpy as np
 from PIL import Image
 
 from t2i_core.data.boxes import Frame
 from t2i_core.data.modes import read_color
 from t2i_core.data.picture import ImageOptions, ResizeMode
 
+# Left, top, right and bottom, in pixels.
+Edges = tuple[float, float, float, float]
+
 _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "bicubic": Image.Resampling.BICUBIC,
     "hamming": Image.Resampling.HAMMING,
+    # Of what has hard edges, and of what is much too large.
+    "fast": Image.Resampling.BICUBIC,
 }
+# Beyond it, straight lines between neighbours would leave pixels out.
+MAX_LINEAR_SHRINK = 2.0
 
 
 def draft(image: Image.Image, options: ImageOptions) -> None:
@@ -27,28 +35,52 @@ def draft(image: Image.Image, options: ImageOptions) -> None:
         image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
 
 
-def fit(image: Image.Image, original: tuple[int, int], options: ImageOptions) -> Image.Image:
+def fit(
+    image: Image.Image, original: tuple[int, int], options: ImageOptions, *, is_photograph: bool = False
+) -> Image.Image:
     """Scale a picture to `image_size` by the chosen mode; the square of `border` comes last, when colours are final.
 
     Args:
         image: the picture, perhaps decoded at a reduced scale already.
         original: width and height that it has at full scale, which decide the size of the result.
         options: the mode and the size.
+        is_photograph: it has no hard edges that `fast` would make jagged.
     """
     if not _is_resized(original, options):
         return image
+    box, fitted = _part(original, options)
+    reduction = round(max(original) / max(image.size))
+    left, top, right, bottom = (edge / reduction for edge in box)
+    place = (left, top, min(right, image.width), min(bottom, image.height))
+    shrink = max((right - left) / fitted[0], (bottom - top) / fitted[1])
+    plain = is_photograph and image.mode in ("L", "RGB") and 1 <= shrink <= MAX_LINEAR_SHRINK
+    if plain and options.resampling == "fast":
+        return _interpolated(image, place, fitted)
+    # Whole-number averaging comes before the filter only where the picture is more than twice too large.
+    return image.resize(fitted, _FILTERS[options.resampling], box=place, reducing_gap=2.0)
+
+
+def _part(original: tuple[int, int], options: ImageOptions) -> tuple[Edges, tuple[int, int]]:
+    """Say which part of the source is kept, left, top, right and bottom, and how wide and high it becomes."""
     size, side = options.image_size, _named_side(original, options.resize_mode)
     if options.resize_mode == "center_crop":
         left, top = _corner(original)
-        box, fitted = (left, top, left + side, top + side), (size, size)
-    else:
-        width, height = (max(1, round(length * size / side)) for length in original)
-        box, fitted = (0, 0, *original), (width, height)
-    reduction = round(max(original) / max(image.size))
-    start, end = (box[0] / reduction, box[1] / reduction), (box[2] / reduction, box[3] / reduction)
-    place = (*start, min(end[0], image.width), min(end[1], image.height))
-    # Whole-number averaging comes before the filter only where the picture is more than twice too large.
-    return image.resize(fitted, _FILTERS[options.resampling], box=place, reducing_gap=2.0)
+        return (left, top, left + side, top + side), (size, size)
+    width, height = (max(1, round(length * size / side)) for length in original)
+    return (0, 0, *original), (width, height)
+
+
+def _interpolated(image: Image.Image, box: Edges, size: tuple[int, int]) -> Image.Image:
+    """Scale a part of a picture along straight lines between neighbours, exactly rounded on every machine."""
+    # It takes a moment to import, which only who fits photographs need wait for.
+    import cv2
+
+    (left, top, right, bottom), (width, height) = box, size
+    step_x, step_y = (right - left) / width, (bottom - top) / height
+    # From centres of pixels to centres of pixels.
+    steps = np.array([[step_x, 0, left + (step_x - 1) / 2], [0, step_y, top + (step_y - 1) / 2]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return Image.fromarray(cv2.warpAffine(np.asarray(image), steps, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
 
 
 def whole(size: tuple[int, int], original: tuple[int, int], options: ImageOptions) -> Frame:
@@ -84,8 +116,8 @@ def _is_resized(original: tuple[int, int], options: ImageOptions) -> bool:
     return options.resize_mode != "no" and not (options.resize_only_if_bigger and side <= options.image_size)
 
 
-def _corner(original: tuple[int, int]) -> tuple[int, int]:
-    """Say where the largest square in the middle begins."""
+def _corner(original: tuple[int, int]) -> tuple[float, float]:
+    """Say where the largest square in the middle begins, within a pixel too."""
     width, height = original
     side = min(original)
-    return (width - side) // 2, (height - side) // 2
+    return (width - side) / 2, (height - side) / 2

@@ -24,9 +24,10 @@ from t2i_core.data.fetch import Fetched
 from t2i_core.data.folder_metadata import METADATA_NAMES, FolderMetadata, Told
 from t2i_core.data.list_reader import ListReader
 from t2i_core.data.orphans import LINK_ADVICE, OrphanLog, entry_kind
-from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text, parse_json
+from t2i_core.data.record import SourceRecord, as_text, attributes_json, clean_text
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.side_table import SideTable
+from t2i_core.data.strict_json import parse_json
 from t2i_core.door import open_file, open_folder
 from t2i_core.errors import ConfigError, DataError
 

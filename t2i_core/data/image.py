@@ -192,7 +192,8 @@ def _decode(image: Image.Image, options: ImageOptions) -> tuple[Image.Image, tup
         size = size[::-1]
     icc = image.info.get("icc_profile")
     # Colours are converted after resizing, where there are fewer pixels.
-    return _to_srgb(fit(flatten(upright, read_color(options.background)), size, options), icc), size
+    flat = flatten(upright, read_color(options.background))
+    return _to_srgb(fit(flat, size, options, is_photograph=image.format == "JPEG"), icc), size
 
 
 def _load(image: Image.Image, options: ImageOptions) -> None:

@@ -16,8 +16,9 @@ from t2i_core.data.file_names import is_file_name
 from t2i_core.data.markup import Base, absolute, ancestors, attribute, one_line
 from t2i_core.data.mention import Mention, Unlisted
 from t2i_core.data.near_captions import NearCaptions
-from t2i_core.data.record import MAX_ATTRIBUTES_BYTES, attributes_json, parse_json
+from t2i_core.data.record import MAX_ATTRIBUTES_BYTES, attributes_json
 from t2i_core.data.srcset import largest_candidate
+from t2i_core.data.strict_json import parse_json
 
 MAX_IMG_ELEMENTS = 10_000
 MAX_LABELS = 16

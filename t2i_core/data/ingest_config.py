@@ -47,7 +47,9 @@ class IngestConfig(Config):
         "keep_ratio_largest: fit the longest side; center_crop: fit the shortest side, cut a square; no: as it is",
     )
     resampling: Resampling = Field(
-        "bicubic", description="filter to resize with, from the sharpest to the fastest: lanczos, bicubic, hamming"
+        "fast",
+        description="filter to resize with, from the sharpest to the fastest: lanczos, bicubic, hamming; "
+        "fast: straight lines between neighbours for jpg, whose decoder averages already, bicubic for the rest",
     )
     resize_only_if_bigger: bool = Field(False, description="leave pictures alone that are smaller than the image size")
     encode_format: EncodeFormat = Field("jpg", description="format of the stored pictures; png is lossless")

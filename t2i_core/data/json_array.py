@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from t2i_core.data.list_text import NOT_TEXT, Problem, is_text
-from t2i_core.data.record import refuse_constant
+from t2i_core.data.strict_json import refuse_constant
 
 MAX_ITEM_CHARS = 4_000_000
 _CHUNK_CHARS = 1 << 16

@@ -10,7 +10,8 @@ from selectolax.lexbor import LexborHTMLParser
 from t2i_core.data.file_names import is_file_name
 from t2i_core.data.markup import Base, absolute, one_line
 from t2i_core.data.mention import Mention
-from t2i_core.data.record import license_text, parse_json
+from t2i_core.data.record import license_text
+from t2i_core.data.strict_json import parse_json
 
 MAX_SCRIPTS = 50
 MAX_SCRIPT_CHARS = 1_000_000

@@ -15,7 +15,7 @@ from t2i_core.data.csv_rows import iter_cells
 from t2i_core.data.json_array import iter_array
 from t2i_core.data.list_files import COMPRESSIONS, list_format
 from t2i_core.data.list_text import NOT_TEXT, Problem, distinct_names, is_text, iter_lines, open_text
-from t2i_core.data.record import parse_json
+from t2i_core.data.strict_json import parse_json
 from t2i_core.data.unpacking import Allowance, unpacked
 
 MAX_COLUMNS = 1000

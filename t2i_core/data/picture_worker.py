@@ -5,6 +5,8 @@ Decoders are written in C and take hostile bytes; whatever those do to this proc
 
 from typing import Any
 
+import cv2
+
 from t2i_core.data.image import process_picture
 from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.worker import Handler, serve
@@ -16,6 +18,8 @@ MAX_MEMORY_BYTES = 2 * 1024**3
 def start(options: Any) -> Handler:
     """Say how to handle pictures by these options."""
     pictures = ImageOptions(**options)
+    # There is one process for each core already.
+    cv2.setNumThreads(1)
 
     def handle(boxes_cell: Any, body: bytes) -> tuple[Any, bytes]:
         outcome = process_picture(body, pictures, boxes_cell)

@@ -13,8 +13,8 @@ from urllib.parse import quote, unquote_to_bytes
 from yarl import URL
 
 from t2i_core.data.politeness import RobotsAnswer
-from t2i_core.data.record import parse_json
 from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.data.strict_json import parse_json
 
 PATH = "/.well-known/tdmrep.json"
 FIELD = "tdm-reservation"

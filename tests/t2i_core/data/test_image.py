@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
+from scipy.ndimage import map_coordinates
 
+from t2i_core.data.fit import fit
 from t2i_core.data.image import process_picture, to_uint8, to_unit
 from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.reject import Rejection
@@ -204,6 +206,32 @@ def test_decoding_at_a_reduced_scale_is_near_full_decoding(size: tuple[int, int]
         full = square.resize((width, height), Image.Resampling.LANCZOS)
     error = np.mean((pixels(body, options).astype(float) - np.asarray(full).astype(float)) ** 2)
     assert 10 * np.log10(255**2 / error) > 40
+
+
+@pytest.mark.parametrize("size", [(47, 30), (30, 47), (46, 30)])
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_a_square_is_cut_out_of_the_very_middle(size: tuple[int, int], format: str) -> None:
+    ramp = np.add.outer(np.arange(size[1]) - (size[1] - 1) / 2, np.arange(size[0]) - (size[0] - 1) / 2)
+    # Brightness says how far a pixel is from the middle, and nothing else.
+    image = Image.fromarray((128 + 2 * ramp).clip(0, 255).astype(np.uint8)).convert("RGB")
+    body = encoded(image, format, **({"quality": 100, "subsampling": 0} if format == "JPEG" else {}))
+    found = pixels(body, ImageOptions(image_size=24, encode_format="png"))[..., 1].astype(float)
+    assert abs(found[::-1, ::-1] + found - 255.5).mean() < 1
+    assert abs(found.mean() - 127.75) < 0.5
+
+
+def test_straight_lines_are_rounded_exactly() -> None:
+    rng = np.random.default_rng(0)
+    source = rng.integers(0, 256, (37, 52, 3), dtype=np.uint8)
+    made = fit(Image.fromarray(source), (52, 37), ImageOptions(image_size=23), is_photograph=True)
+    rows = np.clip((np.arange(23) + 0.5) * 37 / 23 - 0.5, 0, 36)
+    columns = np.clip(7.5 + (np.arange(23) + 0.5) * 37 / 23 - 0.5, 0, 51)
+    exact = map_coordinates(
+        source.astype(float),
+        np.stack(np.broadcast_arrays(rows[:, None, None], columns[None, :, None], np.arange(3)[None, None, :])),
+        order=1,
+    )
+    assert np.abs(np.asarray(made) - exact).max() <= 0.5 + 1e-3
 
 
 @pytest.mark.parametrize("fmt", ["jpg", "png", "webp"])
