@@ -98,13 +98,13 @@ def croissant_json(overview: Overview) -> bytes:
 
 def _card(overview: Overview) -> Node:
     manifest = overview.manifest
-    title = f"Pictures and texts of {_source_name(overview)}"
+    title = f"Pictures and texts of {source_name(overview)}"
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": title,
-        "description": _description(overview),
+        "description": describe_samples(overview),
         "url": "./",
         "identifier": f"sha256:{manifest.digest}",
         "version": "1.0.0",
@@ -112,7 +112,7 @@ def _card(overview: Overview) -> Node:
         "creator": {"@type": "sc:Organization", "name": f"t2i {manifest.code_version}"},
         **_dates(overview),
         "citeAs": _bibtex(f"t2i_{manifest.digest[:12]}", title=title, note=f"sha256 {manifest.digest}"),
-        "citation": _citation(overview),
+        "citation": name_hosts(overview),
         "keywords": ["text-to-image", "image-text pairs", "WebDataset"],
         "prov:wasDerivedFrom": _origin(overview),
         "prov:wasGeneratedBy": {
@@ -125,7 +125,7 @@ def _card(overview: Overview) -> Node:
     }
 
 
-def _source_name(overview: Overview) -> str:
+def source_name(overview: Overview) -> str:
     """Name the source; of a local one no more than the last part of its path, for the card is made to be passed on."""
     source = overview.manifest.sources.get("source", "")
     return source if "://" in source else PurePath(source).name
@@ -136,7 +136,8 @@ def _bibtex(key: str, **fields: str) -> str:
     return f"@misc{{{key}, {', '.join(told)}}}"
 
 
-def _description(overview: Overview) -> str:
+def describe_samples(overview: Overview) -> str:
+    """Say how many samples there are and in what form."""
     counts, config = overview.manifest.counts, overview.manifest.key.config
     return (
         f"{counts['kept']:,} pictures with their texts, kept of {counts['seen']:,} sources, in {counts['shards']:,} "
@@ -171,7 +172,7 @@ def _dates(overview: Overview) -> Node:
     return {"datePublished": end[:10], "rai:dataCollectionTimeframe": [start, end]}
 
 
-def _citation(overview: Overview) -> str:
+def name_hosts(overview: Overview) -> str:
     """Name the hosts that the pictures come from."""
     hosts = [entry for entry in overview.hosts if entry["kept"] and entry["host"]]
     if not overview.manifest.counts["kept"]:
@@ -188,16 +189,16 @@ def _origin(overview: Overview) -> Node:
     if source.startswith(("http://", "https://")):
         return {"@id": source}
     digest = overview.manifest.key.inputs.get("source", "")
-    return {"@type": "prov:Entity", "prov:label": _source_name(overview), "identifier": f"sha256:{digest}"}
+    return {"@type": "prov:Entity", "prov:label": source_name(overview), "identifier": f"sha256:{digest}"}
 
 
 def _responsibility(overview: Overview) -> Node:
     """Give the fields of Croissant RAI 1.0 that are known."""
     counts = overview.manifest.counts
     return {
-        "rai:dataCollection": _collection(overview),
+        "rai:dataCollection": describe_collection(overview),
         "rai:dataCollectionType": "Web Scraping" if overview.num_requests else "Secondary Data analysis",
-        "rai:dataCollectionRawData": _source_name(overview),
+        "rai:dataCollectionRawData": source_name(overview),
         "rai:dataCollectionMissingData": (
             f"{counts['rejected']:,} of {counts['seen']:,} sources gave no sample; each has a row with its reason."
         ),
@@ -213,7 +214,7 @@ def _responsibility(overview: Overview) -> Node:
     }
 
 
-def _collection(overview: Overview) -> str:
+def describe_collection(overview: Overview) -> str:
     """Say how the pictures were got, and what was left out because it was not to be taken."""
     manifest = overview.manifest
     program = f"t2i {manifest.code_version}"

@@ -1,5 +1,5 @@
-"""What a finished data set holds, told three times: `hosts.json` for the owners of sites, `report.html` for people,
-`croissant.json` for programs. All are written anew whenever the data set changes.
+"""What a finished data set holds, told four times: `hosts.json` for the owners of sites, `report.html` for people,
+`croissant.json` for programs, `README.md` for sites that share data sets. All are written anew whenever it changes.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from t2i_core.manifest import Manifest, OutputFile, describe_file, write_atomica
 
 REPORT_NAME = "report.html"
 CROISSANT_NAME = "croissant.json"
+README_NAME = "README.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def survey(manifest: Manifest, places: Mapping[int, Path], planning: Mapping[str
 def write_overview(
     folder: Path, manifest: Manifest, places: Mapping[int, Path], planning: Mapping[str, Traffic]
 ) -> list[OutputFile]:
-    """Write the three files.
+    """Write the four files.
 
     Args:
         folder: gets them.
@@ -104,15 +105,17 @@ def write_overview(
         places: the folder in which each shard lies, by its number.
         planning: what each host was asked for pages.
     """
-    # Only here, for both are about an `Overview`.
+    # Only here, for all are about an `Overview`.
     from t2i_core.data.croissant import croissant_json
     from t2i_core.data.dataset_report import render_report
+    from t2i_core.data.readme_card import render_readme
 
     overview = survey(manifest, places, planning)
     texts = {
         HOSTS_NAME: hosts_json(overview.hosts),
         REPORT_NAME: render_report(overview),
         CROISSANT_NAME: croissant_json(overview),
+        README_NAME: render_readme(overview),
     }
     for name, text in texts.items():
         write_atomically(folder / name, text)

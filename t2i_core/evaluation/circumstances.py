@@ -28,7 +28,7 @@ LINKED = {
     "evaluation": ("metrics.json", "samples.jsonl", "report.md", CIRCUMSTANCES_NAME, "images"),
     "run": ("config.json", "metrics.jsonl", "compute.json", "train.log", "manifest.json", "samples"),
     "captions": ("report.html", "report.json", "captions.parquet", "manifest.json"),
-    "dataset": ("report.html", "croissant.json", "hosts.json", "manifest.json"),
+    "dataset": ("report.html", "README.md", "croissant.json", "hosts.json", "manifest.json"),
 }
 ALWAYS_SPELT = ("prompts_per_task", "images_per_prompt", "seed")
 
