@@ -49,6 +49,7 @@ COMMANDS = {
     "pipeline": ("job", "Ingest, caption, train each model and evaluate, in one workspace that the pipeline owns."),
     "generate": ("generate", "Draw prompts with a finished run; the same seed gives the same pictures."),
     "verify": ("upkeep", "Read every shard of a dataset and say which are damaged and which samples are lost."),
+    "export": ("export", "Write a dataset as plain files, or as tables with the pictures in them."),
     "purge": (
         "upkeep",
         "Remove samples from a dataset for good, and name what was made with them.",

@@ -106,7 +106,7 @@ def describe_file(root: Path, path: Path, *, content: bool = True) -> OutputFile
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, sync it, and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _other_name(path)
+    temporary = other_name(path)
     try:
         with create_file(temporary) as file:
             file.write(data)
@@ -118,7 +118,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def _other_name(path: Path) -> Path:
+def other_name(path: Path) -> Path:
     """Give a hidden name beside a path that nothing has."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
@@ -131,7 +131,7 @@ def staged_folder(output_dir: Path) -> Iterator[Path]:
     """
     output_dir = _behind(output_dir)
     output_dir.parent.mkdir(parents=True, exist_ok=True)
-    stage = _other_name(output_dir)
+    stage = other_name(output_dir)
     stage.mkdir()
     try:
         yield stage

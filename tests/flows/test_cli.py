@@ -83,6 +83,8 @@ CASES: dict[str, tuple[list[str], int, str]] = {
     "cannot verify it": (["verify", "taken"], 2, "manifest.json"),
     "nothing to verify": (["verify", "nowhere"], 2, "no such folder: nowhere"),
     "cannot purge it": (["purge", "taken", "--url", "http://a.example/x.png"], 2, "manifest.json"),
+    "cannot export it": (["export", "taken", "--output-dir", "out"], 2, "manifest.json"),
+    "no such format": (["export", "taken", "--output-dir", "out", "--format", "zip"], 2, "'zip' is not one of"),
     "nothing named to purge": (["purge", "taken"], 2, "nothing is named to purge"),
     "not a hash": (["purge", "taken", "--sha256", "abc"], 2, "64 hexadecimal digits"),
     "no such workspace": (
@@ -127,7 +129,7 @@ CASES: dict[str, tuple[list[str], int, str]] = {
 }
 
 
-UPKEEP = ["verify", "purge", "lineage"]
+UPKEEP = ["verify", "export", "purge", "lineage"]
 
 
 @pytest.fixture(autouse=True)
