@@ -88,6 +88,7 @@ _COLUMNS = {
     "attributes": "What the source said about the picture besides, a JSON object.",
     "sample_crc32": "CRC-32 over the members of the sample in its shard.",
     "license": "The license as stated where the picture was found; empty when nothing is stated.",
+    "exif": "EXIF of the picture as found, a JSON object of tags by name, without GPS.",
 }
 
 

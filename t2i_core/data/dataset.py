@@ -132,6 +132,7 @@ def layout_of(dataset_dir: Path, manifest: Manifest, shard_id: int, *, shards_di
             encode_format=config["encode_format"],
             extra_columns=extra,
             extra_types={name: as_written(schema.field(name).type) for name in extra},
+            has_exif=config.get("extract_exif") is True,
         )
     except (KeyError, TypeError, ValueError) as err:
         raise DataError(f"{dataset_dir} was not made by ingest: its manifest lacks {err}.") from err

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from PIL import Image, ImageCms
 
+from t2i_core.data.bare import is_bare
 from t2i_core.data.boxes import Box, blur_boxes, read_boxes
+from t2i_core.data.exif import exif_json
 from t2i_core.data.fingerprint import is_blank, perceptual_hash, small_copy
 from t2i_core.data.fit import draft, fit, pad, whole
 from t2i_core.data.frames import count_frames, is_animated
@@ -57,6 +59,8 @@ _OTHER_SIGNATURES = (
     (b"MM\0+", "BigTIFF"),
 )
 MAX_ICC_BYTES = 4_000_000
+# Of the tables that pixels need, when a file is stored as it is.
+MAX_HEADER_BYTES = 4096
 # Their decoders fill the picture from one end to the other.
 _READ_BY_ROW = frozenset({"PNG", "GIF", "BMP", "TIFF"})
 
@@ -71,9 +75,10 @@ def process_picture(body: bytes, options: ImageOptions, boxes_cell: str = "") ->
     """
     result = _process(body, options, boxes_cell)
     broken_off = isinstance(result, Rejection) and result.reason is RejectReason.TRUNCATED
-    if broken_off and options.truncated == "keep" and sniff(body) == "JPEG":
+    if broken_off and options.truncated == "keep":
         # With an end set to it, the decoder shows what there is: coarser if progressive, gray below the break if not.
-        result = _process(body + b"\xff\xd9", options, boxes_cell)
+        ended = body + b"\xff\xd9" if sniff(body) == "JPEG" else body
+        result = _process(ended, replace(options, skip_reencode=False), boxes_cell)
     if isinstance(result, Rejection):
         return result
     return replace(result, sha256=hashlib.sha256(body).hexdigest())
@@ -81,11 +86,21 @@ def process_picture(body: bytes, options: ImageOptions, boxes_cell: str = "") ->
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What the header of a picture's file says."""
+    """What a picture's file says.
+
+    Attributes:
+        format: Pillow's name of it.
+        mode: Pillow's name of its kind of pixels.
+        frames: None when not known.
+        plain: the file itself if it is all that would be stored, but for its size; else empty.
+        exif: a JSON object; "" when it was not asked for.
+    """
 
     format: str
     mode: str
     frames: int | None
+    plain: bytes
+    exif: str = ""
 
 
 def _process(body: bytes, options: ImageOptions, boxes_cell: str) -> Picture | Rejection:
@@ -101,6 +116,8 @@ def _process(body: bytes, options: ImageOptions, boxes_cell: str) -> Picture | R
             if isinstance(source, Rejection):
                 return source
             pixels, original_size = _decode(image, options)
+            if options.extract_exif:
+                source = replace(source, exif=exif_json(image, body))
             return _finish(pixels, original_size, source, boxes, options)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Rejection(RejectReason.TOO_MANY_PIXELS)
@@ -118,7 +135,14 @@ def _judge(image: Image.Image, body: bytes, options: ImageOptions) -> _Source | 
     frames = count_frames(image, body)
     if options.reject_animated and is_animated(image, frames):
         return Rejection(RejectReason.ANIMATED)
-    return _Source(image.format or "", image.mode, frames)
+    plain = body if options.skip_reencode and frames == 1 and _is_plain(image, body, options) else b""
+    return _Source(image.format or "", image.mode, frames, plain)
+
+
+def _is_plain(image: Image.Image, body: bytes, options: ImageOptions) -> bool:
+    """Tell whether a file holds RGB pixels in the format to store and nothing besides, and is no larger than those."""
+    is_small = len(body) <= 3 * image.width * image.height + MAX_HEADER_BYTES
+    return image.mode == "RGB" and is_small and is_bare(body, options.encode_format)
 
 
 def _finish(
@@ -139,9 +163,17 @@ def _finish(
     if options.reject_blank and is_blank(pixels, small):
         return Rejection(RejectReason.BLANK)
     pixels = pad(pixels, original_size, options)
-    data = _encode(pixels, options)
+    stays = source.plain and pixels.size == original_size and not boxes
     return Picture(
-        data, *pixels.size, *original_size, "", perceptual_hash(small), source.format, source.mode, source.frames
+        source.plain if stays else _encode(pixels, options),
+        *pixels.size,
+        *original_size,
+        "",
+        phash=perceptual_hash(small),
+        original_format=source.format,
+        original_mode=source.mode,
+        frames=source.frames,
+        exif=source.exif,
     )
 
 
@@ -200,8 +232,8 @@ def _load(image: Image.Image, options: ImageOptions) -> None:
     try:
         image.load()
     except (OSError, EOFError) as err:
-        # For JPEG there is a better way than to stop here.
-        partial = options.truncated == "keep" and image.format in _READ_BY_ROW
+        # For JPEG there is a better way than to stop here; and what is stored as it is must be whole.
+        partial = options.truncated == "keep" and not options.skip_reencode and image.format in _READ_BY_ROW
         if not partial or _decode_failure(err) is not RejectReason.TRUNCATED:
             raise
         # What arrived is in place, and nothing further is to be read.
@@ -236,6 +268,8 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 def _encode(image: Image.Image, options: ImageOptions) -> bytes:
     buffer = io.BytesIO()
+    # Pillow would write what the source said besides: comments, and profiles with the time at which they were made.
+    image.info = {}
     if options.encode_format == "png":
         image.save(buffer, "PNG", compress_level=6)
     elif options.encode_format == "webp":

@@ -75,6 +75,7 @@ def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> Har
             encode_format=plan.config.encode_format,
             extra_columns=note.extra_columns,
             extra_types={name: column_type(kind) for name, kind in note.extra_kinds.items()},
+            has_exif=plan.config.extract_exif,
         ),
         fetching=replace(fetching, deny_list=fetching.deny_list.joined(purged)),
         pictures=plan.config.pictures(),

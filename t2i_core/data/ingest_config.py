@@ -54,6 +54,17 @@ class IngestConfig(Config):
     resize_only_if_bigger: bool = Field(False, description="leave pictures alone that are smaller than the image size")
     encode_format: EncodeFormat = Field("jpg", description="format of the stored pictures; png is lossless")
     encode_quality: int = Field(95, ge=1, le=100, description="quality of jpg and webp, 1 to 100; png ignores it")
+    skip_reencode: bool = Field(
+        False,
+        description="store a picture as its own bytes that has the asked format and size already and holds nothing but "
+        "8-bit RGB pixels: no EXIF, comment, profile or alpha, one frame, nothing behind its end, nothing to blur; "
+        "it is decoded and checked all the same; all others are encoded",
+    )
+    extract_exif: bool = Field(
+        False,
+        description="keep the EXIF of each source as JSON, up to 16 kB, in a column exif; without GPS, which says "
+        "where people live, and without thumbnails and makers' notes; it may name people and their devices",
+    )
     samples_per_shard: int = Field(1000, ge=1, le=100_000, description="sources in one shard, rejected ones included")
     pages: bool = Field(
         False, description="the source is a list of page URLs, not of picture URLs, or a folder of saved pages"

@@ -31,6 +31,8 @@ class ImageOptions:
         reject_animated: leave out films; else their first frame counts.
         reject_blank: leave out pictures of one colour or nearly.
         blur_column: column of the source with boxes to blur, "" for none.
+        extract_exif: keep what the source's EXIF says, see `exif.exif_json`.
+        skip_reencode: store a source as it is that already is what would be stored, and nothing besides.
     """
 
     image_size: int = 256
@@ -47,6 +49,8 @@ class ImageOptions:
     reject_animated: bool = False
     reject_blank: bool = False
     blur_column: str = ""
+    extract_exif: bool = False
+    skip_reencode: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Picture:
         original_format: Pillow's name of the source's format.
         original_mode: Pillow's name of its kind of pixels.
         frames: in the source, None when that is not known.
+        exif: of the source, a JSON object; "" when it was not asked for.
     """
 
     data: bytes
@@ -76,3 +81,4 @@ class Picture:
     original_format: str = ""
     original_mode: str = ""
     frames: int | None = None
+    exif: str = ""

@@ -61,7 +61,9 @@ _OF_PICTURE = (
 # Times differ from run to run, so this one is not in the table, but in the statistics.
 FETCH_TIME = "fetched_at"
 _COLUMNS = (*_JSON_COLUMNS, "sample_crc32")
-OWN_COLUMNS = frozenset({*_COLUMNS, FETCH_TIME, "exif", "md5", "sha512"})
+# Only of data sets whose options ask for it.
+EXIF_COLUMN = "exif"
+OWN_COLUMNS = frozenset({*_COLUMNS, FETCH_TIME, EXIF_COLUMN, "md5", "sha512"})
 # Lists often bring a column of this name, which then stays where it is, and is the only one.
 LICENSE_COLUMN = "license"
 
@@ -97,6 +99,7 @@ class ShardLayout:
         encode_format: of the stored pictures.
         extra_columns: of the source, passed through.
         extra_types: of those that are no text, by name.
+        has_exif: whether there is a column of the sources' EXIF.
     """
 
     shards_dir: Path
@@ -104,6 +107,12 @@ class ShardLayout:
     encode_format: EncodeFormat
     extra_columns: tuple[str, ...]
     extra_types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    has_exif: bool = False
+
+    @property
+    def last_columns(self) -> tuple[str, ...]:
+        """The columns behind those that all data sets have in the same order."""
+        return (LICENSE_COLUMN, EXIF_COLUMN) if self.has_exif else (LICENSE_COLUMN,)
 
 
 class WrittenFile(Config):
@@ -192,7 +201,9 @@ class ShardWriter:
         self._rows.append(row)
 
     def _add_members(self, key: str, row: dict[str, Any], picture: bytes) -> int:
-        described = {name: row[name] for name in (*self._layout.extra_columns, *_JSON_COLUMNS, LICENSE_COLUMN)}
+        described = {
+            name: row[name] for name in (*self._layout.extra_columns, *_JSON_COLUMNS, *self._layout.last_columns)
+        }
         members = {
             self._layout.encode_format: picture,
             "json": json.dumps(described, indent=4).encode(),
@@ -357,12 +368,12 @@ def _row(key: str, attempt: Attempt, layout: ShardLayout) -> dict[str, Any]:
         LICENSE_COLUMN: as_text(record.extra.get(LICENSE_COLUMN)) or record.license,
     }
     if isinstance(outcome, Picture):
-        return row | {name: getattr(outcome, name) for name in _OF_PICTURE}
+        return row | {name: getattr(outcome, name) for name in (*_OF_PICTURE, EXIF_COLUMN)}
     return row | {"status": outcome.reason.status, "error_message": outcome.message, "reason": str(outcome.reason)}
 
 
 def _parquet_bytes(rows: list[dict[str, Any]], layout: ShardLayout) -> bytes:
-    names = dict.fromkeys((*layout.extra_columns, *_COLUMNS, LICENSE_COLUMN))
+    names = dict.fromkeys((*layout.extra_columns, *_COLUMNS, *layout.last_columns))
     types = {**layout.extra_types, **_INTEGERS, LICENSE_COLUMN: _TEXT}
     schema = pa.schema([(name, types.get(name, _TEXT)) for name in names])
     buffer = io.BytesIO()

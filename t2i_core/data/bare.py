@@ -1,0 +1,73 @@
+"""Whether a file is a picture and nothing else: no metadata, no profile, no thumbnail, nothing behind its end."""
+
+import re
+import zlib
+
+from t2i_core.data.picture import EncodeFormat
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Eight bits for each of red, green and blue.
+_PNG_PLAIN_RGB = b"\x08\x02\0\0"
+_PNG_CHUNKS = frozenset({b"IHDR", b"sRGB", b"IDAT", b"IEND"})
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+# Frames of Huffman-coded JPEGs, their tables, and the distance of restarts.
+_JPEG_SEGMENTS = frozenset({0xC0, 0xC1, 0xC2, 0xC4, 0xDB, 0xDD, _START_OF_SCAN})
+_JFIF, _ADOBE = 0xE0, 0xEE
+# Within coded pixels, 0xff is followed by 0 or by the number of a restart.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]", re.DOTALL)
+
+
+def is_bare(body: bytes, encode_format: EncodeFormat) -> bool:
+    """Tell whether a file is of a format and holds nothing but 8-bit pixels; whether they decode is not looked at.
+
+    Args:
+        body: the file.
+        encode_format: the format; a file of another one is not bare.
+    """
+    return {"jpg": _is_bare_jpeg, "png": _is_bare_png, "webp": _is_bare_webp}[encode_format](body)
+
+
+def _is_bare_jpeg(body: bytes) -> bool:
+    place = 2
+    if body[:2] != bytes((0xFF, _START_OF_IMAGE)):
+        return False
+    while body[place : place + 1] == b"\xff" and place + 4 <= len(body):
+        marker, size = body[place + 1], int.from_bytes(body[place + 2 : place + 4])
+        if not _is_needed(marker, body[place + 4 : place + 2 + size]):
+            return False
+        place += 2 + size
+        if marker == _START_OF_SCAN:
+            found = _MARKER.search(body, place)
+            place = found.start() if found else len(body)
+    return body[place:] == bytes((0xFF, _END_OF_IMAGE))
+
+
+def _is_needed(marker: int, content: bytes) -> bool:
+    """Tell whether a segment of a JPEG says how to show it; resolution and colour transform alone are no metadata."""
+    if marker == _JFIF:
+        return content.startswith(b"JFIF\0") and len(content) == 14 and content.endswith(b"\0\0")
+    if marker == _ADOBE:
+        return content.startswith(b"Adobe") and len(content) == 12
+    return marker in _JPEG_SEGMENTS
+
+
+def _is_bare_png(body: bytes) -> bool:
+    place, kind = len(_PNG_SIGNATURE), b""
+    # Bit depth, kind of colour, compression and filter stand behind width and height.
+    if not body.startswith(_PNG_SIGNATURE) or body[24:28] != _PNG_PLAIN_RGB:
+        return False
+    while kind != b"IEND":
+        size, kind = int.from_bytes(body[place : place + 4]), body[place + 4 : place + 8]
+        end = place + 12 + size
+        checksum = body[end - 4 : end]
+        if kind not in _PNG_CHUNKS or zlib.crc32(body[place + 4 : end - 4]).to_bytes(4) != checksum:
+            return False
+        place = end
+    return place == len(body)
+
+
+def _is_bare_webp(body: bytes) -> bool:
+    """Tell whether there is one chunk, of pixels; metadata and films take several."""
+    size = int.from_bytes(body[16:20], "little")
+    whole = int.from_bytes(body[4:8], "little") + 8 == len(body) == 20 + size + size % 2
+    return whole and body[:4] == b"RIFF" and body[8:16] in (b"WEBPVP8 ", b"WEBPVP8L")
