@@ -4,6 +4,7 @@ After the registries of special-purpose addresses of the IANA (RFC 6890 and its 
 its release, and counts site-local addresses, relays and service addresses among the public ones.
 """
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 Address = IPv4Address | IPv6Address
@@ -44,6 +45,8 @@ def innermost(address: Address) -> Address:
     return inner or address
 
 
+# Each request asks about its address more than once, and few hosts give most of the pictures.
+@lru_cache(maxsize=1024)
 def is_on_internet(address: Address) -> bool:
     """Tell whether an address is on the public internet, looking inside IPv6 forms that carry an IPv4 address."""
     inner = innermost(address)
@@ -53,6 +56,7 @@ def is_on_internet(address: Address) -> bool:
     return is_global and not _has_zone(address)
 
 
+@lru_cache(maxsize=1024)
 def gives_credentials(address: Address) -> bool:
     """Tell whether machines of a cloud ask here for their credentials; what names a zone counts too."""
     inner = innermost(address)
