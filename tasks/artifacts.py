@@ -64,7 +64,7 @@ def markdown_rows(rows: Iterable[Sequence[Any]], *, head: Sequence[str]) -> str:
 def _cell(value: Any) -> str:
     text = f"{value:,}" if isinstance(value, int) else str(value)
     # Hosts and captions come from anywhere, and the UI shows markdown with what HTML it holds.
-    text = html.escape(" ".join(plain(text).split()), quote=False)
+    text = html.escape(plain(" ".join(text.split())), quote=False)
     return re.sub(r"([|\[\]`])", r"\\\1", text)
 
 

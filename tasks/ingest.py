@@ -60,7 +60,7 @@ def report(ref: StepRef) -> str:
     reasons = [(name, RejectReason(name).meaning, n) for name, n in sorted(rejected.items(), key=lambda item: -item[1])]
     hosts = json.loads((ref.path / HOSTS_NAME).read_bytes())["hosts"]
     figures = ("sources", "kept", "requests", "bytes")
-    rows = [(f"`{host['host'] or '(none)'}`", *(host[name] for name in figures)) for host in hosts[:MAX_HOSTS]]
+    rows = [(host["host"] or "(none)", *(host[name] for name in figures)) for host in hosts[:MAX_HOSTS]]
     return "\n\n".join(
         [
             f"# Dataset {ref.digest[:12]}",

@@ -21,7 +21,7 @@ def test_the_artifact_has_the_figures_of_the_report_and_says_where_it_is(tmp_pat
 
     assert "| kept | 1 |" in lines and "| rejected | 1 |" in lines
     assert "| not_an_image | the bytes are not a picture | 1 |" in lines
-    assert "| `(none)` | 2 | 1 | 0 | 0 |" in lines
+    assert "| (none) | 2 | 1 | 0 | 0 |" in lines
     assert any(str(tmp_path / "ds" / "report.html") in line for line in lines)
 
 
