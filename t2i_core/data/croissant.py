@@ -81,6 +81,7 @@ _COLUMNS = {
     "page_url": "The page that the picture was found on.",
     "caption_source": "The rule that gave the caption.",
     "phash": "64-bit perceptual hash of the picture as stored, in hexadecimal.",
+    "color_grid": "Mean Y, Cb and Cr of 4 x 4 fields of the picture as stored, row by row, in hexadecimal.",
     "original_format": "Of the picture as found.",
     "original_mode": "Kind of pixels of the picture as found, in Pillow's words.",
     "frames": "Of the picture as found; the first is kept.",

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from t2i_core.data.columns import column_of
 from t2i_core.data.hosts import host_of
+from t2i_core.data.picture import GRID_BYTES
 from t2i_core.data.repeats import RowMarks
 from t2i_core.data.shard import sample_key, shard_name
 from t2i_core.data.spill import Entries, Spill
@@ -32,13 +33,18 @@ DUPLICATES_NAME = "duplicates.parquet"
 MARKED_PREFIX = "marked:"
 # Bits of 64 by which the perceptual hashes of near duplicates differ at most. Of four quarters one is then equal.
 NEAR_BITS = 3
+# Levels of 255 by which any field of their color grids differs at most. Copies (JPEG of quality 50, half the size, both
+# in turn) stay within 8; scenes with an object in another colour differ by 21 and more.
+NEAR_LEVELS = 10
 # The same bytes under so many URLs of one host are its "image unavailable", wherever else they are found.
 PLACEHOLDER_URLS = 10
 MAX_SAMPLES_PER_SHARD = 100_000
 
 _QUARTERS, _QUARTER_BITS = 4, 16
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "uid", "kind", "of_key")])
-_COLUMNS = ["sha256", "phash", "url", "reason"]
+_COLUMNS = ["sha256", "phash", "color_grid", "url", "reason"]
+_GRID_WORDS = GRID_BYTES // 8
+_UNKNOWN_COLORS = "0" * (2 * GRID_BYTES)
 
 
 class DuplicateKind(StrEnum):
@@ -60,7 +66,7 @@ class Duplicate:
         key: of the sample.
         kind: what it is.
         of_key: the first sample of the same source bytes (itself, for the first placeholder), or an earlier one
-            whose perceptual hash is close.
+            whose perceptual hash and colours are close.
     """
 
     key: str
@@ -116,8 +122,8 @@ class _Search:
     def __init__(self, work: Path, tables: Mapping[int, Path]) -> None:
         self._tables = tables
         self._pictures = Spill(work / "pictures", 4)
-        self._hashes = Spill(work / "hashes", 2)
-        self._quarters = [Spill(work / f"quarter{number}", 2) for number in range(_QUARTERS)]
+        self._hashes = Spill(work / "hashes", 2 + _GRID_WORDS)
+        self._quarters = [Spill(work / f"quarter{number}", 2 + _GRID_WORDS) for number in range(_QUARTERS)]
         self._found = Spill(work / "found", 3)
 
     def run(self, samples_per_shard: int, path: Path) -> dict[str, int]:
@@ -137,14 +143,12 @@ class _Search:
         kept = [index for index, reason in enumerate(columns["reason"]) if not reason]
         rows = np.array(kept, np.uint64) + np.uint64(first_row)
         digests = np.array([int(columns["sha256"][index][:16], 16) for index in kept], np.uint64)
-        # Data sets of before there were hashes can still be purged.
-        phashes = columns.get("phash") or [""] * len(columns["reason"])
-        hashes = np.array([int(phashes[index] or "0", 16) for index in kept], np.uint64)
+        looks = _looks(table_path, columns, kept)
         urls = [columns["url"][index] for index in kept]
         hosts = np.array([_number(host_of(url)) for url in urls], np.uint64)
         self._pictures.add(np.stack([digests, rows, hosts, np.array(list(map(_number, urls)), np.uint64)], axis=1))
         # A hash without a single wave says nothing about what is to be seen.
-        self._hashes.add(np.stack([hashes, rows], axis=1)[hashes != 0])
+        self._hashes.add(np.insert(looks, 1, rows, axis=1)[looks[:, 0] != 0])
 
     def _mark_same_bytes(self, num_rows: int) -> RowMarks:
         marks = RowMarks(num_rows)
@@ -159,20 +163,26 @@ class _Search:
         return marks
 
     def _mark_same_hashes(self, marks: RowMarks) -> None:
-        """Mark what has the hash of an earlier row, and hand the first of each hash on to be compared with others."""
+        """Mark what has the hash and the colours of an earlier row, and hand the first of each on to be compared."""
         for entries in self._hashes.buckets():
             left = entries[~marks.has(entries[:, 1])]
-            first = _first_of_same(left)
-            repeat = first != np.arange(len(left))
-            self._note(left[repeat, 1], left[first[repeat], 1], DuplicateKind.NEAR)
-            for number, quarter in enumerate(self._quarters):
-                quarter.add(_turned(left[~repeat], number * _QUARTER_BITS))
+            while len(left):
+                first = _first_of_same(left)
+                leads = first == np.arange(len(left))
+                alike = _alike_in_color(left, left[first])
+                repeat = alike & ~leads
+                self._note(left[repeat, 1], left[first[repeat], 1], DuplicateKind.NEAR)
+                for number, quarter in enumerate(self._quarters):
+                    quarter.add(_turned(left[leads], number * _QUARTER_BITS))
+                left = left[~alike]
 
     def _mark_close_hashes(self, quarter: Spill) -> None:
         for entries in quarter.buckets():
             entries = entries[np.argsort(entries[:, 0], kind="stable")]
             nearest = entries[:, 1].copy()
             for left, right in _close_pairs(entries[:, 0]):
+                alike = _alike_in_color(entries[left], entries[right])
+                left, right = left[alike], right[alike]
                 np.minimum.at(nearest, left, entries[right, 1])
                 np.minimum.at(nearest, right, entries[left, 1])
             near = nearest < entries[:, 1]
@@ -231,6 +241,20 @@ def _read_columns(table_path: Path, names: list[str]) -> dict[str, list[str]]:
     return columns
 
 
+def _looks(table_path: Path, columns: Mapping[str, list[str]], kept: list[int]) -> Entries:
+    """Give the hash and the colours of the kept rows, (N, 1 + `_GRID_WORDS`); zeros for what was not noted yet."""
+    none = [""] * len(columns["reason"])
+    hashes, grids = (columns.get(name) or none for name in ("phash", "color_grid"))
+    try:
+        words = np.array([int(hashes[index] or "0", 16) for index in kept], np.uint64)
+        packed = [bytes.fromhex(grids[index] or _UNKNOWN_COLORS) for index in kept]
+        if any(len(grid) != GRID_BYTES for grid in packed):
+            raise ValueError(f"a color_grid that is not {GRID_BYTES} bytes long")
+    except (ValueError, TypeError, OverflowError) as err:
+        raise DataError(f"{table_path} is damaged ({err}). Delete it and run the ingest again.") from err
+    return np.column_stack([words, np.frombuffer(b"".join(packed), np.uint64).reshape(-1, _GRID_WORDS)])
+
+
 def _number(text: str) -> int:
     """Give 64 bits that stand for a text; 0 for none."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) if text else 0
@@ -240,6 +264,15 @@ def _first_of_same(entries: Entries) -> npt.NDArray[np.intp]:
     """Give for each entry the place of the first one with the same first word."""
     _, first, inverse = np.unique(entries[:, 0], return_index=True, return_inverse=True)
     return first[inverse]
+
+
+def _alike_in_color(left: Entries, right: Entries) -> npt.NDArray[np.bool_]:
+    """Tell of each pair of entries whether the colours are close; unknown ones are close to any."""
+    one, other = (np.ascontiguousarray(entries[:, 2:]).view(np.uint8) for entries in (left, right))
+    apart = np.maximum(one, other) - np.minimum(one, other)
+    unknown = ~(one.any(axis=1) & other.any(axis=1))
+    alike: npt.NDArray[np.bool_] = (apart.max(axis=1) <= NEAR_LEVELS) | unknown
+    return alike
 
 
 def _placeholders(entries: Entries) -> Entries:
@@ -254,7 +287,7 @@ def _turned(entries: Entries, bits: int) -> Entries:
     """Turn the first word of entries by some bits, which keeps the distances between them."""
     words = entries[:, 0]
     turned = (words << np.uint64(bits)) | (words >> np.uint64(64 - bits)) if bits else words
-    return np.stack([turned, entries[:, 1]], axis=1)
+    return np.column_stack([turned, entries[:, 1:]])
 
 
 def _close_pairs(words: Entries) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from t2i_core.data.bare import is_bare
 from t2i_core.data.boxes import Box, blur_boxes, read_boxes
 from t2i_core.data.exif import exif_json
-from t2i_core.data.fingerprint import is_blank, perceptual_hash, small_copy
+from t2i_core.data.fingerprint import color_grid, is_blank, perceptual_hash, small_copy
 from t2i_core.data.fit import draft, fit, pad, whole
 from t2i_core.data.frames import count_frames, is_animated
 from t2i_core.data.modes import UnsupportedModeError, flatten, read_color
@@ -174,6 +174,7 @@ def _finish(
         original_mode=source.mode,
         frames=source.frames,
         exif=source.exif,
+        color_grid=color_grid(small),
     )
 
 

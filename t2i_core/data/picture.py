@@ -9,6 +9,10 @@ EncodeFormat = Literal["jpg", "png", "webp"]
 TruncatedPolicy = Literal["reject", "keep"]
 Resampling = Literal["lanczos", "bicubic", "hamming", "fast"]
 
+# Fields a side of the grid whose mean colours are noted. In two by two, what is small is lost in what surrounds it.
+GRID_SIDE = 4
+GRID_BYTES = 3 * GRID_SIDE**2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOptions:
@@ -69,6 +73,7 @@ class Picture:
         original_mode: Pillow's name of its kind of pixels.
         frames: in the source, None when that is not known.
         exif: of the source, a JSON object; "" when it was not asked for.
+        color_grid: `color_grid` of what is stored, borders left out.
     """
 
     data: bytes
@@ -82,3 +87,4 @@ class Picture:
     original_mode: str = ""
     frames: int | None = None
     exif: str = ""
+    color_grid: str = ""

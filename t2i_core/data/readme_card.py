@@ -12,12 +12,10 @@ import pyarrow as pa
 
 from t2i_core.data.croissant import describe_collection, describe_samples, name_hosts, source_name
 from t2i_core.data.overview import CROISSANT_NAME, REPORT_NAME, Overview
-from t2i_core.data.shard import SHARDS_DIR
+from t2i_core.data.shard import SHARDS_DIR, TABLE_ONLY
 from t2i_core.progress import plain
 
 NUM_LICENSES = 20
-# Of the tables' columns the only one that the JSON of a sample does not have.
-_TABLE_ONLY = "sample_crc32"
 _DTYPES = {"double": "float64", "float": "float32"}
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
 # Names of the Creative Commons' licenses that sharing sites know, by terms.
@@ -91,7 +89,7 @@ def _features(picture: str, schema: pa.Schema) -> Iterator[str]:
     yield from ("dataset_info:", "- config_name: default", "  features:")
     yield from (f"  - name: {picture}", "    dtype: image", "  - name: json", "    struct:")
     for column in schema:
-        if column.name != _TABLE_ONLY:
+        if column.name not in TABLE_ONLY:
             yield f"    - name: {quoted(column.name)}"
             yield f"      {_kind(column.type)}"
     for name in ("txt", "__key__", "__url__"):

@@ -56,11 +56,13 @@ _JSON_COLUMNS = (
 )
 _OF_PICTURE = (
     *("width", "height", "original_width", "original_height", "sha256"),
-    *("phash", "original_format", "original_mode", "frames"),
+    *("phash", "original_format", "original_mode", "frames", "color_grid"),
 )
 # Times differ from run to run, so this one is not in the table, but in the statistics.
 FETCH_TIME = "fetched_at"
-_COLUMNS = (*_JSON_COLUMNS, "sample_crc32")
+# What the JSON of a sample does not have. The colours are there to compare rows with, and long.
+TABLE_ONLY = ("color_grid", "sample_crc32")
+_COLUMNS = (*_JSON_COLUMNS, *TABLE_ONLY)
 # Only of data sets whose options ask for it.
 EXIF_COLUMN = "exif"
 OWN_COLUMNS = frozenset({*_COLUMNS, FETCH_TIME, EXIF_COLUMN, "md5", "sha512"})

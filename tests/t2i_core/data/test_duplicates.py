@@ -23,6 +23,7 @@ from t2i_core.data.copies import Copies
 from t2i_core.data.duplicates import (
     DUPLICATES_NAME,
     NEAR_BITS,
+    NEAR_LEVELS,
     PLACEHOLDER_URLS,
     Duplicate,
     DuplicateKind,
@@ -46,13 +47,14 @@ Row = tuple[int, int, str, str]
 """A digest, a perceptual hash, a URL and a reason."""
 
 
-def write_tables(folder: Path, rows: list[Row]) -> dict[int, Path]:
-    """Write rows as the tables of shards of 7, the last of which may be short."""
+def write_tables(folder: Path, rows: list[Row], grids: list[str] | None = None) -> dict[int, Path]:
+    """Write rows as the tables of shards of 7, the last of which may be short; without grids as they once were."""
     (folder / "shards").mkdir(parents=True)
     for start in range(0, len(rows), PER_SHARD):
         described = [
             {"sha256": None if why else f"{digest:016x}" + "0" * 48, "phash": None if why else f"{phash:016x}",
              "url": url, "reason": why, "uid": f"uid{start + index}"}
+            | ({"color_grid": grids[start + index] or None} if grids else {})
             for index, (digest, phash, url, why) in enumerate(rows[start : start + PER_SHARD])
         ]  # fmt: skip
         schema = pa.schema([(name, pa.string()) for name in described[0]])
@@ -65,9 +67,9 @@ def key(row: int) -> str:
     return sample_key(*divmod(row, PER_SHARD), PER_SHARD)
 
 
-def marked(rows: list[Row]) -> list[Duplicate]:
+def marked(rows: list[Row], grids: list[str] | None = None) -> list[Duplicate]:
     with TemporaryDirectory() as folder:
-        write_duplicates(Path(folder), write_tables(Path(folder), rows), PER_SHARD)
+        write_duplicates(Path(folder), write_tables(Path(folder), rows, grids), PER_SHARD)
         assert sorted(path.name for path in Path(folder).iterdir()) == [DUPLICATES_NAME, "shards"]
         return list(read_duplicates(Path(folder)))
 
@@ -76,7 +78,13 @@ def host_of(url: str) -> str:
     return url.split("/")[2] if "//" in url else ""
 
 
-def expected(rows: list[Row]) -> list[Duplicate]:
+def alike(one: str, other: str) -> bool:
+    """Compare two grids of colours; what is not known is like anything."""
+    pairs = zip(bytes.fromhex(one), bytes.fromhex(other), strict=True) if one and other else ()
+    return all(abs(a - b) <= NEAR_LEVELS for a, b in pairs)
+
+
+def expected(rows: list[Row], grids: list[str]) -> list[Duplicate]:
     """Compare every row with every other."""
     kept = [number for number, row in enumerate(rows) if not row[3]]
     found: dict[int, Duplicate] = {}
@@ -89,17 +97,14 @@ def expected(rows: list[Row]) -> list[Duplicate]:
         elif same[0] != number:
             found[number] = Duplicate(key(number), DuplicateKind.EXACT, key(same[0]))
     left = [number for number in kept if number not in found and rows[number][1]]
-    firsts: dict[int, int] = {}
+    firsts: list[int] = []
     for number in left:
-        firsts.setdefault(rows[number][1], number)
-    for number in left:
-        first = firsts[rows[number][1]]
-        close = [
-            other
-            for other in firsts.values()
-            if other < number and (rows[other][1] ^ rows[number][1]).bit_count() <= NEAR_BITS
-        ]
-        of = first if first != number else min(close, default=number)
+        like = [other for other in firsts if alike(grids[other], grids[number])]
+        same = [other for other in like if rows[other][1] == rows[number][1]]
+        close = [other for other in like if (rows[other][1] ^ rows[number][1]).bit_count() <= NEAR_BITS]
+        of = min(same or close, default=number)
+        if not same:
+            firsts.append(number)
         if of != number:
             found[number] = Duplicate(key(number), DuplicateKind.NEAR, key(of))
     return [found[number] for number in sorted(found)]
@@ -116,12 +121,28 @@ ROWS = st.tuples(
 )
 
 
+# Just close enough, just too far, and in one field of 48 only.
+LEVELS = st.sampled_from([100, 100 - NEAR_LEVELS, 101 + NEAR_LEVELS, 240])
+GRIDS = st.just("") | st.builds(
+    lambda level, place: (b"\x64" * place + bytes([level]) + b"\x64" * (47 - place)).hex(),
+    LEVELS,
+    st.sampled_from([0, 29, 47]),
+)
+
+
 @settings(deadline=None, max_examples=50)
-@given(rows=st.lists(ROWS, min_size=1, max_size=60), in_memory=st.sampled_from([2, 1 << 16]))
-def test_marks_are_those_that_all_pairs_would_give(rows: list[Row], in_memory: int) -> None:
+@given(rows=st.lists(ROWS, min_size=1, max_size=60), in_memory=st.sampled_from([2, 1 << 16]), data=st.data())
+def test_marks_are_those_that_all_pairs_would_give(rows: list[Row], in_memory: int, data: st.DataObject) -> None:
+    grids = data.draw(st.none() | st.lists(GRIDS, min_size=len(rows), max_size=len(rows)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spill, "_ENTRIES_IN_MEMORY", in_memory)
-        assert marked(rows) == expected(rows)
+        assert marked(rows, grids) == expected(rows, grids or [""] * len(rows))
+
+
+@pytest.mark.parametrize("grid", ["64" * 47, "64" * 49, "x" * 96])
+def test_colors_that_cannot_be_read_are_told(grid: str) -> None:
+    with pytest.raises(DataError, match=r"00000.parquet is damaged \(.*Delete it"):
+        marked([(1, 1, "", "")], [grid])
 
 
 def test_thousands_of_hashes_are_compared_as_if_one_by_one() -> None:
@@ -194,6 +215,35 @@ def summary(dataset_dir: Path) -> list[tuple[str, str, str]]:
 PLACEHOLDERS = [(key_, "placeholder", "000004") for key_ in
                 ("000004", *(f"00001{n}" for n in range(5)), *(f"00002{n}" for n in range(5)), "000030")]  # fmt: skip
 FOUND = [("000002", "exact", "000000"), ("000003", "near", "000000"), *PLACEHOLDERS]
+
+
+def flag(*stripes: str, side: int = 96) -> Image.Image:
+    """Three stripes of unlike heights (what is symmetric has waves that only noise turns one way or the other)."""
+    image = Image.new("RGB", (96, 96), "white")
+    for (top, bottom), color in zip(((9, 29), (29, 57), (57, 80)), stripes, strict=True):
+        image.paste(color, (5, top, 86, bottom))
+    return image.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def test_copies_are_near_and_the_same_drawing_in_other_colors_is_not(tmp_path: Path) -> None:
+    colors = {"green_red": ("#009246", "white", "#ce2b37"), "red_blue": ("#ae1c28", "white", "#21468b")}
+    (tmp_path / "flags").mkdir()
+    for name, stripes in colors.items():
+        flag(*stripes).save(tmp_path / f"flags/{name}_0.png")
+        flag(*stripes).save(tmp_path / f"flags/{name}_1.jpg", quality=50)
+        flag(*stripes, side=48).save(tmp_path / f"flags/{name}_2.png")
+        flag(*stripes, side=48).save(tmp_path / f"flags/{name}_3.webp", quality=50)
+    ingest(str(tmp_path / "flags"), CONFIG, tmp_path / "ds")
+    hashes = [
+        int(phash, 16)
+        for path in sorted((tmp_path / "ds").glob("shards/*.parquet"))
+        for phash in pq.read_table(path)["phash"].to_pylist()
+    ]
+    assert max((a ^ b).bit_count() for a, b in combinations(hashes, 2)) <= NEAR_BITS
+    # Five samples a shard, so that the second flag is 000004 to 000012.
+    marks = summary(tmp_path / "ds")
+    assert [key_ for key_, _, _ in marks] == ["000001", "000002", "000003", "000010", "000011", "000012"]
+    assert all(kind == "near" and (key_ >= "000004") == (of >= "000004") for key_, kind, of in marks)
 
 
 def marks_of(ref: StepRef) -> dict[str, int]:

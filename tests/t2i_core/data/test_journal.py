@@ -15,7 +15,7 @@ from t2i_core.errors import TransientError
 
 RECORDS = [SourceRecord(url=f"http://a.example/{number}.png", caption="x") for number in range(5)]
 OUTCOMES = [
-    Picture(b"first picture", 8, 9, 16, 18, "ab" * 32, "cd" * 8, "GIF", "P", 3),
+    Picture(b"first picture", 8, 9, 16, 18, "ab" * 32, "cd" * 8, "GIF", "P", 3, color_grid="ef" * 48),
     Rejection(RejectReason.HTTP_4XX, "HTTP Error 404: Not Found", 404, "http://a.example/moved"),
     Picture(bytes(range(256)), 1, 2, 3, 4, ""),
     Rejection(RejectReason.TOO_SMALL),

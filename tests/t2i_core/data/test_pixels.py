@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from t2i_core.data.boxes import Box, read_boxes
-from t2i_core.data.fingerprint import perceptual_hash, small_copy
+from t2i_core.data.fingerprint import color_grid, perceptual_hash, small_copy
 from t2i_core.data.image import process_picture
 from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.reject import Rejection
@@ -274,6 +274,16 @@ def test_copies_hash_alike_and_others_do_not() -> None:
         assert max(distance(first, other) for other in others) <= 3
         hashes.append(first)
     assert min(distance(a, b) for a, b in combinations(hashes, 2)) > 3
+
+
+def test_the_grid_is_the_mean_color_of_each_field() -> None:
+    image = Image.new("RGB", (64, 64), "white")
+    image.paste(RED, (16, 0, 32, 16))
+    image.paste((0, 0, 0), (0, 48, 8, 64))
+    fields = [color_grid(small_copy(image))[start : start + 6] for start in range(0, 96, 6)]
+    red = bytes(Image.new("RGB", (1, 1), RED).convert("YCbCr").getpixel((0, 0))).hex()  # type: ignore[arg-type]
+    assert fields == ["ff8080", red, *["ff8080"] * 10, "808080", *["ff8080"] * 3]
+    assert stored(encoded(image, "PNG"), ImageOptions(image_size=64, encode_format="png")).color_grid == "".join(fields)
 
 
 def test_borders_and_orientation_do_not_change_the_hash() -> None:

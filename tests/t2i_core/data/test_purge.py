@@ -75,7 +75,7 @@ def test_a_url_goes_and_leaves_a_tombstone(site: Any, dataset: Path) -> None:
     url_hash = hashlib.sha256(site.url("/1.png").encode()).hexdigest()
     empty = dict.fromkeys(
         ["width", "height", "original_width", "original_height", "sha256", "phash", "original_format", "original_mode",
-         "frames"]
+         "frames", "color_grid"]
     )  # fmt: skip
     assert rows(dataset)["000001"] == empty | {
         "note": "", "caption": "", "url": f"sha256:{url_hash}", "key": "000001", "status": "purged",

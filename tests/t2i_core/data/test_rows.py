@@ -69,8 +69,9 @@ def test_rows_say_what_was_signalled_and_what_the_source_was(source: str, tmp_pa
     facts = [(row["original_format"], row["original_mode"], row["frames"]) for row in table]
     assert facts == [("PNG", "RGB", 1)] * 2 + [(None, None, None)] * 4
     assert [len(row["phash"] or "") for row in table] == [16, 16, 0, 0, 0, 0]
+    assert [len(row["color_grid"] or "") for row in table] == [96, 96, 0, 0, 0, 0]
     (first, _) = iter_samples(tmp_path / "ds/shards/00000.tar")
-    assert first.metadata["phash"] == table[0]["phash"] and "fetched_at" not in first.metadata
+    assert first.metadata["phash"] == table[0]["phash"] and not {"fetched_at", "color_grid"} & set(first.metadata)
     schema = pq.read_schema(tmp_path / "ds/shards/00000.parquet")
     assert (str(schema.field("frames").type), "fetched_at" in schema.names) == ("int32", False)
 
