@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fix auth deploy clean
+.PHONY: help install demo test check fix auth deploy pictures clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -67,6 +67,9 @@ auth: $(RUNTIME) ## make the password of the Prefect server on this machine, onc
 
 deploy: $(RUNTIME) ## create pool, limits, automation and deployments on the configured Prefect server
 	@$(BIN)/python deployments/deploy.py $(ARGS)
+
+pictures: $(RUNTIME) ## make the pictures of the README from workspace/demo, or from ARGS=WORKSPACE; needs Chromium
+	@$(BIN)/python -P docs/pictures.py $(ARGS)
 
 clean: ## remove the environment and every cache; workspace/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

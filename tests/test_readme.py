@@ -1,4 +1,4 @@
-"""Holds the README to the truth: its tree is the tree on disk, its commands parse, its make targets exist."""
+"""Holds README and docs to the truth: the tree is the tree on disk, commands parse, targets, files and links exist."""
 
 import re
 import shlex
@@ -14,8 +14,10 @@ from t2i_core.training.preset import preset_names
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "deployments").glob("*.md"))]
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+BLOCKS = [block for text in TEXTS.values() for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
+LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 
 
 def tree_of_readme() -> set[str]:
@@ -61,7 +63,7 @@ def test_every_command_is_understood(line):
     assert context.params
 
 
-@pytest.mark.parametrize("target", re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE))
+@pytest.mark.parametrize("target", re.findall(r"(?:^|`)make ([a-z]+)", "".join(TEXTS.values()), re.MULTILINE))
 def test_every_make_target_exists(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
@@ -80,6 +82,13 @@ def test_every_preset_is_listed_and_no_other():
     assert sorted(rows) == preset_names()
 
 
-def test_every_file_named_is_there():
-    for path in re.findall(r"`((?:t2i_core|tests|deployments|flows)/[\w/.]+)`", README):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_named_and_every_link_is_there(page):
+    for path in re.findall(r"`((?:t2i_core|tests|deployments|flows|docs)/[\w/.]+)`", TEXTS[page]):
         assert (ROOT / path).exists(), path
+    for link in re.findall(r"\]\((?!https?://)([^)#]+)", TEXTS[page]):
+        assert (page.parent / link).exists(), link
+
+
+def test_every_page_of_the_docs_can_be_found_from_the_readme():
+    assert [page.name for page in sorted((ROOT / "docs").glob("*.md")) if f"docs/{page.name}" not in README] == []
