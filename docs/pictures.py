@@ -72,7 +72,8 @@ def page(path: Path) -> Image.Image:
 def main(workspace: Path) -> None:
     """Write both pictures."""
     IMAGES.mkdir(exist_ok=True)
-    generated(workspace / "runs" / "diffusion").quantize(SHOWN_COLORS).save(IMAGES / "generated.png", optimize=True)
+    # In full colours: a palette would change the very thing that is shown.
+    generated(workspace / "runs" / "diffusion").save(IMAGES / "generated.png", optimize=True)
     page(workspace / "evaluation" / "report.html").save(IMAGES / "report.png", optimize=True)
 
 
