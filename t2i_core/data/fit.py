@@ -71,7 +71,7 @@ def _part(original: tuple[int, int], options: ImageOptions) -> tuple[Edges, tupl
 
 
 def _interpolated(image: Image.Image, box: Edges, size: tuple[int, int]) -> Image.Image:
-    """Scale a part of a picture along straight lines between neighbours, exactly rounded on every machine."""
+    """Scale a part of a picture along straight lines between neighbours, exactly rounded."""
     # It takes a moment to import, which only who fits photographs need wait for.
     import cv2
 
