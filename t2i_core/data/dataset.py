@@ -36,7 +36,7 @@ from t2i_core.manifest import (
 )
 
 # Shards that were begun, and files that did not come as far as their names.
-_LEFTOVER = re.compile(r"\.([0-9]{5,18}\.(journal|tar\.partial)|\w+\.(jsonl?|parquet|html)\.[a-z0-9_]{8})")
+_LEFTOVER = re.compile(r"\.([0-9]{5,18}\.(journal|tar\.partial)|\w+\.(jsonl?|parquet|html|md)\.[a-z0-9_]{8})")
 _SHARD_FILE = re.compile(SHARDS_DIR + r"/([0-9]{1,18})(\.tar|\.parquet|_stats\.json)")
 
 
