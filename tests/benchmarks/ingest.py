@@ -1,7 +1,7 @@
 """Pictures/s and peak memory of an ingest from a list of URLs, beside img2dataset with its best settings.
 
-Usage: python tests/benchmarks/ingest.py [--pictures 3000] [--kind photo|large|emoji] [--rounds 3] [--alone]
-                                         [--peer-env DIR]
+Usage: python tests/benchmarks/ingest.py [--pictures 3000] [--kind photo|large|emoji|clipart] [--rounds 3]
+                                         [--alone] [--peer-env DIR]
 
 img2dataset is installed into an environment of its own (--peer-env, kept for the next time). Both fetch the same list
 from the same server on loopback, in turn, as whole processes: start-up counts. Medians are printed, and the PSNR of
@@ -30,10 +30,13 @@ from PIL import Image
 from t2i_core.data.image import process_picture
 from t2i_core.data.picture import ImageOptions, Picture, Resampling
 
-NUM_DISTINCT = {"photo": 200, "large": 20, "emoji": 3000}
+NUM_DISTINCT = {"photo": 200, "large": 20, "emoji": 3000, "clipart": 3000}
 NUM_COMPARED = 50
 RESAMPLING: tuple[Resampling, ...] = ("fast", "bicubic")
 SECONDS_BETWEEN_LOOKS = 0.05
+CLIPART = Path("/usr/share/openclipart/png")
+# Seven are larger than what t2i takes from strangers.
+MAX_CLIPART_PIXELS = ImageOptions().max_pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ KINDS = {
     "photo": Kind((480, 1024), "JPEG", 256, 7),
     "large": Kind((3000, 3000), "JPEG", 256, 10),
     "emoji": Kind((72, 72), "PNG", 64, 2),
+    "clipart": Kind((0, 0), "PNG", 256, 0),
 }
 
 
@@ -70,7 +74,8 @@ def main() -> None:
     parser.add_argument("--peer-env", type=Path, default=Path("workspace/benchmark/img2dataset"))
     args = parser.parse_args()
     kind = KINDS[args.kind]
-    bodies = make_bodies(kind, NUM_DISTINCT[args.kind])
+    number = NUM_DISTINCT[args.kind]
+    bodies = read_clipart(number) if args.kind == "clipart" else make_bodies(kind, number)
     print(f"{args.pictures:,} pictures, {np.mean([len(body) for body in bodies]) / 1000:.0f} kB each on average")
     with TemporaryDirectory() as folder:
         work = Path(folder)
@@ -113,7 +118,9 @@ def psnr(body: bytes, options: ImageOptions) -> float:
         side = min(source.size)
         left, top = ((length - side) / 2 for length in source.size)
         box, fitted = (left, top, left + side, top + side), (options.image_size, options.image_size)
-        full = source.convert("RGB").resize(fitted, Image.Resampling.LANCZOS, box=box)
+        white = Image.new("RGBA", source.size, "white")
+        white.alpha_composite(source.convert("RGBA"))
+        full = white.convert("RGB").resize(fitted, Image.Resampling.LANCZOS, box=box)
     made = process_picture(body, options)
     assert isinstance(made, Picture)
     difference = np.asarray(Image.open(io.BytesIO(made.data)), np.float64) - np.asarray(full, np.float64)
@@ -146,6 +153,21 @@ def make_body(rng: np.random.Generator, kind: Kind) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray((canvas + 128).clip(0, 255).astype(np.uint8)).save(buffer, kind.format, quality=90)
     return buffer.getvalue()
+
+
+def read_clipart(number: int) -> list[bytes]:
+    """Read drawings of every kind, spread evenly over all that are installed."""
+    paths = [path for path in sorted(CLIPART.rglob("*.png")) if num_pixels(path) <= MAX_CLIPART_PIXELS]
+    if len(paths) < number:
+        raise SystemExit(f"{CLIPART} has {len(paths)} pictures of {number}. Try: apt-get install openclipart-png")
+    return [paths[place * len(paths) // number].read_bytes() for place in range(number)]
+
+
+def num_pixels(path: Path) -> int:
+    """Tell from the head of a PNG how many pixels it has."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    return int.from_bytes(head[16:20]) * int.from_bytes(head[20:24])
 
 
 class PictureProtocol(asyncio.Protocol):
@@ -201,8 +223,9 @@ def t2i_command(url_list: Path, output_dir: Path, kind: Kind, resampling: Resamp
         "--connections-per-host": 64,
         "--samples-per-shard": 1000,
         "--min-image-size": 0,
+        "--max-aspect-ratio": 1000,
     }
-    flags = ["--allow-private", "localhost", "--no-prefect"]
+    flags = ["--allow-private", "localhost", "--no-reject-blank", "--no-prefect"]
     return [program, "ingest", str(url_list), *flags, *(str(part) for pair in options.items() for part in pair)]
 
 
