@@ -82,12 +82,14 @@ def start_exposed(module: str, stdin: _File) -> "subprocess.Popen[bytes]":
     It imports from where this process does, without looking through what is installed once more.
     """
     environment = {name: value for name, value in child_environment().items() if _is_harmless(name)}
+    # There is one such process for each core, and NumPy would start as many threads in each.
+    environment |= {"PYTHONPATH": os.pathsep.join(_import_places()), SAFE_PATH: "1", "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-S", "-P", "-m", module],
         stdin=stdin,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=environment | {"PYTHONPATH": os.pathsep.join(_import_places()), SAFE_PATH: "1"},
+        env=environment,
         cwd=neutral_folder(),
         start_new_session=True,
     )

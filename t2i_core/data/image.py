@@ -16,7 +16,6 @@ from PIL import Image, ImageCms
 
 from t2i_core.data.bare import is_bare
 from t2i_core.data.boxes import Box, blur_boxes, read_boxes
-from t2i_core.data.exif import exif_json
 from t2i_core.data.fingerprint import color_grid, is_blank, perceptual_hash, small_copy
 from t2i_core.data.fit import draft, fit, pad, whole
 from t2i_core.data.frames import count_frames, is_animated
@@ -117,6 +116,9 @@ def _process(body: bytes, options: ImageOptions, boxes_cell: str) -> Picture | R
                 return source
             pixels, original_size = _decode(image, options)
             if options.extract_exif:
+                # Takes as long to import as all else here.
+                from t2i_core.data.exif import exif_json
+
                 source = replace(source, exif=exif_json(image, body))
             return _finish(pixels, original_size, source, boxes, options)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

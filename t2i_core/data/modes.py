@@ -33,7 +33,7 @@ def flatten(image: Image.Image, background: Color) -> Image.Image:
     if mode.startswith("I;16"):
         image = _from_deep(image)
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        return _over(image, background)
+        return _palette_over(image, background) if image.mode == "P" else _over(image, background)
     if mode in ("1", "L"):
         return image.convert("L")
     return image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert("RGB")
@@ -65,9 +65,19 @@ def _bits(image: Image.Image) -> int:
     return int(stated[0]) if 8 < stated[0] <= 16 else 16
 
 
+def _palette_over(image: Image.Image, background: Color) -> Image.Image:
+    """Lay the 256 colours of a palette over the background, in place of all pixels."""
+    colors = image.crop((0, 0, 256, 1))
+    colors.putdata(range(256))
+    flat = image.copy()
+    del flat.info["transparency"]
+    flat.putpalette(_over(colors, background).tobytes())
+    return flat.convert("RGB")
+
+
 def _over(image: Image.Image, background: Color) -> Image.Image:
     gray = image.mode in ("LA", "La") and len(set(background)) == 1
     image = image.convert("LA" if gray else "RGBA")
     canvas = Image.new("L" if gray else "RGB", image.size, background[0] if gray else background)
-    canvas.paste(image.convert(canvas.mode), mask=image.getchannel("A"))
+    canvas.paste(image, mask=image)
     return canvas

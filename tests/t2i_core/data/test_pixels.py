@@ -107,6 +107,17 @@ def test_transparency_lies_over_the_chosen_colour(background: str) -> None:
         assert np.abs(pixels(body, options) - color).max() <= 1
 
 
+def test_every_colour_of_a_palette_lies_over_the_background() -> None:
+    rng = np.random.default_rng(0)
+    colors, alphas = rng.integers(0, 256, (256, 3)), rng.integers(0, 256, 256)
+    palette = Image.fromarray(rng.permutation(np.arange(20 * 30) % 256).astype(np.uint8).reshape(20, 30)).convert("P")
+    palette.putpalette(colors.astype(np.uint8).tobytes())
+    options = ImageOptions(resize_mode="no", encode_format="png", background="#1080f0")
+    over = (colors * alphas[:, None] + np.array([0x10, 0x80, 0xF0]) * (255 - alphas[:, None])) / 255
+    found = pixels(encoded(palette, transparency=bytes(alphas.astype(np.uint8))), options)
+    assert np.abs(found - over[np.asarray(palette)]).max() <= 0.5 + 1e-9
+
+
 def test_borders_have_the_chosen_colour_whatever_the_source_is() -> None:
     options = ImageOptions(image_size=32, resize_mode="border", encode_format="png", background="#00ff00")
     lab = Image.new("LAB", (64, 32), (255, 128, 128))

@@ -3,7 +3,10 @@
 import asyncio
 import io
 import os
+import re
 import signal
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from t2i_core.data import worker_pool
 from t2i_core.data.decoders import Decoders
 from t2i_core.data.image import process_picture
 from t2i_core.data.picture import ImageOptions
+from t2i_core.data.worker import frame
 from t2i_core.data.worker_pool import Answer, WorkerPool
 from t2i_core.errors import TransientError
 
@@ -29,6 +33,18 @@ def ask(*jobs: tuple[Any, bytes], size: int = 2, setup: Any = None) -> list[Answ
             return list(await asyncio.gather(*(pool.ask(*job) for job in jobs)))
 
     return asyncio.run(run())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_decoder_is_one_thread_without_what_it_does_not_use() -> None:
+    process, line = worker_pool.start_worker("t2i_core.data.picture_worker")
+    with process, line:
+        line.setblocking(True)
+        line.sendall(b"".join(frame(asdict(ImageOptions()))))
+        assert line.recv(100) == b"".join(frame(None)), "it is ready"
+        proc = Path(f"/proc/{process.pid}")
+        assert len(list((proc / "task").iterdir())) == 1
+        assert not re.findall("pydantic|torch|pyarrow", (proc / "maps").read_text())
 
 
 def test_answers_belong_to_their_questions() -> None:
