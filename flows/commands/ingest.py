@@ -7,6 +7,7 @@ import typer
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, progress, run_step, tell_result
 from flows.help import PlainCommand, examples
 from flows.options import config_options
+from t2i_core.data.early import started_early
 from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import OnConflict, StepRef
@@ -104,8 +105,10 @@ def ingest_command(
         return ingest(source, output_dir, config, on_conflict, num_shards_at_once, runner, scheduler, return_state=True)
 
     def in_core(**how: Any) -> StepRef:
-        from t2i_core.data.ingest import ingest
+        with started_early(source):
+            # This takes a while to import, as it does what was just started.
+            from t2i_core.data.ingest import ingest
 
-        return ingest(source, config, output_dir, **how)
+            return ingest(source, config, output_dir, **how)
 
     return run_step(in_core, as_flow, no_prefect=no_prefect, replace=replace)

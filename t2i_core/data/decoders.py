@@ -1,9 +1,9 @@
 """Decodes pictures in processes of their own, one for each core."""
 
-import os
 from dataclasses import asdict
 from typing import Self
 
+from t2i_core.data.early import DECODER, num_decoders
 from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.worker_pool import WorkerPool
@@ -13,7 +13,7 @@ class Decoders:
     """Turns pictures into their stored form. Use as an async context manager."""
 
     def __init__(self, options: ImageOptions) -> None:
-        self._pool = WorkerPool("t2i_core.data.picture_worker", os.cpu_count() or 1, asdict(options))
+        self._pool = WorkerPool(DECODER, num_decoders(), asdict(options))
 
     async def __aenter__(self) -> Self:
         await self._pool.__aenter__()

@@ -6,13 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
 from t2i_core.config import digest_of
 from t2i_core.data.address import normalise_url
-from t2i_core.data.channel import CoordinatorAddress
 from t2i_core.data.checksum import has_checksum
 from t2i_core.data.decoders import Decoders
 from t2i_core.data.disk import disk_errors
@@ -26,9 +25,11 @@ from t2i_core.data.politeness import signals_text
 from t2i_core.data.record import SourceRecord, as_text
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shard import Attempt, ShardLayout, ShardReport, ShardWriter, read_report
-from t2i_core.data.shared_manners import shared_manners
 from t2i_core.data.tally import Tally
 from t2i_core.progress import OnProgress
+
+if TYPE_CHECKING:
+    from t2i_core.data.channel import CoordinatorAddress
 
 # While the last pictures of one shard are slow, those of the next are already under way.
 SHARDS_AT_ONCE = 2
@@ -83,7 +84,7 @@ class HarvestJob:
     pictures: ImageOptions
     store: ReadStored | None = None
     move: Move | None = None
-    coordinator: CoordinatorAddress | None = None
+    coordinator: "CoordinatorAddress | None" = None
     ends_at: float | None = None
 
 
@@ -150,6 +151,9 @@ async def _fetcher(job: HarvestJob) -> AsyncIterator[Fetcher]:
         async with Fetcher(job.fetching, ends_at=job.ends_at) as fetcher:
             yield fetcher
         return
+    # Few runs need it, and no run is to wait for what it does not use.
+    from t2i_core.data.shared_manners import shared_manners
+
     async with (
         shared_manners(job.coordinator, job.fetching.host_limits) as manners,
         Fetcher(job.fetching, manners, ends_at=job.ends_at) as fetcher,

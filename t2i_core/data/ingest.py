@@ -8,12 +8,12 @@ deleting a shard makes only that anew.
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yarl import URL
 
 from t2i_core.data.address import origin_of
 from t2i_core.data.cell_types import column_type
-from t2i_core.data.channel import CoordinatorAddress
 from t2i_core.data.dataset import remove_leftovers, shard_outputs, write_dataset
 from t2i_core.data.disk import disk_errors
 from t2i_core.data.harvest import HarvestJob, Move, harvest
@@ -29,6 +29,9 @@ from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import OnConflict, StepRef, describe_file
 from t2i_core.progress import OnProgress, ignore_progress
 
+if TYPE_CHECKING:
+    from t2i_core.data.channel import CoordinatorAddress
+
 __all__ = ["IngestConfig", "IngestPlan", "finish_ingest", "ingest", "ingest_key", "ingest_shard", "plan_ingest"]
 
 
@@ -36,7 +39,7 @@ def ingest_shard(
     plan: IngestPlan,
     shard_id: int,
     *,
-    coordinator: CoordinatorAddress | None = None,
+    coordinator: "CoordinatorAddress | None" = None,
     on_progress: OnProgress = ignore_progress,
 ) -> ShardReport:
     """Make one shard, atomically; when it is done already, give its report at once.
@@ -56,7 +59,7 @@ def ingest_shard(
     return run_to_end(harvest(_job(plan, coordinator), [shard_id], num_records, on_progress))[0]
 
 
-def _job(plan: IngestPlan, coordinator: CoordinatorAddress | None = None) -> HarvestJob:
+def _job(plan: IngestPlan, coordinator: "CoordinatorAddress | None" = None) -> HarvestJob:
     note = read_note(plan.output_dir)
     if note is None:
         raise DataError(

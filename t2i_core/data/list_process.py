@@ -8,15 +8,14 @@ import subprocess
 from contextlib import suppress
 from typing import Any, BinaryIO, cast
 
+from t2i_core.data.early import LIST_READER, start_worker
 from t2i_core.data.worker import FRAME, frame
-from t2i_core.data.worker_pool import start_worker
 from t2i_core.errors import TransientError
 
 MAX_ANSWER_BYTES = 512 * 1024 * 1024
 # The process limits the time that it works; this is for one that stands still.
 MAX_WALL_SECONDS = 1800.0
 MAX_WAITING = 2
-_MODULE = "t2i_core.data.list_worker"
 
 
 class ReadError(Exception):
@@ -31,7 +30,7 @@ class ListProcess:
     """One process. It answers questions about one file after the other."""
 
     def __init__(self) -> None:
-        self._popen, self._line = start_worker(_MODULE)
+        self._popen, self._line = start_worker(LIST_READER)
         self._line.settimeout(MAX_WALL_SECONDS)
         self._received = cast(BinaryIO, self._line.makefile("rb", buffering=1 << 18))
         self._parent_id = os.getpid()
@@ -84,7 +83,8 @@ class ListProcess:
         if code == -signal.SIGXCPU:
             return ReadError("that takes too much time")
         if code is None or code == -signal.SIGKILL or code > 0:
-            return TransientError(f"the process {_MODULE} was killed, or did not start (exit code {code}). Run again.")
+            told = f"the process {LIST_READER} was killed, or did not start (exit code {code}). Run again."
+            return TransientError(told)
         return ReadError(f"the reader ended with signal {-code}, as it does with too little memory")
 
 

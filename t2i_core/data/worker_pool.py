@@ -4,13 +4,11 @@ import asyncio
 import json
 import signal
 import socket
-import subprocess
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
-from t2i_core.children import start_exposed
+from t2i_core.data.early import start_worker
 from t2i_core.data.worker import FRAME, frame
 from t2i_core.errors import TransientError
 
@@ -223,15 +221,3 @@ class _Worker(asyncio.Protocol):
         self._watchdog.cancel()
         if self._transport is not None:
             self._transport.abort()
-
-
-def start_worker(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start `python -m MODULE` with one end of a socket as its input, and give the other."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = start_exposed(module, theirs.fileno())
-    with suppress(OSError):
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024 * 1024)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
-    ours.setblocking(False)
-    return process, ours

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from t2i_core.data import worker_pool
+from t2i_core.data import early, worker_pool
 from t2i_core.data.decoders import Decoders
 from t2i_core.data.image import process_picture
 from t2i_core.data.picture import ImageOptions
@@ -83,13 +83,13 @@ def test_a_job_whose_process_somebody_killed_is_done_again(tmp_path: Path) -> No
 def test_a_job_that_took_too_long_is_not_tried_again(deed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_pool, "MAX_WALL_SECONDS", 100.0 if deed == "spin" else 1.5)
     started: list[str] = []
-    start_exposed = worker_pool.start_exposed
+    start_exposed = early.start_exposed
 
     def count(module: str, stdin: int) -> Any:
         started.append(module)
         return start_exposed(module, stdin)
 
-    monkeypatch.setattr(worker_pool, "start_exposed", count)
+    monkeypatch.setattr(early, "start_exposed", count)
     assert ask((deed, b""), ("after", b""), size=1)[0] is None
     assert len(started) == 2
 
