@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import time
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from yarl import URL
 
@@ -171,8 +171,10 @@ class Fetcher:
 
     async def _ask_in_time(self, text: str, want: Want) -> Fetched | Rejection:
         """Ask until the time for everything is up; what is under way then is cut off."""
+        if self._deadline is None:
+            return await self._ask(text, want)
         try:
-            if self._deadline is not None and asyncio.get_running_loop().time() >= self._deadline:
+            if asyncio.get_running_loop().time() >= self._deadline:
                 raise TimeoutError
             async with asyncio.timeout_at(self._deadline):
                 return await self._ask(text, want)
@@ -211,8 +213,10 @@ class Fetcher:
         known = self._private.refusal_of(url) or self._permission.known_refusal(url)
         if known is not None or want is Want.RULES:
             return known
-        self._pace(url).slow_down((await self._permission.robots(url)).crawl_delay_seconds)
-        return await self._permission.refusal(url, is_picture=want is Want.PICTURE)
+        robots = await self._permission.robots(url)
+        if robots.crawl_delay_seconds:
+            self._pace(url).slow_down(robots.crawl_delay_seconds)
+        return await self._permission.refusal(url, robots, is_picture=want is Want.PICTURE)
 
     def _pace(self, url: URL) -> Pace:
         return self._manners.pace(url, self._is_up)
@@ -289,9 +293,13 @@ class Fetcher:
 
     async def _machine(self, url: URL, clock: "_Clock") -> str:
         """Give the address that will be asked, without holding a connection meanwhile; "" when there is none."""
+        host, resolver = url.raw_host or "", self._transport.resolver
         try:
-            async with clock.running():
-                return (await self._transport.resolver.addresses(url.raw_host or ""))[0]
+            known = resolver.known(host)
+            if known is not None:
+                return known[0]
+            async with clock:
+                return (await resolver.addresses(host))[0]
         except (OSError, TimeoutError, PrivateAddressError):
             # Asking will say so.
             return ""
@@ -323,7 +331,7 @@ class Fetcher:
             return 0 if told else most
 
         try:
-            async with clock.running():
+            async with clock:
                 response = await self._transport.get(url, limit, account, claim)
             return told or fetched(url, response, want, most)
         except TransportError as err:
@@ -359,20 +367,17 @@ class _Clock:
         self._started: float | None = None
         self._timeout: asyncio.Timeout | None = None
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Let the time run while the block does.
-
-        Raises:
-            TimeoutError: the time is up.
-        """
+    async def __aenter__(self) -> None:
+        """Let the time run while the block does; it ends with TimeoutError when the time is up."""
         self._started = asyncio.get_running_loop().time()
-        try:
-            async with asyncio.timeout(self._left) as self._timeout:
-                yield
-        finally:
-            self._timeout = None
-            self.stop()
+        self._timeout = asyncio.timeout(self._left)
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        timeout, self._timeout = self._timeout, None
+        self.stop()
+        if timeout is not None:
+            await timeout.__aexit__(*error)
 
     def stop(self) -> None:
         """Let no time pass until `go_on`."""

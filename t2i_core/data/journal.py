@@ -156,10 +156,9 @@ class Journal:
             yield self._read(self._places[index])[1]
 
     def _read(self, place: _Place) -> tuple[int, Attempt]:
-        descriptor = self._file.fileno()
-        index, told, described = json.loads(os.pread(descriptor, place.note_size, place.offset))
-        picture = os.pread(descriptor, place.picture_size, place.offset + place.note_size)
-        return index, Attempt(self._records[index], _outcome(described, picture), **told)
+        both = os.pread(self._file.fileno(), place.note_size + place.picture_size, place.offset)
+        index, told, described = json.loads(both[: place.note_size])
+        return index, Attempt(self._records[index], _outcome(described, both[place.note_size :]), **told)
 
     def remove(self) -> None:
         """Remove the file: the shard is done."""

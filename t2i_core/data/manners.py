@@ -11,6 +11,7 @@ from typing import Protocol
 
 from yarl import URL
 
+from t2i_core.data.address import origin_of
 from t2i_core.data.circuit import Circuit
 from t2i_core.data.permission import Refusals
 from t2i_core.data.politeness import HostLimits, HostPace, RobotsAnswer
@@ -131,8 +132,7 @@ class OwnManners:
 
     def pace(self, url: URL, probe: Probe) -> Pace:
         """See `Manners.pace`."""
-        origin = url.origin()
-        return self._paces.of(str(origin), partial(probe, origin))
+        return self._paces.of(origin_of(url), partial(probe, url.origin()))
 
     def sharing(self, read: ReadRules) -> ReadRules:
         """Read each file as it is asked for: who asks for permission remembers it."""

@@ -53,17 +53,23 @@ class Permission:
 
     async def robots(self, url: URL) -> RobotsRules:
         """Give the robots.txt of the URL's origin."""
-        return await self._robots.rules(url)
+        return self._robots.known(url) or await self._robots.rules(url)
 
-    async def refusal(self, url: URL, *, is_picture: bool) -> Rejection | None:
-        """Say why the URL may not be asked for by the rules of its site, or None when it may."""
-        refused = (await self._robots.rules(url)).refusal(url)
+    async def refusal(self, url: URL, robots: RobotsRules, *, is_picture: bool) -> Rejection | None:
+        """Say why the URL may not be asked for by the rules of its site, or None when it may.
+
+        Args:
+            url: what is to be asked for.
+            robots: of its origin, as `robots` gives them.
+            is_picture: it is to be a picture, which is more than a page can allow or forbid.
+        """
+        refused = robots.refusal(url)
         if refused is not None or not self._opt_out_files:
             return refused
-        refused = (await self._tdm.rules(url)).refusal(url)
+        refused = (self._tdm.known(url) or await self._tdm.rules(url)).refusal(url)
         if refused is not None or not is_picture:
             return refused
-        return (await self._ai.rules(url)).refusal(url)
+        return (self._ai.known(url) or await self._ai.rules(url)).refusal(url)
 
 
 @dataclass(frozen=True, slots=True)

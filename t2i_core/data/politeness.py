@@ -191,14 +191,21 @@ class RulesCache(Generic[R]):
 
     async def rules(self, url: URL) -> R:
         """Give the rules of the URL's origin, asking for them when they are not known."""
-        origin = origin_of(url)
-        while (known := self._known.get(origin)) is None:
+        while (known := self.known(url)) is None:
+            origin = origin_of(url)
             pending = self._pending.get(origin)
             if pending is None:
                 return await self._ask(origin, url)
             # All who wait go on at once and in their order; if the one who asked was stopped, another asks.
             await pending.wait()
-        self._known.touch(origin)
+        return known
+
+    def known(self, url: URL) -> R | None:
+        """Give them without asking, None when they are not known."""
+        origin = origin_of(url)
+        known = self._known.get(origin)
+        if known is not None:
+            self._known.touch(origin)
         return known
 
     async def _ask(self, origin: str, url: URL) -> R:

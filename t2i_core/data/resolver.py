@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from ipaddress import ip_address
 from time import monotonic
 
@@ -13,6 +14,7 @@ from t2i_core.data.private_hosts import PrivateHosts
 from t2i_core.data.reject import Rejection
 
 MAX_NAMES = 100_000
+MAX_CHECKED = 4096
 KNOWN_NAME_SECONDS = 300.0
 UNKNOWN_NAME_SECONDS = 300.0
 # A resolver that does not answer may do so soon; a name that does not exist will not.
@@ -52,7 +54,8 @@ class Resolver:
         look_up: LookUp | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._private = private
+        # Few hosts give most of the pictures.
+        self._refusal = lru_cache(MAX_CHECKED)(lambda host, one: private.refusal(host, ip_address(one)))
         self._look_up = look_up or system_addresses
         self._known = ExpiringCache[list[str] | OSError](MAX_NAMES, clock)
         self._asking: dict[str, asyncio.Future[list[str]]] = {}
@@ -69,19 +72,25 @@ class Resolver:
             PrivateAddressError: one of them may not be asked.
             OSError: the name does not resolve, or did not some minutes ago.
         """
-        literal = address.literal_address(host)
-        found = [str(literal)] if literal is not None else await self._of_name(host)
-        for one in found:
-            if refusal := self._private.refusal(host, ip_address(one)):
-                raise PrivateAddressError(refusal)
-        return found
+        found = self.known(host)
+        return self._checked(host, await self._ask(host)) if found is None else found
 
-    async def _of_name(self, host: str) -> list[str]:
-        found = self._known.get(host)
-        if found is None:
-            return await self._ask(host)
+    def known(self, host: str) -> list[str] | None:
+        """Give the same without asking, None when it is not known.
+
+        Raises:
+            PrivateAddressError, OSError: as `addresses`.
+        """
+        literal = _literal(host)
+        found = self._known.get(host) if literal is None else [literal]
         if isinstance(found, OSError):
             raise OSError(*found.args)
+        return None if found is None else self._checked(host, found)
+
+    def _checked(self, host: str, found: list[str]) -> list[str]:
+        for one in found:
+            if refusal := self._refusal(host, one):
+                raise PrivateAddressError(refusal)
         return found
 
     async def _ask(self, host: str) -> list[str]:
@@ -108,6 +117,13 @@ class Resolver:
         found = self._known.get(host)
         if isinstance(found, list) and good in found:
             self._known.change(host, [good, *(one for one in found if one != good)])
+
+
+@lru_cache(MAX_CHECKED)
+def _literal(host: str) -> str | None:
+    """Give the one spelling of a host that is an address, None for a name."""
+    literal = address.literal_address(host)
+    return None if literal is None else str(literal)
 
 
 def system_addresses(host: str) -> list[str]:

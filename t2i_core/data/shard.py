@@ -69,6 +69,8 @@ OWN_COLUMNS = frozenset({*_COLUMNS, FETCH_TIME, EXIF_COLUMN, "md5", "sha512"})
 # Lists often bring a column of this name, which then stays where it is, and is the only one.
 LICENSE_COLUMN = "license"
 
+_FLAT = json.JSONEncoder(separators=(",\n    ", ": "))
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -208,7 +210,7 @@ class ShardWriter:
         }
         members = {
             self._layout.encode_format: picture,
-            "json": json.dumps(described, indent=4).encode(),
+            "json": indented_json(described).encode(),
             "txt": row["caption"].encode(),
         }
         return self._write_members(key, members)
@@ -372,6 +374,13 @@ def _row(key: str, attempt: Attempt, layout: ShardLayout) -> dict[str, Any]:
     if isinstance(outcome, Picture):
         return row | {name: getattr(outcome, name) for name in (*_OF_PICTURE, EXIF_COLUMN)}
     return row | {"status": outcome.reason.status, "error_message": outcome.message, "reason": str(outcome.reason)}
+
+
+def indented_json(cells: Mapping[str, Any]) -> str:
+    """Write one JSON object as `json.dumps` does with an indent of 4, for which that uses no C."""
+    if not cells or any(isinstance(cell, list | tuple | dict) for cell in cells.values()):
+        return json.dumps(cells, indent=4)
+    return "{\n    " + _FLAT.encode(cells)[1:-1] + "\n}"
 
 
 def _parquet_bytes(rows: list[dict[str, Any]], layout: ShardLayout) -> bytes:

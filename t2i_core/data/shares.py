@@ -7,8 +7,6 @@ then nothing more: of a thousand names that never answer, a few show what the ot
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
@@ -69,19 +67,32 @@ class Group:
         """Whether it is still worth asking."""
         return self.name not in self._given_up.names
 
-    @asynccontextmanager
-    async def share(self) -> AsyncIterator["Group"]:
+    def share(self) -> "_Share":
         """Wait for a connection's turn, and hold it while the block runs."""
+        return _Share(self)
+
+    async def enter(self) -> bool:
+        """Wait for a turn; True when it is one that nobody has beside it. To be given to `leave` in the end."""
         self._num_inside += 1
         try:
-            async with self._turns:
-                if self._wasted_seconds >= WASTED_SECONDS and self.admits:
-                    async with self._alone:
-                        yield self
-                else:
-                    yield self
-        finally:
+            await self._turns.acquire()
+        except BaseException:
             self._num_inside -= 1
+            raise
+        if self._wasted_seconds < WASTED_SECONDS or not self.admits:
+            return False
+        try:
+            return await self._alone.acquire()
+        except BaseException:
+            self.leave(was_alone=False)
+            raise
+
+    def leave(self, *, was_alone: bool) -> None:
+        """Give a turn back."""
+        if was_alone:
+            self._alone.release()
+        self._turns.release()
+        self._num_inside -= 1
 
     def note(self, seconds: float, *, wasted: bool) -> None:
         """Count the time of one request."""
@@ -91,6 +102,22 @@ class Group:
         self._wasted_seconds += seconds
         if self._wasted_seconds >= WASTED_SECONDS + PROBATION_SECONDS:
             self._given_up.add(self.name)
+
+
+class _Share:
+    """One connection's turn, as a context manager; a generator for each takes longer than the turn itself."""
+
+    __slots__ = ("_group", "_is_alone")
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+
+    async def __aenter__(self) -> Group:
+        self._is_alone = await self._group.enter()
+        return self._group
+
+    async def __aexit__(self, *_: object) -> None:
+        self._group.leave(was_alone=self._is_alone)
 
 
 class Shares:

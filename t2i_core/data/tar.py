@@ -27,6 +27,10 @@ def _template() -> bytes:
 
 
 _TEMPLATE = _template()
+_UP_TO_SIZE, _UP_TO_CHECKSUM = _TEMPLATE[_NAME_BYTES : _SIZE.start], _TEMPLATE[_SIZE.stop : _CHECKSUM.start]
+_AFTER_CHECKSUM = _TEMPLATE[_CHECKSUM.stop :]
+# Of all bytes but those of the name, which are zeros here, and of the size.
+_SUM_OF_REST = sum(_TEMPLATE) - sum(_TEMPLATE[_SIZE])
 
 
 class TarWriter:
@@ -85,8 +89,6 @@ def _header(name: str, size: int) -> bytes:
     spelled = name.encode("ascii")
     if len(spelled) > _NAME_BYTES:
         raise ValueError(f"{name} is too long for a member of a tar")
-    header = bytearray(_TEMPLATE)
-    header[: len(spelled)] = spelled
-    header[_SIZE] = b"%011o" % size
-    header[_CHECKSUM] = b"%06o\0 " % sum(header)
-    return bytes(header)
+    digits = b"%011o" % size
+    checksum = b"%06o\0 " % (_SUM_OF_REST + sum(spelled) + sum(digits))
+    return spelled.ljust(_NAME_BYTES, b"\0") + _UP_TO_SIZE + digits + _UP_TO_CHECKSUM + checksum + _AFTER_CHECKSUM

@@ -14,6 +14,7 @@ import pycurl
 from yarl import URL
 
 from t2i_core.data.budget import Claim
+from t2i_core.data.curl_loop import BAD_CHUNK, CurlLoop
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.resolver import Resolver
 
@@ -52,13 +53,11 @@ _REASONS = {
         RejectReason.TLS,
     ),
 }
-# What a badly chunked body is told by; see `_code`.
-_BAD_CHUNK = -pycurl.E_RECV_ERROR
 # CURLE_HTTP2_STREAM, which pycurl does not name.
 _HTTP2_STREAM = 92
 _BROKE = frozenset(
     {
-        *(pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_PARTIAL_FILE, _BAD_CHUNK),
+        *(pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_PARTIAL_FILE, BAD_CHUNK),
         *(pycurl.E_HTTP2, _HTTP2_STREAM, pycurl.E_ABORTED_BY_CALLBACK),
     }
 )
@@ -146,24 +145,14 @@ class Transport:
         self._loop = asyncio.get_running_loop()
         self.resolver = resolver
         self._user_agent = user_agent
-        self._timer: asyncio.TimerHandle | None = None
-        self._waiting: dict[pycurl.Curl, asyncio.Future[int]] = {}
         self._free: list[pycurl.Curl] = []
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch_socket)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, max_idle)
+        self._curls = CurlLoop(max_idle)
 
     def close(self) -> None:
         """Close all connections."""
-        for curl in list(self._waiting):
-            self._multi.remove_handle(curl)
-        self._waiting.clear()
+        self._curls.close()
         for curl in self._free:
             curl.close()
-        self._multi.close()
-        if self._timer is not None:
-            self._timer.cancel()
         self.resolver.close()
 
     async def get(self, url: URL, limit: Limit, account: Exchanged, claim: Claim | None = None) -> Response:
@@ -202,25 +191,18 @@ class Transport:
         curl.setopt(pycurl.PREREQFUNCTION, exchange.may_send)
         curl.setopt(pycurl.HEADERFUNCTION, exchange.take_header)
         curl.setopt(pycurl.WRITEFUNCTION, exchange.take_body)
-        ended = self._waiting[curl] = self._loop.create_future()
+        end = self._curls.start(curl)
         if exchange.claim is not None:
-            exchange.claim.resume = lambda: self._loop.call_soon(self._go_on, curl, ended)
-        self._multi.add_handle(curl)
+            exchange.claim.resume = lambda: self._loop.call_soon(self._curls.go_on, curl, end)
         try:
-            exchange.code = await ended
+            exchange.code = await end
             return exchange.code
         finally:
-            if self._waiting.pop(curl, None) is not None:
-                self._multi.remove_handle(curl)
+            self._curls.stop(curl)
             if exchange.is_paused:
                 curl.close()
             else:
                 self._free.append(curl)
-
-    def _go_on(self, curl: pycurl.Curl, ended: "asyncio.Future[int]") -> None:
-        """Let a body arrive again, if it is still the same that was held up."""
-        if self._waiting.get(curl) is ended:
-            curl.pause(pycurl.PAUSE_CONT)
 
     def _new_handle(self) -> pycurl.Curl:
         curl = pycurl.Curl()
@@ -243,43 +225,6 @@ class Transport:
             curl.setopt(name, value)
         return curl
 
-    def _watch_socket(self, wanted: int, descriptor: int, _multi: object, _data: object) -> None:
-        """Called by libcurl: which sockets to watch, and for what."""
-        if wanted in (pycurl.POLL_IN, pycurl.POLL_INOUT):
-            self._loop.add_reader(descriptor, self._act, descriptor, pycurl.CSELECT_IN)
-        else:
-            self._loop.remove_reader(descriptor)
-        if wanted in (pycurl.POLL_OUT, pycurl.POLL_INOUT):
-            self._loop.add_writer(descriptor, self._act, descriptor, pycurl.CSELECT_OUT)
-        else:
-            self._loop.remove_writer(descriptor)
-
-    def _set_timer(self, milliseconds: int) -> None:
-        """Called by libcurl: when to let it act although no socket is ready."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
-        if milliseconds >= 0:
-            self._timer = self._loop.call_later(milliseconds / 1000, self._act, pycurl.SOCKET_TIMEOUT, 0)
-
-    def _act(self, descriptor: int, ready: int) -> None:
-        self._multi.socket_action(descriptor, ready)
-        while True:
-            left, good, bad = self._multi.info_read()
-            ended_badly = ((curl, _code(code, told)) for curl, code, told in bad)
-            for curl, code in [*((curl, pycurl.E_OK) for curl in good), *ended_badly]:
-                self._multi.remove_handle(curl)
-                ended = self._waiting.pop(curl, None)
-                if ended is not None and not ended.done():
-                    ended.set_result(code)
-            if not left:
-                return
-
-
-def _code(code: int, told: str) -> int:
-    """Tell a badly chunked body from a connection that broke: libcurl has one code for both."""
-    return _BAD_CHUNK if code == pycurl.E_RECV_ERROR and "chunk" in told else code
-
 
 @dataclass(slots=True)
 class _Exchange:
@@ -297,6 +242,8 @@ class _Exchange:
     _parts: list[bytes] = field(default_factory=list)
     _num_sent: int = 0
     _num_bytes: int = 0
+    _num_free: int = 0
+    _length: int | None = None
     _most: int = 0
     _is_bad: bool = False
     _is_whole: bool = True
@@ -342,31 +289,36 @@ class _Exchange:
         pairs = (line.decode("latin-1").partition(":") for line in self._lines)
         self._head = Head(self._status, tuple((name.strip().lower(), value.strip()) for name, _, value in pairs))
         self._most = self.limit(self._head)
-        length = self._head.length
+        length = self._length = self._head.length
         return self._most > 0 or (length is not None and length <= MAX_IDLE_BODY_BYTES)
 
     def take_body(self, chunk: bytes) -> int:
         """Called by libcurl for each piece of the body; anything but its length ends or stops the exchange."""
-        if self._most and self.claim is not None and not self._has_room(self.claim, self._num_bytes + len(chunk)):
+        size = len(chunk)
+        num_bytes = self._num_bytes + size
+        if num_bytes > self._num_free and self._most and not self._has_room(num_bytes):
             # The same piece comes again.
             return int(pycurl.WRITEFUNC_PAUSE)
-        self._num_bytes += len(chunk)
-        self.account.bytes += len(chunk)
+        self._num_bytes = num_bytes
+        self.account.bytes += size
         if not self._most:
-            return len(chunk) if self._num_bytes <= MAX_IDLE_BODY_BYTES else -1
-        surplus = self._num_bytes - self._most
+            return size if num_bytes <= MAX_IDLE_BODY_BYTES else -1
+        surplus = num_bytes - self._most
         if surplus > 0:
             self._is_whole = False
             self._parts.append(chunk[:-surplus])
             return -1
         self._parts.append(chunk)
-        return len(chunk)
+        return size
 
-    def _has_room(self, claim: Claim, needed: int) -> bool:
+    def _has_room(self, needed: int) -> bool:
         """Ask for memory: all at once for a body of known length, else some more each time."""
-        length = self._head.length if self._head is not None else None
-        wanted = min(max(needed, length or 2 * claim.held, MIN_CLAIM_BYTES if length is None else 0), self._most)
-        self.is_paused = not claim.grow(wanted)
+        if self.claim is None:
+            return True
+        length = self._length
+        wanted = min(max(needed, length or 2 * self.claim.held, MIN_CLAIM_BYTES if length is None else 0), self._most)
+        self.is_paused = not self.claim.grow(wanted)
+        self._num_free = self.claim.held
         return not self.is_paused
 
     def _give_up(self) -> int:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from t2i_core.data.picture import Picture
@@ -17,6 +19,7 @@ from t2i_core.data.shard import (
     ShardLayout,
     ShardReport,
     ShardWriter,
+    indented_json,
     read_report,
     sample_key,
     sample_uid,
@@ -285,3 +288,12 @@ def test_foreign_members_are_refused(tmp_path: Path, members: list[tuple[str, by
     path = tar_of(tmp_path / "0.tar", *members)
     with pytest.raises(DataError, match=r"0\.tar"):
         list(iter_samples(path))
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+NESTED = st.lists(PLAIN, max_size=3) | st.dictionaries(st.text(), PLAIN, max_size=3)
+
+
+@given(st.dictionaries(st.text(), PLAIN | NESTED))
+def test_the_json_of_a_sample_is_what_python_writes(cells: dict[str, object]) -> None:
+    assert indented_json(cells) == json.dumps(cells, indent=4)
