@@ -1,20 +1,17 @@
 """Whether a file is a picture and nothing else: no metadata, no profile, no thumbnail, nothing behind its end."""
 
-import re
 import zlib
 
+from t2i_core.data.jpeg_segments import END_OF_IMAGE, START_OF_SCAN, jpeg_segments
 from t2i_core.data.picture import EncodeFormat
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Eight bits for each of red, green and blue.
 _PNG_PLAIN_RGB = b"\x08\x02\0\0"
 _PNG_CHUNKS = frozenset({b"IHDR", b"sRGB", b"IDAT", b"IEND"})
-_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 # Frames of Huffman-coded JPEGs, their tables, and the distance of restarts.
-_JPEG_SEGMENTS = frozenset({0xC0, 0xC1, 0xC2, 0xC4, 0xDB, 0xDD, _START_OF_SCAN})
+_JPEG_SEGMENTS = frozenset({0xC0, 0xC1, 0xC2, 0xC4, 0xDB, 0xDD, START_OF_SCAN, END_OF_IMAGE})
 _JFIF, _ADOBE = 0xE0, 0xEE
-# Within coded pixels, 0xff is followed by 0 or by the number of a restart.
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]", re.DOTALL)
 
 
 def is_bare(body: bytes, encode_format: EncodeFormat) -> bool:
@@ -28,18 +25,11 @@ def is_bare(body: bytes, encode_format: EncodeFormat) -> bool:
 
 
 def _is_bare_jpeg(body: bytes) -> bool:
-    place = 2
-    if body[:2] != bytes((0xFF, _START_OF_IMAGE)):
-        return False
-    while body[place : place + 1] == b"\xff" and place + 4 <= len(body):
-        marker, size = body[place + 1], int.from_bytes(body[place + 2 : place + 4])
-        if not _is_needed(marker, body[place + 4 : place + 2 + size]):
+    marker = 0
+    for marker, start, end in jpeg_segments(body):
+        if not _is_needed(marker, body[start:end]):
             return False
-        place += 2 + size
-        if marker == _START_OF_SCAN:
-            found = _MARKER.search(body, place)
-            place = found.start() if found else len(body)
-    return body[place:] == bytes((0xFF, _END_OF_IMAGE))
+    return marker == END_OF_IMAGE
 
 
 def _is_needed(marker: int, content: bytes) -> bool:

@@ -1,16 +1,21 @@
 """Fitting pictures to a size by the resize modes: which part is kept, how it is scaled, and where it lies then."""
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from t2i_core.data.boxes import Frame
 from t2i_core.data.modes import read_color
 from t2i_core.data.picture import ImageOptions, ResizeMode
+from t2i_core.data.sound_jpeg import decode_sound
 
 # Left, top, right and bottom, in pixels.
 Edges = tuple[float, float, float, float]
+# (H, W) or (H, W, C) uint8.
+Pixels = npt.NDArray[Any]
 
 _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
@@ -48,16 +53,51 @@ def fit(
     """
     if not _is_resized(original, options):
         return image
-    box, fitted = _part(original, options)
-    reduction = round(max(original) / max(image.size))
-    left, top, right, bottom = (edge / reduction for edge in box)
-    place = (left, top, min(right, image.width), min(bottom, image.height))
-    shrink = max((right - left) / fitted[0], (bottom - top) / fitted[1])
-    plain = is_photograph and image.mode in ("L", "RGB") and 1 <= shrink <= MAX_LINEAR_SHRINK
-    if plain and options.resampling == "fast":
-        return _interpolated(image, place, fitted)
+    place, fitted = _scaling(image.size, original, options)
+    if is_photograph and image.mode in ("L", "RGB") and _is_straight(place, fitted, options):
+        return Image.fromarray(_interpolated(np.asarray(image), place, fitted))
     # Whole-number averaging comes before the filter only where the picture is more than twice too large.
     return image.resize(fitted, _FILTERS[options.resampling], box=place, reducing_gap=2.0)
+
+
+def fit_photograph(
+    image: Image.Image, body: bytes, original: tuple[int, int], options: ImageOptions
+) -> Image.Image | None:
+    """Decode and fit a JPEG in one go, to the pixels that `fit` makes of it; None where `fit` must.
+
+    Args:
+        image: the picture, not decoded yet.
+        body: its file.
+        original: width and height that it has at full scale.
+        options: the mode and the size.
+    """
+    if not _is_resized(original, options):
+        return None
+    place, fitted = _scaling(image.size, original, options)
+    if not _is_straight(place, fitted, options):
+        return None
+    pixels = decode_sound(image, body, _reduction(image.size, original))
+    if pixels is None:
+        return None
+    return Image.frombytes("RGB", fitted, _interpolated(pixels, place, fitted).data, "raw", "BGR")
+
+
+def _reduction(size: tuple[int, int], original: tuple[int, int]) -> int:
+    return round(max(original) / max(size))
+
+
+def _scaling(size: tuple[int, int], original: tuple[int, int], options: ImageOptions) -> tuple[Edges, tuple[int, int]]:
+    """Say which part of a picture of a size is kept, and how wide and high it becomes."""
+    box, fitted = _part(original, options)
+    left, top, right, bottom = (edge / _reduction(size, original) for edge in box)
+    return (left, top, min(right, size[0]), min(bottom, size[1])), fitted
+
+
+def _is_straight(place: Edges, fitted: tuple[int, int], options: ImageOptions) -> bool:
+    """Tell whether photographs are scaled along straight lines."""
+    left, top, right, bottom = place
+    shrink = max((right - left) / fitted[0], (bottom - top) / fitted[1])
+    return options.resampling == "fast" and 1 <= shrink <= MAX_LINEAR_SHRINK
 
 
 def _part(original: tuple[int, int], options: ImageOptions) -> tuple[Edges, tuple[int, int]]:
@@ -70,7 +110,7 @@ def _part(original: tuple[int, int], options: ImageOptions) -> tuple[Edges, tupl
     return (0, 0, *original), (width, height)
 
 
-def _interpolated(image: Image.Image, box: Edges, size: tuple[int, int]) -> Image.Image:
+def _interpolated(pixels: Pixels, box: Edges, size: tuple[int, int]) -> Pixels:
     """Scale a part of a picture along straight lines between neighbours, exactly rounded."""
     # It takes a moment to import, which only who fits photographs need wait for.
     import cv2
@@ -80,7 +120,7 @@ def _interpolated(image: Image.Image, box: Edges, size: tuple[int, int]) -> Imag
     # From centres of pixels to centres of pixels.
     steps = np.array([[step_x, 0, left + (step_x - 1) / 2], [0, step_y, top + (step_y - 1) / 2]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return Image.fromarray(cv2.warpAffine(np.asarray(image), steps, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    return cv2.warpAffine(pixels, steps, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def whole(size: tuple[int, int], original: tuple[int, int], options: ImageOptions) -> Frame:

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from t2i_core.data.bare import is_bare
 from t2i_core.data.boxes import Box, blur_boxes, read_boxes
 from t2i_core.data.fingerprint import color_grid, is_blank, perceptual_hash, small_copy
-from t2i_core.data.fit import draft, fit, pad, whole
+from t2i_core.data.fit import draft, fit, fit_photograph, pad, whole
 from t2i_core.data.frames import count_frames, is_animated
 from t2i_core.data.modes import UnsupportedModeError, flatten, read_color
 from t2i_core.data.picture import ImageOptions, Picture
@@ -114,7 +114,7 @@ def _process(body: bytes, options: ImageOptions, boxes_cell: str) -> Picture | R
             source = _judge(image, body, options)
             if isinstance(source, Rejection):
                 return source
-            pixels, original_size = _decode(image, options)
+            pixels, original_size = _decode(image, body, options)
             if options.extract_exif:
                 # Takes as long to import as all else here.
                 from t2i_core.data.exif import exif_json
@@ -216,19 +216,20 @@ def _decode_failure(error: Exception) -> RejectReason:
     return RejectReason.TRUNCATED if broken_off else RejectReason.DECODE_ERROR
 
 
-def _decode(image: Image.Image, options: ImageOptions) -> tuple[Image.Image, tuple[int, int]]:
+def _decode(image: Image.Image, body: bytes, options: ImageOptions) -> tuple[Image.Image, tuple[int, int]]:
     """Decode, turn upright, resize, and convert to sRGB; also give the source's upright size."""
     turn = _turn(image)
     size = image.size
     draft(image, options)
-    _load(image, options)
-    upright = image if turn is None else image.transpose(turn)
-    if turn in _SIDEWAYS:
-        size = size[::-1]
-    icc = image.info.get("icc_profile")
+    fitted = fit_photograph(image, body, size, options) if turn is None else None
+    if fitted is None:
+        _load(image, options)
+        upright = image if turn is None else image.transpose(turn)
+        size = size[::-1] if turn in _SIDEWAYS else size
+        flat = flatten(upright, read_color(options.background))
+        fitted = fit(flat, size, options, is_photograph=image.format == "JPEG")
     # Colours are converted after resizing, where there are fewer pixels.
-    flat = flatten(upright, read_color(options.background))
-    return _to_srgb(fit(flat, size, options, is_photograph=image.format == "JPEG"), icc), size
+    return _to_srgb(fitted, image.info.get("icc_profile")), size
 
 
 def _load(image: Image.Image, options: ImageOptions) -> None:
@@ -270,17 +271,28 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 def _encode(image: Image.Image, options: ImageOptions) -> bytes:
+    if options.encode_format == "jpg":
+        return _encode_jpeg(image, options.encode_quality)
     buffer = io.BytesIO()
     # Pillow would write what the source said besides: comments, and profiles with the time at which they were made.
     image.info = {}
     if options.encode_format == "png":
         image.save(buffer, "PNG", compress_level=6)
-    elif options.encode_format == "webp":
-        image.save(buffer, "WEBP", quality=options.encode_quality)
     else:
-        # Full colour resolution: small pictures with hard edges bleed with the usual halved one.
-        image.save(buffer, "JPEG", quality=options.encode_quality, subsampling=0)
+        image.save(buffer, "WEBP", quality=options.encode_quality)
     return buffer.getvalue()
+
+
+def _encode_jpeg(image: Image.Image, quality: int) -> bytes:
+    """Encode with OpenCV: the bytes that Pillow would write, in less time."""
+    # It takes a moment to import, which only who stores pictures need wait for.
+    import cv2
+
+    # Full colour resolution: small pictures with hard edges bleed with the usual halved one.
+    full = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    pixels = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality, *full))
+    return encoded.tobytes()
 
 
 def to_unit(pixels: torch.Tensor | np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> torch.Tensor:
