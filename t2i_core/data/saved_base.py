@@ -13,7 +13,7 @@ from t2i_core.data.markup import attribute
 # Names that cannot exist stand for a file in the folder, and for what has no address at all.
 LOCAL_HOST = "folder.invalid"
 NOWHERE_HOST = "nowhere.invalid"
-_SAVED_FROM = re.compile(r"<!--\s*saved from url=\(\d{4}\)(\S+)\s*-->")
+_SAVED_FROM = re.compile(r"saved from url=\(\d{4}\)(\S+)")
 _HEAD_CHARS = 4096
 
 
@@ -64,12 +64,21 @@ class SavedBase:
 
 def _address_of(text: str, tree: LexborHTMLParser) -> str:
     """Give the address that a page was saved from, "" when it does not say."""
-    noted = _SAVED_FROM.search(text, 0, _HEAD_CHARS)
     node = tree.css_first("link[rel~=canonical][href]")
-    for address in (noted[1] if noted else "", attribute(node, "href") if node else ""):
+    for address in (_noted_address(text[:_HEAD_CHARS]), attribute(node, "href") if node else ""):
         url = normalise_url(address)
         if isinstance(url, URL):
             return str(url)
+    return ""
+
+
+def _noted_address(head: str) -> str:
+    """Give the address in the comment that a browser writes on the pages it saves, "" when there is none."""
+    # Comment by comment: one pattern for all of it would read what follows each start of a comment to the end.
+    for comment in head.split("<!--")[1:]:
+        body, closing, _ = comment.partition("-->")
+        if closing and (noted := _SAVED_FROM.fullmatch(body.strip())):
+            return noted[1]
     return ""
 
 
