@@ -7,6 +7,7 @@ config and the digests of its inputs), the code version, counts, and size and sh
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,7 @@ MANIFEST_NAME = "manifest.json"
 NOTE_NAME = "step.json"
 PREVIOUS_SUFFIX = ".previous"
 MAX_INHERITED_BYTES = 2**30
+_OTHER_NAME = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 
 class OutputFile(Config):
@@ -121,6 +123,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 def other_name(path: Path) -> Path:
     """Give a hidden name beside a path that nothing has."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+def name_to_be(other: Path) -> str:
+    """Give the name that a path from `other_name` was to take, "" when it is none of those."""
+    found = _OTHER_NAME.fullmatch(other.name)
+    return found[1] if found else ""
 
 
 @contextmanager

@@ -32,11 +32,11 @@ from t2i_core.manifest import (
     StepKey,
     StepRef,
     describe_file,
+    name_to_be,
     write_manifest,
 )
 
-# Shards that were begun, and files that did not come as far as their names.
-_LEFTOVER = re.compile(r"\.([0-9]{5,18}\.(journal|tar\.partial)|\w+\.(jsonl?|parquet|html|md)\.[a-z0-9_]{8})")
+_BEGUN_SHARD = re.compile(r"\.[0-9]{5,18}\.(journal|tar\.partial)")
 _SHARD_FILE = re.compile(SHARDS_DIR + r"/([0-9]{1,18})(\.tar|\.parquet|_stats\.json)")
 
 
@@ -180,7 +180,7 @@ def remove_leftovers(dataset_dir: Path) -> None:
     """Remove what killed runs left of files that they were writing, once all of them have been written."""
     for folder in (dataset_dir, dataset_dir / PARTS_DIR, dataset_dir / SHARDS_DIR):
         for path in folder.glob(".*"):
-            if _LEFTOVER.fullmatch(path.name):
+            if _BEGUN_SHARD.fullmatch(path.name) or name_to_be(path):
                 path.unlink(missing_ok=True)
 
 

@@ -26,14 +26,23 @@ from t2i_core.data.tables import read_schema
 from t2i_core.data.verify import require_whole
 from t2i_core.door import create_file, remove_tree
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import Manifest, OnConflict, StepKey, claim_folder, other_name, read_manifest, staged_folder
+from t2i_core.manifest import (
+    Manifest,
+    OnConflict,
+    StepKey,
+    claim_folder,
+    name_to_be,
+    other_name,
+    read_manifest,
+    staged_folder,
+)
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 ExportFormat = Literal["files", "parquet"]
 VERSION = 1
 # Rows, and bytes of pictures, that are held until they are written.
 MAX_ROWS, MAX_BYTES = 1000, 2**25
-_LEFTOVER = re.compile(r"\.[0-9]{5,18}(\.parquet)?\.[0-9a-f]{8}")
+_SHARD = re.compile(r"[0-9]{5,18}(\.parquet)?")
 Row = tuple[dict[str, Any], dict[str, bytes]]
 
 
@@ -113,7 +122,7 @@ def _require_apart(dataset_dir: Path, output_dir: Path) -> None:
 def _remove_leftovers(output_dir: Path) -> None:
     """Remove what a killed export was writing."""
     for path in output_dir.glob(".*"):
-        if _LEFTOVER.fullmatch(path.name):
+        if _SHARD.fullmatch(name_to_be(path)):
             remove_tree(path)
 
 
