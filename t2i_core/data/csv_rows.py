@@ -6,8 +6,6 @@ from typing import TextIO
 
 from t2i_core.data.list_text import MAX_LINE_CHARS, NOT_TEXT, Problem, is_text, iter_lines
 
-MAX_FIELD_CHARS = 131_072
-
 
 class _Lines:
     """Lines for the CSV reader, which joins them while a quote is open; those of the current row can be read again."""
@@ -59,7 +57,7 @@ class _Lines:
 
 def iter_cells(text: TextIO, delimiter: str) -> Iterator[list[str] | Problem]:
     """Read a table row by row; empty lines are passed over."""
-    # For this process as a whole; what the reader lets through is measured below.
+    # For this process as a whole; what the reader lets through is measured by who reads the rows.
     csv.field_size_limit(2 * MAX_LINE_CHARS)
     lines = _Lines(text)
     reader = csv.reader(lines, delimiter=delimiter)
@@ -75,12 +73,5 @@ def iter_cells(text: TextIO, delimiter: str) -> Iterator[list[str] | Problem]:
             reader = csv.reader(lines, delimiter=delimiter)
         elif cells is None:
             return
-        elif longest := _too_long(cells):
-            yield Problem(f"a field has {longest:,} characters, more than {MAX_FIELD_CHARS:,}")
         elif cells:
             yield cells
-
-
-def _too_long(cells: list[str]) -> int:
-    longest = max(map(len, cells), default=0)
-    return longest if longest > MAX_FIELD_CHARS else 0

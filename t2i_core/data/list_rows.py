@@ -15,6 +15,7 @@ from t2i_core.data.csv_rows import iter_cells
 from t2i_core.data.json_array import iter_array
 from t2i_core.data.list_files import COMPRESSIONS, list_format
 from t2i_core.data.list_text import NOT_TEXT, Problem, distinct_names, is_text, iter_lines, open_text
+from t2i_core.data.record import MAX_TEXT_CHARS
 from t2i_core.data.strict_json import parse_json
 from t2i_core.data.unpacking import Allowance, unpacked
 
@@ -114,7 +115,16 @@ def _text(opened: OpenList) -> TextIO:
 
 
 def _bounded(row: dict[str, Any]) -> dict[str, Any] | Problem:
-    return Problem(f"it has {len(row):,} cells, more than {MAX_COLUMNS:,}") if len(row) > MAX_COLUMNS else row
+    if len(row) > MAX_COLUMNS:
+        return Problem(f"it has {len(row):,} cells, more than {MAX_COLUMNS:,}")
+    too_long = _too_long(row.values())
+    return Problem(too_long) if too_long else row
+
+
+def _too_long(cells: Iterable[object]) -> str:
+    """Tell of a text that a data set would keep no more of than its start, which is another text; "" for none."""
+    longest = max((len(cell) for cell in cells if isinstance(cell, str)), default=0)
+    return f"a field has {longest:,} characters, more than {MAX_TEXT_CHARS:,}" if longest > MAX_TEXT_CHARS else ""
 
 
 def _txt_rows(text: TextIO, url_column: str) -> Iterator[dict[str, Any] | Problem]:
@@ -180,4 +190,6 @@ def _header(rows: Iterator[list[str] | Problem]) -> list[str]:
         raise ValueError(f"its header: {header}")
     if len(header) > MAX_COLUMNS:
         raise ValueError(f"it has {len(header):,} columns, more than {MAX_COLUMNS:,}")
+    if too_long := _too_long(header):
+        raise ValueError(f"its header: {too_long}")
     return distinct_names(header)

@@ -33,8 +33,8 @@ def told(found: list[SourceRecord]) -> list[str]:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ("b," + "x" * 200_000, "a field has 200,000 characters, more than 131,072"),
-        ('b,"' + "x\n" * 100_000 + '"', "a field has 200,000 characters, more than 131,072"),
+        ("b," + "x" * 65_537, "a field has 65,537 characters, more than 65,536"),
+        ('b,"' + "x\n" * 100_000 + '"', "a field has 200,000 characters, more than 65,536"),
         ("b," + "x" * 5_000_000, "it is longer than 4,000,000 characters"),
         ("b,gr\udcfcn", "it is not UTF-8 or UTF-16 text; save the list as UTF-8"),
         ('b,"gr\udcfcn\nand more"', "it is not UTF-8 or UTF-16 text; save the list as UTF-8"),
@@ -49,6 +49,23 @@ def test_a_bad_row_of_a_table_is_one_row(tmp_path: Path, row: str, problem: str)
     after = "c,x\n" * 1000
     path.write_text(f"url,caption\na,x\n{row}\n{after}", encoding="utf-8", errors="surrogateescape")
     assert told(records(path)) == ["a", f"row 2: {problem}", *["c"] * 1000]
+
+
+def test_the_longest_text_is_kept_whole_and_no_longer_one_is_cut(tmp_path: Path) -> None:
+    texts = ["x" * 65_536, "x" * 65_537]
+    pq.write_table(pa.table({"url": ["a", "b"], "caption": texts}), tmp_path / "list.parquet")
+    (tmp_path / "list.csv").write_text(f"url,caption\na,{texts[0]}\nb,{texts[1]}\n")
+    for path in tmp_path.iterdir():
+        whole, longer = records(path)
+        assert (whole.caption, longer.caption, longer.reason) == (texts[0], "", "bad_row")
+    (tmp_path / "list.txt").write_text(f"a\n{texts[1]}\n")
+    assert told(records(tmp_path / "list.txt")) == ["a", "row 2: a field has 65,537 characters, more than 65,536"]
+
+
+def test_a_header_longer_than_any_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("url," + "x" * 65_537 + "\na,b\n")
+    with pytest.raises(ConfigError, match="its header: a field has 65,537 characters"):
+        records(tmp_path / "list.csv")
 
 
 def test_a_table_with_a_nul_and_columns_of_one_name(tmp_path: Path) -> None:
@@ -69,6 +86,7 @@ def test_a_table_with_a_nul_and_columns_of_one_name(tmp_path: Path) -> None:
         ('{"url": ]}', "Expecting value"),
         ('{"a": "gr\udcfcn", "url": "b"}', "it is not UTF-8"),
         ("[1]", "not a JSON object"),
+        ('{"url": "' + "x" * 65_537 + '"}', "a field has 65,537 characters, more than 65,536"),
         ('{"url": "' + "x" * 5_000_000 + '"}', "longer than 4,000,000 characters"),
         ("{" + ",".join(f'"{number}": 1' for number in range(2000)) + "}", "it has 2,000 cells, more than 1,000"),
     ],
