@@ -1,11 +1,8 @@
 import base64
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from t2i_core.data.verify import verify
 from t2i_core.errors import ConfigError, DataError, ShardError
 from t2i_core.manifest import read_manifest
 from t2i_core.progress import Progress
+from tests.t2i_core.data.fork_server import ForkServer
 
 CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=4, allow_private=("localhost",), retries=0)
 MakePng = Callable[..., bytes]
@@ -192,39 +190,45 @@ def test_a_data_set_that_takes_its_place_keeps_it_out(site: Any, pictures: str, 
 
 
 # Ends the process at the rename that comes after so many others.
-DYING = """
-import os, sys
+PROGRAM = """
+import os
 from pathlib import Path
-left = int(sys.argv[1])
-replace = os.replace
-def dying(*arguments, **folders):
-    global left
-    if left == 0:
-        os._exit(9)
-    left -= 1
-    return replace(*arguments, **folders)
-os.replace = dying
-"""
-PURGE = """
-from t2i_core.data.purge import purge
-from t2i_core.data.purge_request import PurgeRequest
-purge(Path(sys.argv[2]), PurgeRequest.parse(urls=sys.argv[3].split()))
-"""
-REPLACE = """
 from t2i_core.data.ingest import ingest
 from t2i_core.data.ingest_config import IngestConfig
-ingest(sys.argv[3], IngestConfig.model_validate_json(sys.argv[4]), Path(sys.argv[2]), on_conflict="replace")
+from t2i_core.data.purge import purge
+from t2i_core.data.purge_request import PurgeRequest
+# These are imported when a data set is written.
+import t2i_core.data.croissant, t2i_core.data.dataset_report, t2i_core.data.readme_card
+
+def die_after(left):
+    replace = os.replace
+    def dying(*arguments, **folders):
+        nonlocal left
+        if left == 0:
+            os._exit(9)
+        left -= 1
+        return replace(*arguments, **folders)
+    os.replace = dying
+
+def act(order):
+    die_after(order["steps"])
+    folder = Path(order["folder"])
+    if "urls" in order:
+        purge(folder, PurgeRequest.parse(urls=order["urls"]))
+    else:
+        ingest(order["source"], IngestConfig.model_validate(order["config"]), folder, on_conflict="replace")
 """
 
 
-def killed_after(steps: int, script: str, *arguments: str) -> int:
-    """Run a script that dies after so many renames, and give its exit code: 9 when it died."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    command = [sys.executable, "-c", DYING + script, str(steps), *arguments]
-    return subprocess.run(command, env=environment, check=False).returncode
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ForkServer]:
+    with ForkServer(PROGRAM) as processes:
+        yield processes
 
 
-def test_killed_between_any_two_steps_it_is_done_or_not_done(site: Any, pictures: str, dataset: Path) -> None:
+def test_killed_between_any_two_steps_it_is_done_or_not_done(
+    site: Any, pictures: str, dataset: Path, processes: ForkServer
+) -> None:
     urls = [site.url("/1.png"), site.url("/6.png")]
     old = all_bytes(dataset)
     whole = dataset.with_name("whole")
@@ -235,7 +239,7 @@ def test_killed_between_any_two_steps_it_is_done_or_not_done(site: Any, pictures
     for steps in range(100):
         killed = dataset.with_name(f"killed{steps}")
         shutil.copytree(dataset, killed)
-        code = killed_after(steps, PURGE, str(killed), " ".join(urls))
+        code = processes.run(steps=steps, folder=str(killed), urls=urls)
         site.requests.clear()
         assert ingest(pictures, CONFIG, killed).hit
         assert site.requests == []
@@ -253,7 +257,9 @@ def test_killed_between_any_two_steps_it_is_done_or_not_done(site: Any, pictures
     assert "neither" not in states
 
 
-def test_a_replacement_that_is_killed_at_any_step_brings_nothing_back(site: Any, pictures: str, dataset: Path) -> None:
+def test_a_replacement_that_is_killed_at_any_step_brings_nothing_back(
+    site: Any, pictures: str, dataset: Path, processes: ForkServer
+) -> None:
     purge(dataset, named(urls=[site.url("/1.png")]))
     other = CONFIG.with_changes(image_size=8)
     site.requests.clear()
@@ -261,7 +267,8 @@ def test_a_replacement_that_is_killed_at_any_step_brings_nothing_back(site: Any,
     for steps in range(7):
         killed = dataset.with_name(f"killed{steps}")
         shutil.copytree(dataset, killed)
-        assert killed_after(steps, REPLACE, str(killed), pictures, other.model_dump_json()) == 9
+        order = {"folder": str(killed), "source": pictures, "config": other.model_dump(mode="json")}
+        assert processes.run(steps=steps, **order) == 9
         ref = ingest(pictures, other, killed, on_conflict="replace")
         assert (ref.counts["rejected:purged"], rows(killed)["000001"]["reason"]) == (1, "purged")
         assert not list(killed.parent.glob(".killed*"))

@@ -5,13 +5,10 @@ The whole command runs, in processes that are forked from one that has imported 
 
 import asyncio
 import itertools
-import json
 import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +28,7 @@ from t2i_core.data.shard import ShardLayout
 from t2i_core.errors import StoppedError
 from t2i_core.manifest import read_manifest
 from t2i_core.progress import Progress, ignore_progress
+from tests.t2i_core.data.fork_server import ForkServer
 
 MakePng = Callable[..., bytes]
 CONNECTIONS = 8
@@ -44,13 +42,13 @@ OPTIONS = {
     "connections_per_host": CONNECTIONS,
     "retries": 0,
 }
-# Forks for each line it reads, and tells the process and how it ended. A process may end itself at one of its steps on
-# disk: Python tells of each before it is taken.
-LAUNCHER = """
-import json, os, resource, signal, sys
+# What a process does: a run, which may end itself at one of its steps on disk. Python tells of each before it is taken.
+PROGRAM = """
+import os, resource, signal, sys
 from flows.cli import run
-# The command imports this when it is called.
+# The command imports these when it is called.
 import flows.commands.ingest
+import t2i_core.data.croissant, t2i_core.data.dataset_report, t2i_core.data.ingest, t2i_core.data.readme_card
 
 STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 
@@ -61,31 +59,22 @@ def die_at(step, folder):
             os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(on_event)
 
-for line in sys.stdin:
-    order = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-        sys.stdout = sys.stderr
-        if "max_file_bytes" in order:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (order["max_file_bytes"],) * 2)
-        if "die_at_step" in order:
-            die_at(order["die_at_step"], order["output_dir"])
-        os._exit(run(order["arguments"]))
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+def act(order):
+    os.dup2(os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    sys.stdout = sys.stderr
+    if "max_file_bytes" in order:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["max_file_bytes"],) * 2)
+    if "die_at_step" in order:
+        die_at(order["die_at_step"], order["output_dir"])
+    return run(order["arguments"])
 """
 
 
 class Launcher:
     """Runs `t2i ingest` in processes of their own, one after the other."""
 
-    def __init__(self, folder: Path) -> None:
-        self._log = folder / "log.txt"
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+    def __init__(self, processes: ForkServer, log: Path) -> None:
+        self._processes, self._log = processes, log
 
     def start(self, source: Path, output_dir: Path, *options: str, **order: int) -> int:
         """Start a run, and give its process id."""
@@ -93,40 +82,26 @@ class Launcher:
         for name, value in OPTIONS.items():
             flag = f"--{name.replace('_', '-')}"
             arguments += [flag, *value] if isinstance(value, tuple) else [flag, str(value)]
-        paths = {"arguments": arguments, "log": str(self._log), "output_dir": str(output_dir)}
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(paths | order) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
+        return self._processes.start(arguments=arguments, log=str(self._log), output_dir=str(output_dir), **order)
 
     def wait(self) -> int:
         """Give the exit code of the run, or the negative number of the signal that killed it."""
-        return self._answer()
+        return self._processes.wait()
 
     def run(self, source: Path, output_dir: Path, *options: str, **order: int) -> int:
         """Run to the end, and give the exit code."""
         self.start(source, output_dir, *options, **order)
         return self.wait()
 
-    def _answer(self) -> int:
-        assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
-
     def told(self) -> str:
         """Give what the runs wrote to their terminals."""
         return self._log.read_text()
 
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-
 
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    launcher = Launcher(tmp_path_factory.mktemp("launcher"))
-    yield launcher
-    launcher.close()
+    with ForkServer(PROGRAM) as processes:
+        yield Launcher(processes, tmp_path_factory.mktemp("launcher") / "log.txt")
 
 
 class Gallery:
