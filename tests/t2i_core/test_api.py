@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 
 import t2i_core
@@ -47,12 +46,7 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        # Beside other work, a trainer of two threads takes many times the time of one.
-        patch.setenv("OMP_NUM_THREADS", "1")
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
         asyncio.run(cell())
-        torch.set_num_threads(threads)
     return names | {"folder": folder}
 
 

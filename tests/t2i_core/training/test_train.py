@@ -1,6 +1,5 @@
 import errno
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -43,7 +42,7 @@ def start(captions_dir: Path, run_dir: Path) -> subprocess.Popen[bytes]:
     note.write_text(config(checkpoint_seconds=0.01, precision="float32").model_dump_json())
     command = [sys.executable, "-m", "t2i_core.training", "--captions-dir", str(captions_dir)]
     command += ["--output-dir", str(run_dir), "--config", str(note)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
 
 
 def wait_for_checkpoint(process: subprocess.Popen[bytes], run_dir: Path) -> None:
