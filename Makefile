@@ -1,7 +1,7 @@
 # Everything a person runs by hand. `make demo` and `make test` do all the set-up they need.
 #
 #   make demo ARGS="--source emoji --minutes 20"    any option of `t2i demo`
-#   make test ARGS="tests/flows -x"                 any option of pytest
+#   make test ARGS="tests/flows -x"                 any option of pytest; "-n 0" runs them in one process
 #   make install PYTHON=python3.12 PIP_ARGS="--find-links /wheels --no-index"
 
 SHELL := /bin/bash
@@ -26,7 +26,7 @@ ifneq ($(wildcard $(RUNTIME)),)
 $(shell $(HAS) pip torch prefect t2i_core 2>/dev/null && $(BIN)/pip --version >/dev/null 2>&1 || rm -f $(RUNTIME) $(TOOLS))
 endif
 ifneq ($(wildcard $(TOOLS)),)
-$(shell $(HAS) ruff mypy pytest 2>/dev/null || rm -f $(TOOLS))
+$(shell $(HAS) ruff mypy pytest xdist 2>/dev/null || rm -f $(TOOLS))
 endif
 
 help: ## list the targets
@@ -50,8 +50,9 @@ $(TOOLS): $(RUNTIME)
 demo: $(RUNTIME) ## scrape, caption, train and evaluate the built-in pictures into workspace/demo
 	@$(BIN)/t2i demo $(ARGS)
 
+# Most tests wait for processes and servers. Beyond four at once memory, not time, is what runs short.
 test: $(TOOLS) ## run the tests, without the network
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(TOOLS) ## ruff, formatting and types
 	@$(BIN)/ruff check .

@@ -77,13 +77,14 @@ def made(checkout: Path, *targets: str) -> list[str]:
 
 def test_the_demo_installs_what_runs_it_and_the_tests_add_their_tools(checkout: Path):
     runtime, tools = "python -m pip install --quiet --editable .", "python -m pip install --quiet --editable .[dev]"
+    tests = "python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal"
 
     assert made(checkout, "demo") == [runtime, "t2i demo"]
-    assert made(checkout, "test") == [tools, "python -m pytest -q"]
-    assert made(checkout, "demo", "test") == ["t2i demo", "python -m pytest -q"]
+    assert made(checkout, "test") == [tools, tests]
+    assert made(checkout, "demo", "test") == ["t2i demo", tests]
 
     (checkout / "pyproject.toml").touch()
-    assert made(checkout, "test") == [runtime, tools, "python -m pytest -q"]
+    assert made(checkout, "test") == [runtime, tools, tests]
 
 
 def test_an_environment_that_lost_a_part_is_made_whole(checkout: Path):
@@ -91,7 +92,7 @@ def test_an_environment_that_lost_a_part_is_made_whole(checkout: Path):
     python = checkout / ".venv" / "bin" / "python"
     noting = python.read_text()
 
-    python.write_text(noting + 'case "$*" in *pytest) case "$*" in *find_spec*) exit 1;; esac;; esac\n')
+    python.write_text(noting + 'case "$*" in *xdist) case "$*" in *find_spec*) exit 1;; esac;; esac\n')
     assert [call[-5:] for call in made(checkout, "demo")] == [" demo"]
     assert "--editable .[dev]" in made(checkout, "test")[0]
 
