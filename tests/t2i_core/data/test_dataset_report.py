@@ -246,6 +246,7 @@ def croissant(monkeypatch: Any, tmp_path_factory: Any) -> Iterator[Any]:
     yield mlcroissant
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:rdflib", "ignore::DeprecationWarning:mlcroissant")
 def test_the_card_is_valid_and_its_records_are_the_rows_and_samples(croissant: Any, dataset: Path) -> None:
     card = croissant.Dataset(str(dataset / "croissant.json"))
     rows = [row for path in sorted(dataset.glob("shards/*.parquet")) for row in pq.read_table(path).to_pylist()]

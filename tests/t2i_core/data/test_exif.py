@@ -24,8 +24,6 @@ from t2i_core.data.shard_reader import iter_samples
 MAKE, MODEL, X_RESOLUTION, EXIF, GPS, MAKER_NOTE, COMMENT = 0x010F, 0x0110, 0x011A, 0x8769, 0x8825, 0x927C, 0x9286
 ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SIGNED, FLOAT = 2, 3, 4, 5, 7, 10, 11
 Entry = tuple[int, int, int, bytes]
-# Pillow looks for the orientation, and tells of all that is wrong on its way.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def directory(entries: Sequence[Entry], start: int, order: str = "<") -> bytes:

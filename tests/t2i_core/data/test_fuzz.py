@@ -47,8 +47,6 @@ from t2i_core.data.tdmrep import TdmRules, reservation
 from t2i_core.errors import ConfigError
 from tests.t2i_core.data.fault_server import Answer, End, FaultServer
 
-# Decoders warn of much that they pass over.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 PAGE_URL = "http://a.example/folder/page"
 EXTREMES = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\1", b"\x80\0\0\0"]
 
