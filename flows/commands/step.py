@@ -1,19 +1,20 @@
 """What the commands of the four steps share: their options, and doing a step as a flow or straight from the core."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from flows.adhoc import adhoc_run
-from flows.terminal import ProgressView, say
+from flows.terminal import LineView, say
 from t2i_core.data.shortfall import shortfalls
 from t2i_core.errors import ConfigError
 from t2i_core.layout import require_local
 from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.progress import OnProgress
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -80,7 +81,14 @@ def tell_result(ref: StepRef) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[ProgressView]:
+def progress() -> Iterator[OnProgress]:
     """Show progress on stderr while the block runs."""
-    with ProgressView(Console(stderr=True)) as view:
+    if not sys.stderr.isatty():
+        yield LineView()
+        return
+    from rich.console import Console
+
+    from flows.bars import BarView
+
+    with BarView(Console(stderr=True)) as view:
         yield view

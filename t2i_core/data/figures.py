@@ -1,22 +1,23 @@
 """What a data set looks like in figures, added up shard by shard: the memory for it does not grow with the rows.
 
-Columns are counted by pyarrow, and only the different values become Python's: turning its arrays into numpy's, or
-values into its scalars, would import pandas, which takes longer than all of this.
+Columns become Python's lists: what pyarrow computes with, and pandas, which turning its arrays into numpy's would
+import, each take longer to import than a hundred thousand rows take to count.
 """
 
 import heapq
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from t2i_core.door import read_file
 from t2i_core.layout import MAX_STATS_BYTES
@@ -91,28 +92,30 @@ class DatasetFigures:
 
     def add_table(self, shard_id: int, table: pa.Table) -> None:
         """Add the rows of one shard, of which `columns_of` names the columns that are needed."""
-        kept = table.filter(pc.match_substring_regex(table["reason"], pattern="^$"))
-        if not len(kept):
+        columns = table.to_pydict()
+        indexes = [index for index, reason in enumerate(columns["reason"]) if reason == ""]
+        if not indexes:
             return
+        kept = {name: [cells[index] for index in indexes] for name, cells in columns.items()}
         self._add_sizes(kept)
-        self._add_captions(kept)
+        self._add_captions(kept["caption"])
         for name, counter in (("license", self.licenses), ("caption_source", self.caption_sources)):
-            if name in kept.column_names:
+            if name in kept:
                 _add_texts(counter, _numbers(kept[name]))
         self.picks = heapq.nsmallest(NUM_PICKS, [*self.picks, *_picks(shard_id, kept)])
 
-    def _add_sizes(self, kept: pa.Table) -> None:
-        ends = [end for name in ("width", "height") for end in pc.min_max(kept[name]).as_py().values()]
+    def _add_sizes(self, kept: Mapping[str, Sequence[Any]]) -> None:
+        ends = [side for name in ("width", "height") for side in kept[name] if side is not None]
         ends += self.stored_sides or ()
         self.stored_sides = (min(ends), max(ends))
         self.widths.add(_numbers(kept["original_width"]))
         self.heights.add(_numbers(kept["original_height"]))
-        aspects = pc.divide(kept["original_width"].cast(pa.float64()), kept["original_height"].cast(pa.float64()))
-        self.aspects.add(_numbers(aspects))
+        sizes = zip(kept["original_width"], kept["original_height"], strict=True)
+        self.aspects.add(_numbers(_aspect(*size) for size in sizes))
 
-    def _add_captions(self, kept: pa.Table) -> None:
-        lengths = _numbers(pc.utf8_length(kept["caption"]))
-        self.num_captionless += len(kept) - sum(lengths.values()) + lengths.pop(0, 0)
+    def _add_captions(self, captions: Sequence[str | None]) -> None:
+        lengths = _numbers(len(caption or "") for caption in captions)
+        self.num_captionless += lengths.pop(0, 0)
         self.caption_lengths.add(lengths)
 
     def add_times(self, stats_path: Path) -> None:
@@ -131,11 +134,15 @@ def columns_of(schema: pa.Schema) -> list[str]:
     return [name for name in (*COLUMNS, *_SIZES) if name in schema.names]
 
 
-def _numbers(column: pa.ChunkedArray) -> dict[Any, int]:
+def _numbers(values: Iterable[Any]) -> dict[Any, int]:
     """Say how often each value of a column occurs, nulls left out."""
-    found = pc.value_counts(column)
-    pairs = zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)
-    return {value: number for value, number in pairs if value is not None}
+    return Counter(value for value in values if value is not None)
+
+
+def _aspect(width: int | None, height: int | None) -> float | None:
+    if width is None or height is None:
+        return None
+    return width / height if height else math.inf
 
 
 def _add_texts(counter: Counter[str], numbers: Mapping[str, int]) -> None:
@@ -144,9 +151,8 @@ def _add_texts(counter: Counter[str], numbers: Mapping[str, int]) -> None:
         counter[text if text in counter or len(counter) < MAX_TEXTS else OTHER_TEXTS] += number
 
 
-def _picks(shard_id: int, kept: pa.Table) -> Iterator[Pick]:
+def _picks(shard_id: int, kept: Mapping[str, Sequence[Any]]) -> Iterator[Pick]:
     """Give the samples of a shard that may be among those shown."""
-    first = pc.select_k_unstable(kept, NUM_PICKS, sort_keys=[("uid", "ascending"), ("key", "ascending")])
-    rows: Iterable[dict[str, Any]] = kept.select(["uid", "key", "url", "caption"]).take(first).to_pylist()
-    for row in rows:
-        yield Pick(row["uid"], shard_id, row["key"], row["url"], row["caption"] or "")
+    rows = zip(kept["uid"], kept["key"], kept["url"], kept["caption"], strict=True)
+    for uid, key, url, caption in heapq.nsmallest(NUM_PICKS, rows, key=itemgetter(0, 1)):
+        yield Pick(uid, shard_id, key, url, caption or "")

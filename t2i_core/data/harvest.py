@@ -196,9 +196,10 @@ async def _write_in_order(
 
 async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """End tasks and wait until they have cleaned up."""
-    for task in tasks:
+    left = [task for task in tasks if not task.done() or task.cancelled() or task.exception()]
+    for task in left:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 class _Harvester:

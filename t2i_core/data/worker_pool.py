@@ -70,14 +70,16 @@ class WorkerPool:
     def hand_out(self) -> None:
         """Give waiting jobs to the processes that have the least to do."""
         while self._waiting:
-            # A process that was killed together with another must not be blamed on a job that was the other's.
-            able = [worker for worker in self._workers if not self._waiting[0].tries or worker.is_alive]
-            worker = min(able, key=lambda worker: len(worker.jobs), default=None)
+            worker = min(self._able(self._waiting[0]), key=_num_jobs, default=None)
             if worker is None or len(worker.jobs) >= JOBS_AHEAD:
                 return
             job = self._waiting.popleft()
             if not job.answer.done():
                 worker.give(job)
+
+    def _able(self, job: "_Job") -> "list[_Worker]":
+        """Give the processes that may do a job: it must not be blamed for one that was killed with its last one."""
+        return [worker for worker in self._workers if worker.is_alive] if job.tries else self._workers
 
     def replace(self, worker: "_Worker") -> None:
         """Start another process for one that ended, with the jobs that it had left."""
@@ -111,6 +113,10 @@ class _Job:
         if not self.answer.done():
             self.answer.set_result(None)
         return True
+
+
+def _num_jobs(worker: "_Worker") -> int:
+    return len(worker.jobs)
 
 
 def _fail(jobs: list[_Job], error: Exception) -> None:
@@ -156,22 +162,30 @@ class _Worker(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
+        try:
+            self._take_whole_ones()
+        except ValueError:
+            return self._pool.replace(self)
+        return self._pool.hand_out()
+
+    def _take_whole_ones(self) -> None:
+        """Take the answers that have arrived.
+
+        Raises:
+            ValueError: something is no answer.
+        """
         while len(self._received) >= FRAME.size:
             text_size, body_size = FRAME.unpack_from(self._received)
             end = FRAME.size + text_size + body_size
             if end > MAX_ANSWER_BYTES:
-                return self._pool.replace(self)
+                raise ValueError("an answer that is too long")
             if len(self._received) < end:
-                return None
+                return
             with memoryview(self._received) as view:
                 text = bytes(view[FRAME.size : FRAME.size + text_size])
                 body = bytes(view[FRAME.size + text_size : end])
             del self._received[:end]
-            try:
-                self._take((json.loads(text), body))
-            except ValueError:
-                return self._pool.replace(self)
-        return None
+            self._take((json.loads(text), body))
 
     def _take(self, answer: Answer) -> None:
         self._idle_since = self._loop.time()
@@ -183,7 +197,6 @@ class _Worker(asyncio.Protocol):
         job = self.jobs.popleft()
         if not job.answer.done():
             job.answer.set_result(answer)
-        self._pool.hand_out()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.replace(self)

@@ -6,8 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
+from flows.bars import BarView
 from flows.cli import run
-from flows.terminal import ProgressView, say, say_json
+from flows.terminal import LineView, say, say_json
 from t2i_core.errors import ConfigError
 from t2i_core.progress import Progress, describe_figures, plain
 
@@ -22,10 +23,13 @@ INGEST = Progress(
 
 
 def shown(progress: Progress, *, terminal: bool, width: int = 200) -> str:
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=width, color_system=None)
-    with ProgressView(console) as view:
-        view(progress)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    file = io.StringIO()
+    if terminal:
+        with BarView(Console(file=file, force_terminal=True, width=width, color_system=None)) as view:
+            view(progress)
+    else:
+        LineView(file)(progress)
+    return file.getvalue()
 
 
 def test_elsewhere_it_is_a_plain_line() -> None:
