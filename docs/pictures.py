@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from t2i_core.errors import ConfigError
-from t2i_core.evaluation.generate import GenerateConfig, generate
+from t2i_core.generation.generate import GenerateConfig, generate
 
 IMAGES = Path(__file__).parent / "images"
 PROMPTS = (

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.outcome import completed
-from t2i_core.data.caption_config import CaptionConfig
+from t2i_core.captioning.config import CaptionConfig
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.steps import TaskSteps
 

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from flows.adhoc import prepare_environment
 from t2i_core import __version__
 from t2i_core.config import describe
-from t2i_core.data.disk import explain
+from t2i_core.data.bounded.disk import explain
 from t2i_core.errors import ConfigError, StoppedError, T2IError, did_you_mean
 from t2i_core.progress import plain
 

@@ -6,10 +6,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
+from t2i_core.captioning.config import CaptionConfig
 from t2i_core.config import Config, names_of_presets, read_preset
-from t2i_core.data.caption_config import CaptionConfig
-from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.ingestion.config import IngestConfig
 from t2i_core.samples.site import SiteConfig
 from t2i_core.training.config import TrainConfig
 

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.outcome import completed
-from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.ingestion.config import IngestConfig
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.cluster import RunnerName, Spread
 from tasks.shards import ingest_in_shards

@@ -6,7 +6,7 @@ from typing import TypeVar
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from t2i_core.data.shortfall import is_in_part
+from t2i_core.data.account.shortfall import is_in_part
 from t2i_core.manifest import StepRef
 from tasks.runtime import describe_counts
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from t2i_core.data.caption_config import CaptionConfig
-from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.captioning.config import CaptionConfig
 from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.ingestion.config import IngestConfig
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.progress import OnProgress, ignore_progress
 from t2i_core.training.config import TrainConfig
@@ -58,7 +58,7 @@ class CoreSteps:
         self, source: str, config: IngestConfig, output_dir: Path, *, source_digest: str | None = None
     ) -> StepRef:
         """See `Steps.ingest`."""
-        from t2i_core.data.ingest import ingest
+        from t2i_core.ingestion.step import ingest
 
         return ingest(
             source,
@@ -71,7 +71,7 @@ class CoreSteps:
 
     def caption(self, dataset_dir: Path, config: CaptionConfig, output_dir: Path) -> StepRef:
         """See `Steps.caption`."""
-        from t2i_core.data.caption import caption
+        from t2i_core.captioning.step import caption
 
         return caption(dataset_dir, config, output_dir, on_conflict=self.on_conflict, on_progress=self.on_progress)
 
@@ -91,7 +91,7 @@ class CoreSteps:
         clip_dir: Path | None = None,
     ) -> StepRef:
         """See `Steps.evaluate`."""
-        from t2i_core.evaluation.evaluate import evaluate
+        from t2i_core.evaluation.step import evaluate
 
         return evaluate(
             run_dir,

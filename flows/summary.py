@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from t2i_core.data.shortfall import shortfalls
+from t2i_core.data.account.shortfall import shortfalls
 from t2i_core.door import is_file, read_file
 from t2i_core.evaluation.benchmark import TASK_TITLES
 from t2i_core.evaluation.report import SUMMARY_TITLES

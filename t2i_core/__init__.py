@@ -3,7 +3,7 @@
 For programs and notebooks: `from t2i_core import ingest, caption, train, evaluate, load` (see `t2i_core/api.py`).
 
 Shape letters used in every docstring: B batch, C channels, H W pixels, L tokens, D width, S sampling steps.
-Pixels are uint8 0..255 on disk and float in [-1, 1] in the core; only `data/image.py` converts between them.
+Pixels are uint8 0..255 on disk and float in [-1, 1] in the core; only `data/batches/pixels.py` converts between them.
 """
 
 from typing import TYPE_CHECKING, Any

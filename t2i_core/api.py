@@ -12,7 +12,7 @@ from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
-    from t2i_core.evaluation.model import Model
+    from t2i_core.generation.model import Model
 
 Folder = str | Path | StepRef
 
@@ -39,8 +39,8 @@ def ingest(
         DataError: nothing was kept, or too little.
         TransientError: the world was busy; the same call goes on.
     """
-    from t2i_core.data.ingest import ingest as step
-    from t2i_core.data.ingest_config import IngestConfig
+    from t2i_core.ingestion.config import IngestConfig
+    from t2i_core.ingestion.step import ingest as step
 
     config = IngestConfig.parse(options)
     return step(str(source), config, Path(output_dir), on_conflict=_on_conflict(replace), on_progress=on_progress)
@@ -67,8 +67,8 @@ def caption(
         ConfigError: the request cannot be right.
         DataError: the dataset is damaged, or nothing is left to train on.
     """
-    from t2i_core.data.caption import caption as step
-    from t2i_core.data.caption_config import CaptionConfig
+    from t2i_core.captioning.config import CaptionConfig
+    from t2i_core.captioning.step import caption as step
 
     config = CaptionConfig.parse(options)
     return step(_folder(dataset), config, Path(output_dir), on_conflict=_on_conflict(replace), on_progress=on_progress)
@@ -129,7 +129,7 @@ def evaluate(
         DataError: the captions or shards behind the run are damaged.
     """
     from t2i_core.evaluation.config import EvaluateConfig
-    from t2i_core.evaluation.evaluate import evaluate as step
+    from t2i_core.evaluation.step import evaluate as step
 
     return step(
         _folder(run),
@@ -152,7 +152,7 @@ def load(run: Folder) -> "Model":
         ConfigError: the folder is not a finished run, or the run draws nothing (a CLIP).
         CheckpointError: its checkpoint is damaged.
     """
-    from t2i_core.evaluation.model import Model
+    from t2i_core.generation.model import Model
 
     return Model(_folder(run))
 

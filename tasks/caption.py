@@ -4,8 +4,8 @@ from pathlib import Path
 
 from prefect.client.schemas.objects import State
 
-from t2i_core.data import caption as core
-from t2i_core.data.caption_config import CaptionConfig
+from t2i_core.captioning import step as core
+from t2i_core.captioning.config import CaptionConfig
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.artifacts import markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task

@@ -14,8 +14,8 @@ from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL
 
 from t2i_core.children import SAFE_PATH
-from t2i_core.data.coordinator import LOOPBACK
-from t2i_core.data.shard import ShardReport
+from t2i_core.data.manners.coordinator import LOOPBACK
+from t2i_core.data.shards.stats import ShardReport
 from t2i_core.errors import ConfigError, TransientError
 from tasks import quiet_worker
 from tasks.ingest import ingest_shard

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prefect.client.schemas.objects import State
 
-from t2i_core.evaluation import evaluate as core
+from t2i_core.evaluation import step as core
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.artifacts import lineage, picture_grid, publish_markdown

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from prefect.client.schemas.objects import State
 
-from t2i_core.data import ingest as core
-from t2i_core.data.channel import CoordinatorAddress
-from t2i_core.data.hosts import HOSTS_NAME
-from t2i_core.data.ingest import IngestPlan
-from t2i_core.data.ingest_config import IngestConfig
-from t2i_core.data.overview import CROISSANT_NAME, REPORT_NAME
+from t2i_core.data.account.ledger import HOSTS_NAME
+from t2i_core.data.account.shortfall import shortfalls
+from t2i_core.data.account.survey import CROISSANT_NAME, REPORT_NAME
+from t2i_core.data.manners.channel import CoordinatorAddress
 from t2i_core.data.reject import RejectReason
-from t2i_core.data.shard import ShardReport
-from t2i_core.data.shortfall import shortfalls
+from t2i_core.data.shards.stats import ShardReport
+from t2i_core.ingestion import step as core
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import IngestPlan
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.artifacts import markdown_rows, markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task

@@ -21,7 +21,7 @@ from prefect.exceptions import MissingContextError
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
-from t2i_core.data.shortfall import shortfalls
+from t2i_core.data.account.shortfall import shortfalls
 from t2i_core.errors import TransientError
 from t2i_core.manifest import StepRef
 from t2i_core.progress import OnProgress, Progress, describe_progress

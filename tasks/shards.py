@@ -8,10 +8,10 @@ from pathlib import Path
 
 from prefect.futures import as_completed, wait
 
-from t2i_core.data.channel import CoordinatorAddress
-from t2i_core.data.coordinator import coordinating
-from t2i_core.data.ingest import IngestPlan
-from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.data.manners.channel import CoordinatorAddress
+from t2i_core.data.manners.coordinator import coordinating
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import IngestPlan
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from tasks.cluster import IN_TURN, Crew, Spread

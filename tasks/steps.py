@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2i_core.data.caption_config import CaptionConfig
-from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.captioning.config import CaptionConfig
 from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.ingestion.config import IngestConfig
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.training.config import TrainConfig
 from tasks.caption import caption

@@ -2,33 +2,69 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# What each room may import besides itself; whatever is not a room of ours is free, but for Prefect in the core.
-CORE_BASE = {"config", "errors", "progress", "door", "layout", "manifest", "lifeline", "children", "report", "machine"}
-SAMPLES_TO_DIFFUSION = {"samples", "data", "models", "diffusion"}
-CORE_ARROWS: dict[str, set[str]] = {
-    "config": {"errors"},
+# What each room may import besides itself, and besides the base and the words of the wing (the files in `data` itself);
+# whatever is not a room of ours is free, but for Prefect in the core. A file of the core is a room like a folder.
+BASE = {"config", "errors", "progress", "door", "layout", "manifest", "lifeline", "children", "report", "machine"}
+BASE_ARROWS: dict[str, set[str]] = {
     "errors": set(),
-    "api": {"manifest", "progress", "data", "training", "evaluation"},
+    "config": {"errors"},
     "progress": set(),
     "lifeline": set(),
     "children": {"lifeline"},
     "machine": {"config", "children"},
-    "report": {"errors", "door"},
     "door": {"errors"},
     "layout": {"errors", "door"},
     "manifest": {"config", "errors", "door", "layout"},
-    **dict.fromkeys(SAMPLES_TO_DIFFUSION, CORE_BASE),
-    "systems": CORE_BASE | SAMPLES_TO_DIFFUSION,
-    "training": CORE_BASE | SAMPLES_TO_DIFFUSION | {"systems"},
-    "evaluation": CORE_BASE | SAMPLES_TO_DIFFUSION | {"systems", "training"},
-    "doctor": CORE_BASE | {"samples"},
+    "report": {"errors", "door"},
 }
+GETTING = {"data.bounded", "data.workers", "data.tables", "data.manners", "data.web", "data.pages", "data.crawling"}
+KEEPING = {"data.shards", "data.tables", "data.bounded"}
+ROOM_ARROWS: dict[str, set[str]] = {
+    "samples": set(),
+    "doctor": {"samples"},
+    "data": set(),
+    "data.bounded": set(),
+    "data.workers": set(),
+    "data.tables": {"data.bounded", "data.workers"},
+    "data.manners": {"data.bounded"},
+    "data.web": {"data.bounded", "data.manners"},
+    "data.pages": {"data.bounded", "data.manners"},
+    "data.crawling": {"data.bounded", "data.workers", "data.manners", "data.web", "data.pages"},
+    "data.pictures": {"data.bounded", "data.workers"},
+    "data.shards": {"data.bounded", "data.tables"},
+    "data.sources": GETTING - {"data.web"} | {"data.shards"},
+    "data.account": KEEPING,
+    "data.dataset": KEEPING | {"data.account", "data.manners"},
+    "data.batches": KEEPING,
+    "ingestion": GETTING | KEEPING | {"data.sources", "data.pictures", "data.account", "data.dataset"},
+    "captioning": {"data.bounded", "data.tables", "data.dataset", "data.batches"},
+    "models": set(),
+    "diffusion": set(),
+    "systems": {"models", "diffusion"},
+    "training": {"systems", "models", "diffusion", "data.batches", "data.bounded"},
+    "lineage": {"data.batches", "data.dataset", "data.shards", "data.tables"},
+    "generation": {"training", "systems", "models", "lineage", "data.batches", "data.bounded"},
+    "evaluation.metrics": {"samples"},
+    "evaluation": {
+        "evaluation.metrics",
+        "generation",
+        "lineage",
+        "samples",
+        "data.batches",
+        "data.tables",
+        "data.bounded",
+    },
+    "api": {"ingestion", "captioning", "training", "generation", "evaluation"},
+}
+MAX_FILES_A_ROOM = 15
 PACKAGE_ARROWS = {
     "t2i_core": set[str](),
     "tasks": {"t2i_core"},
@@ -65,16 +101,51 @@ def test_the_core_never_imports_prefect() -> None:
         assert not [name for name in imported_modules(path) if name.split(".")[0] == "prefect"], path
 
 
-def test_the_rooms_of_the_core_import_only_what_lies_below() -> None:
-    for path in modules("t2i_core"):
-        room = path.relative_to(ROOT / "t2i_core").parts[0].removesuffix(".py")
-        if room == "__init__":
-            continue
-        allowed = CORE_ARROWS[room] | {room, "__version__"}
+def room_of(parts: Sequence[str]) -> str:
+    """Name the room of a module of the core: its folder, or the file itself where it lies in no folder."""
+    inner = parts[1:-1]
+    return ".".join(inner) if inner else parts[-1]
+
+
+def core_modules() -> dict[str, Path]:
+    """Give each module of the core by its dotted name; a folder's own file is its `__init__`."""
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in modules("t2i_core")}
+
+
+def arrows() -> Iterator[tuple[str, str]]:
+    """Give every import of one module of the core by another, those inside functions too."""
+    named = core_modules()
+    for module, path in named.items():
         for name in imported_modules(path):
-            parts = name.split(".")
-            if parts[0] == "t2i_core" and len(parts) > 1:
-                assert parts[1] in allowed, f"{path} imports {name}"
+            target = next((n for n in (name, name.rpartition(".")[0]) if n in named), None)
+            if target and target != module:
+                yield module, target
+
+
+def test_the_rooms_of_the_core_import_only_what_lies_below() -> None:
+    table = BASE_ARROWS | {room: allowed | BASE | {"data"} for room, allowed in ROOM_ARROWS.items()}
+    for module, target in arrows():
+        room, other = (room_of(name.split(".")) for name in (module, target))
+        if room not in ("__init__", "t2i_core"):
+            assert other in table[room] | {room}, f"{module} imports {target}"
+
+
+def test_no_file_leads_back_to_itself() -> None:
+    """An order in which every file comes after all that it imports: there is one only where there is no cycle."""
+    imports: dict[str, set[str]] = {}
+    for module, target in arrows():
+        # The package's own door opens late and imports everything.
+        if module != "t2i_core.__init__":
+            imports.setdefault(module, set()).add(target)
+
+    assert len(list(TopologicalSorter(imports).static_order())) >= len(imports)
+
+
+def test_no_room_is_crowded_or_deep() -> None:
+    rooms = Counter(path.parent.relative_to(ROOT) for path in modules("t2i_core"))
+
+    assert {str(room): number for room, number in rooms.items() if number > MAX_FILES_A_ROOM} == {}
+    assert max(len(room.parts) for room in rooms) <= 3
 
 
 def test_no_room_is_a_drawer_for_leftovers() -> None:

@@ -8,7 +8,7 @@ import typer
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
 from flows.help import PlainCommand, examples
 from flows.options import config_options
-from t2i_core.data.caption_config import CaptionConfig
+from t2i_core.captioning.config import CaptionConfig
 from t2i_core.manifest import OnConflict, StepRef
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def caption_command(
         return caption(dataset_dir, output_dir, config, on_conflict, return_state=True)
 
     def in_core(**how: Any) -> StepRef:
-        from t2i_core.data.caption import caption
+        from t2i_core.captioning.step import caption
 
         return caption(dataset_dir, config, output_dir, **how)
 

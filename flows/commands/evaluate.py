@@ -45,7 +45,7 @@ def evaluate_command(
         return evaluate(run_dir, output_dir, config, **others, on_conflict=on_conflict, return_state=True)
 
     def in_core(**how: Any) -> StepRef:
-        from t2i_core.evaluation.evaluate import evaluate
+        from t2i_core.evaluation.step import evaluate
 
         return evaluate(run_dir, config, output_dir, baseline_dir=baseline_dir, clip_dir=clip_dir, **how)
 

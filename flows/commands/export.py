@@ -37,7 +37,7 @@ def export_command(
     replace: Replace = False,
 ) -> None:
     """Write a dataset as plain files, or as tables with the pictures in them."""
-    from t2i_core.data.export import export
+    from t2i_core.data.dataset.export import export
 
     with progress() as view:
         result = export(dataset_dir, output_dir, form, on_conflict="replace" if replace else "refuse", on_progress=view)

@@ -11,7 +11,7 @@ from flows.help import PlainCommand, examples
 from flows.options import config_options
 from flows.terminal import say
 from t2i_core.errors import ConfigError
-from t2i_core.evaluation.config import GenerateConfig
+from t2i_core.generation.config import GenerateConfig
 
 MAX_PROMPTS_BYTES = 10_000_000
 
@@ -39,7 +39,7 @@ def generate_command(
     """Draw prompts with a finished run; the same seed gives the same pictures."""
     prompts = read_prompts(prompt or [], prompts_file)
     # Not before it is known what to draw: PyTorch takes seconds to load.
-    from t2i_core.evaluation.generate import generate
+    from t2i_core.generation.generate import generate
 
     with progress() as view:
         images = generate(run_dir, prompts, output_dir, config, on_progress=view)

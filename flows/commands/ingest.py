@@ -7,9 +7,9 @@ import typer
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, progress, run_step, tell_result
 from flows.help import PlainCommand, examples
 from flows.options import config_options
-from t2i_core.data.early import started_early
-from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.data.workers.early import started_early
 from t2i_core.errors import ConfigError
+from t2i_core.ingestion.config import IngestConfig
 from t2i_core.manifest import OnConflict, StepRef
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def ingest_command(
     if retry and replace:
         raise ConfigError("--retry fills in a finished dataset and replaces none: leave out --replace.")
     if retry:
-        from t2i_core.data.retry import parse_reasons, retry_ingest
+        from t2i_core.ingestion.retry import parse_reasons, retry_ingest
 
         reasons = parse_reasons(retry)
         with progress() as view:
@@ -107,7 +107,7 @@ def ingest_command(
     def in_core(**how: Any) -> StepRef:
         with started_early(source):
             # This takes a while to import, as it does what was just started.
-            from t2i_core.data.ingest import ingest
+            from t2i_core.ingestion.step import ingest
 
             return ingest(source, config, output_dir, **how)
 

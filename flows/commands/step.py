@@ -10,7 +10,7 @@ import typer
 
 from flows.adhoc import adhoc_run
 from flows.terminal import LineView, say
-from t2i_core.data.shortfall import shortfalls
+from t2i_core.data.account.shortfall import shortfalls
 from t2i_core.errors import ConfigError
 from t2i_core.layout import require_local
 from t2i_core.manifest import OnConflict, StepRef

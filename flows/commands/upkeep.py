@@ -13,10 +13,10 @@ from flows.terminal import say, say_json
 from t2i_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from t2i_core.data.purge import PurgeResult
-    from t2i_core.data.verify import ShardDamage
-    from t2i_core.evaluation.holders import Holder
-    from t2i_core.evaluation.lineage import Ancestor
+    from t2i_core.data.dataset.purge import PurgeResult
+    from t2i_core.data.dataset.verify import ShardDamage
+    from t2i_core.lineage.ancestors import Ancestor
+    from t2i_core.lineage.holders import Holder
 from t2i_core.progress import plain
 
 KEYS_SHOWN = 20
@@ -37,7 +37,7 @@ def verify_command(
     as_json: AsJson = False,
 ) -> None:
     """Read every shard of a dataset and say which are damaged and which samples are lost; exit code 1 if any is."""
-    from t2i_core.data.verify import verify
+    from t2i_core.data.dataset.verify import verify
 
     with progress() as view:
         result = verify(dataset_dir, repair=repair, on_progress=view)
@@ -91,9 +91,9 @@ def purge_command(
     as_json: AsJson = False,
 ) -> None:
     """Remove samples from a dataset for good, and name what was made with them."""
-    from t2i_core.data.purge import purge
-    from t2i_core.data.purge_request import PurgeRequest
-    from t2i_core.evaluation.holders import find_samples
+    from t2i_core.data.dataset.purge import purge
+    from t2i_core.data.dataset.purge_request import PurgeRequest
+    from t2i_core.lineage.holders import find_samples
 
     request = PurgeRequest.parse(url or (), domain or (), sha256 or (), from_file)
     root = _folder(workspace or dataset_dir.resolve().parent)
@@ -140,8 +140,8 @@ def lineage_command(
     as_json: AsJson = False,
 ) -> None:
     """Follow a score or a picture to its sources, or a URL to all that was made with it."""
-    from t2i_core.evaluation.holders import find_url
-    from t2i_core.evaluation.lineage import trace, trace_picture, training_samples
+    from t2i_core.lineage.ancestors import trace, trace_picture, training_samples
+    from t2i_core.lineage.holders import find_url
 
     if urls and url:
         raise ConfigError("give --urls or --url, not both.")
@@ -160,7 +160,7 @@ def lineage_command(
 
 
 def _chain(ancestors: "Sequence[Ancestor]") -> dict[str, Any]:
-    from t2i_core.evaluation.lineage import outdated
+    from t2i_core.lineage.ancestors import outdated
 
     chain = [
         ancestor.as_dict() | {"folder": str(ancestor.folder), "sources": ancestor.manifest.sources}
@@ -170,7 +170,7 @@ def _chain(ancestors: "Sequence[Ancestor]") -> dict[str, Any]:
 
 
 def _write_chain(ancestors: "Sequence[Ancestor]") -> None:
-    from t2i_core.evaluation.lineage import outdated
+    from t2i_core.lineage.ancestors import outdated
 
     for ancestor in ancestors:
         manifest = ancestor.manifest

@@ -16,6 +16,18 @@ from yarl import URL
 from t2i_core.data.networks import is_on_internet
 from t2i_core.data.reject import Rejection, RejectReason
 
+
+def host_of(text: str) -> str:
+    """Give the host of a URL as rows have it, "" when it has none."""
+    return _host_of_origin("/".join(text.split("/", 3)[:3]))
+
+
+@lru_cache(maxsize=4096)
+def _host_of_origin(origin: str) -> str:
+    url = normalise_url(origin)
+    return (url.raw_host or "") if isinstance(url, URL) else ""
+
+
 MAX_URL_CHARS = 8192
 # Control characters, and halves of characters, which have no bytes.
 _NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")

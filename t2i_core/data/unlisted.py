@@ -1,47 +1,40 @@
-"""Counts the pictures that pages name and that are not listed, each once, however many pages name it."""
+"""Why a picture on a page was not listed."""
 
-from collections import Counter
-from collections.abc import Iterable
+from enum import StrEnum
 
-from t2i_core.data.mention import Settled, Unlisted
+
+class Unlisted(StrEnum):
+    """Why a picture of a page becomes no row of the data set: a closed list, so that each is counted."""
+
+    DECORATION = "decoration"
+    ICON = "icon"
+    SVG = "svg"
+    NO_TEXT = "no_text"
+    TRACKING_PIXEL = "tracking_pixel"
+    DATA_URI = "data_uri"
+    NO_ADDRESS = "no_address"
+    OVER_LIMIT = "over_limit"
+
+    @property
+    def meaning(self) -> str:
+        """One line for a person."""
+        return _MEANINGS[self]
+
+    @property
+    def can_be_kept(self) -> bool:
+        """Whether it can be listed all the same, without a text."""
+        return self in (Unlisted.DECORATION, Unlisted.ICON, Unlisted.SVG, Unlisted.NO_TEXT)
+
+
+_MEANINGS = {
+    Unlisted.DECORATION: 'marked as decoration (alt="", role, aria-hidden), and no caption stands beside it',
+    Unlisted.ICON: "the same, and declared to be no larger than 32 pixels",
+    Unlisted.SVG: "the same, and a drawing in SVG",
+    Unlisted.NO_TEXT: "a link in a listing of files, with no text but the name of the file",
+    Unlisted.TRACKING_PIXEL: "declared to be one pixel large, without a text",
+    Unlisted.DATA_URI: "it lies in the page itself (data:), often as a placeholder",
+    Unlisted.NO_ADDRESS: "it has no address that can be asked for",
+    Unlisted.OVER_LIMIT: "the page holds more pictures or more text than is taken from one page",
+}
 
 PREFIX = "unlisted:"
-# Told apart by address, in some megabytes; after that each time counts.
-MAX_TOLD_APART = 100_000
-
-
-class UnlistedCount:
-    """Counts by rule. A picture that any page lists counts for none."""
-
-    def __init__(self) -> None:
-        self._listed: set[int] = set()
-        self._rules: dict[int, str] = {}
-        self._further: Counter[str] = Counter()
-
-    def add(self, settled: Settled) -> None:
-        """Add the pictures of one page."""
-        self._list(record.url for record in settled.records)
-        for url, rule in settled.unlisted:
-            picture = hash(url)
-            if picture in self._listed or picture in self._rules:
-                continue
-            if len(self._rules) < MAX_TOLD_APART:
-                self._rules[picture] = rule
-            else:
-                self._further[rule] += 1
-
-    def add_number(self, rule: Unlisted, number: int) -> None:
-        """Add pictures whose addresses are not known."""
-        self._further[rule] += number
-
-    def _list(self, urls: Iterable[str]) -> None:
-        for url in urls:
-            picture = hash(url)
-            self._rules.pop(picture, None)
-            if len(self._listed) < MAX_TOLD_APART:
-                self._listed.add(picture)
-
-    def counts(self) -> dict[str, int]:
-        """Give the figures by name, for a manifest."""
-        numbers = Counter(self._rules.values()) + self._further
-        return {f"{PREFIX}{rule}": number for rule, number in sorted(numbers.items())}

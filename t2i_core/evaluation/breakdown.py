@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from t2i_core.evaluation.benchmark import Benchmark
-from t2i_core.evaluation.composition import Extraction
-from t2i_core.evaluation.statistics import Estimate, share_by_prompt
-from t2i_core.evaluation.verdict import Verdict
+from t2i_core.evaluation.metrics.composition import Extraction
+from t2i_core.evaluation.metrics.statistics import Estimate, share_by_prompt
+from t2i_core.evaluation.metrics.verdict import Verdict
 from t2i_core.samples.scenes import BACKGROUNDS, COLORS, NUMBERS, RADII, RELATIONS, Scene
 
 # The order in which attributes and their values are listed.

@@ -6,16 +6,16 @@ A figure that its gate does not carry is withheld with the reason, and the card'
 from dataclasses import dataclass, field
 from typing import Literal
 
-from t2i_core.evaluation.agreement import (
+from t2i_core.evaluation.measure import Evaluation
+from t2i_core.evaluation.metrics.agreement import (
     FALSE_PASS_BAD,
     MAX_FALSE_PASS,
     MIN_SENSITIVITY,
     SENSITIVITY_BAD,
     Agreement,
 )
-from t2i_core.evaluation.measure import Evaluation
-from t2i_core.evaluation.statistics import Estimate, wilson
-from t2i_core.evaluation.verdict import UNSURE_BAD, UNSURE_WARN
+from t2i_core.evaluation.metrics.statistics import Estimate, wilson
+from t2i_core.evaluation.metrics.verdict import UNSURE_BAD, UNSURE_WARN
 
 Level = Literal["good", "warn", "bad"]
 RANK: dict[Level, int] = {"good": 0, "warn": 1, "bad": 2}

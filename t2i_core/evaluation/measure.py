@@ -9,19 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from t2i_core.data.loader import Split, load_split
-from t2i_core.data.tables import iter_table
+from t2i_core.data.batches.loader import Split, load_split
+from t2i_core.data.tables.table import iter_table
 from t2i_core.errors import DataError
-from t2i_core.evaluation.agreement import Agreement, compare_with_eye
 from t2i_core.evaluation.benchmark import Benchmark, Sample, choose_prompts, scene_of
 from t2i_core.evaluation.breakdown import break_down, doubts, outcome_counts
-from t2i_core.evaluation.clip_gate import RealPair
-from t2i_core.evaluation.clip_score import ClipScorer
-from t2i_core.evaluation.composition_gate import CheckerGate, check_checker
-from t2i_core.evaluation.config import EvaluateConfig, GenerateConfig
-from t2i_core.evaluation.generate import image_seed
-from t2i_core.evaluation.lineage import Ancestor, captions_of, trace
-from t2i_core.evaluation.neighbours import Neighbours, find_neighbours, recall_at_1
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.metrics.agreement import Agreement, compare_with_eye
+from t2i_core.evaluation.metrics.clip_gate import RealPair
+from t2i_core.evaluation.metrics.clip_score import ClipScorer
+from t2i_core.evaluation.metrics.composition_gate import CheckerGate, check_checker
+from t2i_core.evaluation.metrics.neighbours import Neighbours, find_neighbours, recall_at_1
+from t2i_core.evaluation.metrics.statistics import Estimate, share_by_prompt
+from t2i_core.evaluation.metrics.verdict import UNSURE_WARN, Verdict
 from t2i_core.evaluation.scoring import (
     ClipScores,
     ScoreRow,
@@ -32,9 +32,10 @@ from t2i_core.evaluation.scoring import (
     score_shuffled,
     score_verdicts,
 )
-from t2i_core.evaluation.statistics import Estimate, share_by_prompt
 from t2i_core.evaluation.stopwatch import Stopwatch
-from t2i_core.evaluation.verdict import UNSURE_WARN, Verdict
+from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.generate import image_seed
+from t2i_core.lineage.ancestors import Ancestor, captions_of, trace
 from t2i_core.manifest import read_manifest
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.samples.scenes import SHAPES, Shape, caption_scene

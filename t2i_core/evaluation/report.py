@@ -23,8 +23,8 @@ from t2i_core.evaluation.circumstances import (
 )
 from t2i_core.evaluation.headline import headline_of
 from t2i_core.evaluation.measure import Evaluation
+from t2i_core.evaluation.metrics.verdict import UNSURE_BAD, UNSURE_WARN
 from t2i_core.evaluation.report_pictures import closest_pairs, disagreements, picture_grid, sample_grids, worst_failures
-from t2i_core.evaluation.verdict import UNSURE_BAD, UNSURE_WARN
 from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import write_atomically
 from t2i_core.progress import describe_seconds

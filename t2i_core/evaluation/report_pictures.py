@@ -10,7 +10,7 @@ import numpy as np
 
 from t2i_core.errors import DataError
 from t2i_core.evaluation.measure import Evaluation
-from t2i_core.evaluation.verdict import Verdict
+from t2i_core.evaluation.metrics.verdict import Verdict
 from t2i_core.report.charts import png_uri
 from t2i_core.report.pictures import open_picture
 

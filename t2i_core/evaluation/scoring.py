@@ -8,10 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from t2i_core.evaluation.benchmark import Benchmark
-from t2i_core.evaluation.clip_gate import ClipGate, RealPair, check_clip
-from t2i_core.evaluation.clip_score import ClipIdentity, ClipScorer, cosine_x100, hessel, r_precision, with_prefix
-from t2i_core.evaluation.composition import Extraction, extract
-from t2i_core.evaluation.statistics import (
+from t2i_core.evaluation.metrics.clip_gate import ClipGate, RealPair, check_clip
+from t2i_core.evaluation.metrics.clip_score import (
+    ClipIdentity,
+    ClipScorer,
+    cosine_x100,
+    hessel,
+    r_precision,
+    with_prefix,
+)
+from t2i_core.evaluation.metrics.composition import Extraction, extract
+from t2i_core.evaluation.metrics.statistics import (
     Estimate,
     mean_by_prompt,
     mean_over_tasks,
@@ -19,7 +26,7 @@ from t2i_core.evaluation.statistics import (
     share_by_prompt,
     skill,
 )
-from t2i_core.evaluation.verdict import Verdict, judge
+from t2i_core.evaluation.metrics.verdict import Verdict, judge
 from t2i_core.samples.scenes import Scene
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ def render_page(package: str, template: str, **values: Any) -> str:
     """Write a page.
 
     Args:
-        package: holds the template, such as "t2i_core.data".
+        package: holds the template, such as "t2i_core.captioning".
         template: its file name; it extends `page.html.j2`.
         values: what the template shows; text in them is escaped.
     """

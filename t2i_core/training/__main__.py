@@ -12,8 +12,8 @@ from t2i_core.lifeline import die_with_parent
 from t2i_core.manifest import write_atomically
 from t2i_core.progress import Progress, plain
 from t2i_core.training.config import TrainConfig
+from t2i_core.training.step import train
 from t2i_core.training.supervisor import PROGRESS_NAME
-from t2i_core.training.train import train
 
 
 def main() -> int:

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from t2i_core.config import digest_of
-from t2i_core.data.image import to_unit
-from t2i_core.data.loader import Split, sample_at
+from t2i_core.data.batches.loader import Split
+from t2i_core.data.batches.order import sample_at
+from t2i_core.data.batches.pixels import to_unit
 from t2i_core.diffusion.loss import NUM_BANDS
 from t2i_core.errors import CheckpointError, TrainingError
 from t2i_core.systems.build import AnySystem

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t2i_core.children import module_command, start
-from t2i_core.data.disk import tells_disk_errors
+from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.door import open_file, open_to_append, read_file
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
 from t2i_core.manifest import OnConflict, StepRef, claim_folder, find_hit

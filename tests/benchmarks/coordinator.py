@@ -20,9 +20,9 @@ sys.path.insert(0, str(ROOT))
 
 from yarl import URL  # noqa: E402
 
-from t2i_core.data.coordinator import coordinating  # noqa: E402
-from t2i_core.data.politeness import HostLimits  # noqa: E402
-from t2i_core.data.shared_manners import SharedManners, shared_manners  # noqa: E402
+from t2i_core.data.manners.coordinator import coordinating  # noqa: E402
+from t2i_core.data.manners.pace import HostLimits  # noqa: E402
+from t2i_core.data.manners.shared import SharedManners, shared_manners  # noqa: E402
 
 AT_ONCE = 64
 LIMITS = HostLimits(at_once=8, delay_seconds=0.0, failures_in_row=10, pauses_seconds=(10.0, 60.0))

@@ -27,8 +27,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from t2i_core.data.image import process_picture
 from t2i_core.data.picture import ImageOptions, Picture, Resampling
+from t2i_core.data.pictures.process import process_picture
 
 NUM_DISTINCT = {"photo": 200, "large": 20, "emoji": 3000, "clipart": 3000}
 NUM_COMPARED = 50

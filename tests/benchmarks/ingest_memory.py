@@ -67,7 +67,7 @@ def pictures_at(step: str) -> Iterator[str]:
         yield ""
         return
     sys.path.insert(0, str(ROOT))
-    from tests.t2i_core.data.fault_server import FaultServer, http
+    from tests.t2i_core.data.web.fault_server import FaultServer, http
 
     with FaultServer(1, files={"/picture.png": http(body=tiny_png())}).serving() as server:
         yield server.url(0, "/picture.png?")
@@ -86,8 +86,8 @@ def tiny_png() -> bytes:
 def ingest_list(path: Path, step: str) -> None:
     """Ingest one list in this process, and tell its peak in MB (2**20 bytes)."""
     sys.path.insert(0, str(ROOT))
-    from t2i_core.data.ingest import IngestConfig, ingest, plan_ingest
     from t2i_core.errors import DataError
+    from t2i_core.ingestion.step import IngestConfig, ingest, plan_ingest
     from t2i_core.manifest import read_manifest
 
     # The fewest rows that a test measures are several shards.

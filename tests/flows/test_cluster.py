@@ -20,9 +20,9 @@ from distributed.security import Security
 from PIL import Image
 
 from flows.ingest import ingest
-from t2i_core.data.ingest import ingest as ingest_in_core
-from t2i_core.data.ingest_config import IngestConfig
 from t2i_core.errors import ConfigError, TransientError
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import ingest as ingest_in_core
 from t2i_core.manifest import StepRef
 from tasks.cluster import Spread, local_cluster
 
@@ -194,7 +194,7 @@ def test_the_workers_of_a_cluster_are_as_one_to_a_host(
     host.forget()
     assert run_flow(urls, runner="dask", scheduler=cluster.scheduler_address).counts["kept"] == NUM_KEPT
     with Client(cluster) as client:
-        has_fetched = client.run(lambda: "t2i_core.data.fetch" in sys.modules)
+        has_fetched = client.run(lambda: "t2i_core.data.web.fetch" in sys.modules)
     assert list(has_fetched.values()) == [True, True]
     assert content(folder / "ds") == alone
     check_manners(host)

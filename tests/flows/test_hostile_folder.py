@@ -34,7 +34,7 @@ with adhoc_run(ignore_progress):
     import httpx
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, get_current_settings, temporary_settings
     from flows.ingest import ingest
-    from t2i_core.data.ingest import IngestConfig
+    from t2i_core.ingestion.config import IngestConfig
     url, evil = PREFECT_API_URL.value(), "https://evil.example"
     simple = {"Origin": evil, "Content-Type": "text/plain"}
     told["simple request"] = httpx.post(f"{url}/flow_runs/filter", content="{}", headers=simple).status_code

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from flows.cli import run
-from t2i_core.data.caption import caption
-from t2i_core.data.caption_config import CaptionConfig
-from t2i_core.data.ingest import ingest
-from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.step import caption
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import ingest
 from t2i_core.manifest import read_manifest
 from t2i_core.samples.site import SiteConfig, serve_site
 

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 import t2i_core
-from t2i_core.data.plan import run_to_end
 from t2i_core.errors import ConfigError
-from t2i_core.evaluation.config import GenerateConfig
-from t2i_core.evaluation.generate import generate
-from t2i_core.evaluation.model import Pictures
+from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.generate import generate
+from t2i_core.generation.model import Pictures
+from t2i_core.ingestion.plan import run_to_end
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
 ROOT = Path(__file__).parents[2]

@@ -15,25 +15,26 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from t2i_core.data.caption import CaptionConfig, caption
-from t2i_core.data.dataset import finish_rewrite
-from t2i_core.data.ingest import IngestConfig, ingest
-from t2i_core.data.loader import load_split, load_tokenizer
-from t2i_core.data.purge import purge
-from t2i_core.data.purge_request import PurgeRequest
-from t2i_core.data.verify import verify
+from t2i_core.captioning.step import CaptionConfig, caption
+from t2i_core.data.batches.loader import load_split, load_tokenizer
+from t2i_core.data.dataset.folder import finish_rewrite
+from t2i_core.data.dataset.purge import purge
+from t2i_core.data.dataset.purge_request import PurgeRequest
+from t2i_core.data.dataset.verify import verify
 from t2i_core.errors import CheckpointError, DataError, T2IError
-from t2i_core.evaluation.config import EvaluateConfig, GenerateConfig
-from t2i_core.evaluation.evaluate import evaluate
-from t2i_core.evaluation.generate import generate, load_generator
-from t2i_core.evaluation.holders import find_url
-from t2i_core.evaluation.lineage import captions_of, trace, training_samples
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.step import evaluate
+from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.generate import generate, load_generator
+from t2i_core.ingestion.step import IngestConfig, ingest
 from t2i_core.layout import require_workspace
+from t2i_core.lineage.ancestors import captions_of, trace, training_samples
+from t2i_core.lineage.holders import find_url
 from t2i_core.manifest import StepKey, describe_file, read_manifest, write_atomically, write_manifest
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute
+from t2i_core.training.step import train
 from t2i_core.training.supervisor import supervise_training
-from t2i_core.training.train import train
 
 CPU = Compute(device="cpu", precision="float32")
 TRAINING = TrainConfig(preset="cnn-smoke", max_images=1, precision="float32")
@@ -157,7 +158,7 @@ def test_a_rewrite_that_becomes_a_link_after_it_was_looked_at_is_not_followed(
         (folder / "shards").symlink_to(world.parent / "home/.ssh")
 
     # Somebody else is quicker than the command, between its look and its move.
-    monkeypatch.setattr("t2i_core.data.dataset.inspect_folder", swapped)
+    monkeypatch.setattr("t2i_core.data.dataset.folder.inspect_folder", swapped)
     with pytest.raises(DataError, match="shards is a link"):
         finish_rewrite(dataset)
     assert outside(world) == before

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from t2i_core.data.ingest import ingest
-from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import ingest
 from tasks.artifacts import markdown_rows
 from tasks.ingest import report
 

@@ -19,33 +19,30 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from yarl import URL
 
+from t2i_core.captioning.rules import RULES, clean
 from t2i_core.data.address import literal_address, normalise_url, origin_of, url_identity
-from t2i_core.data.aitxt import AiTxtRules
-from t2i_core.data.caption_rules import RULES, clean
-from t2i_core.data.cells import joined, kind_of, plain
-from t2i_core.data.denylist import DenyList
-from t2i_core.data.fetch import Fetched, Fetcher, FetchOptions, Want
-from t2i_core.data.image import process_picture
-from t2i_core.data.markup import absolute
-from t2i_core.data.pages import read_page
+from t2i_core.data.answer import Fetched
+from t2i_core.data.crawling.sitemap import read_sitemap
+from t2i_core.data.manners.aitxt import AiTxtRules
+from t2i_core.data.manners.denylist import DenyList
+from t2i_core.data.manners.pace import MAX_PAUSE_SECONDS, wait_seconds
+from t2i_core.data.manners.robots import RobotsAnswer, RobotsRules
+from t2i_core.data.manners.signals import directives_for_us, opts_out
+from t2i_core.data.manners.tdmrep import TdmRules, reservation
+from t2i_core.data.pages.markup import absolute
+from t2i_core.data.pages.page import read_page
+from t2i_core.data.pages.srcset import largest_candidate
 from t2i_core.data.picture import ImageOptions, Picture
-from t2i_core.data.politeness import (
-    MAX_PAUSE_SECONDS,
-    RobotsAnswer,
-    RobotsRules,
-    directives_for_us,
-    opts_out,
-    wait_seconds,
-)
-from t2i_core.data.private_hosts import PrivateHosts
-from t2i_core.data.record import as_text, clean_text, license_text
+from t2i_core.data.pictures.process import process_picture
 from t2i_core.data.reject import Rejection
-from t2i_core.data.sitemap import read_sitemap
-from t2i_core.data.source import read_list
-from t2i_core.data.srcset import largest_candidate
-from t2i_core.data.tdmrep import TdmRules, reservation
+from t2i_core.data.sources.kind import read_list
+from t2i_core.data.tables.cells import joined, kind_of, plain
+from t2i_core.data.text import as_text, clean_text, license_text
+from t2i_core.data.web.fetch import Fetcher, FetchOptions
+from t2i_core.data.web.private_hosts import PrivateHosts
+from t2i_core.data.web.verdict import Want
 from t2i_core.errors import ConfigError
-from tests.t2i_core.data.fault_server import Answer, End, FaultServer
+from tests.t2i_core.data.web.fault_server import Answer, End, FaultServer
 
 PAGE_URL = "http://a.example/folder/page"
 EXTREMES = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\1", b"\x80\0\0\0"]

@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from t2i_core.data.caption import caption
-from t2i_core.data.caption_config import CaptionConfig
-from t2i_core.data.ingest import ingest
-from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.step import caption
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import ingest
 from t2i_core.samples.scenes import caption_scene, make_scene, pick_wording
 from t2i_core.samples.site import AwkwardKind, SiteConfig, awkward_cases, serve_site
 

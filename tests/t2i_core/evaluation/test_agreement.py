@@ -5,7 +5,8 @@ from importlib.resources import as_file
 import numpy as np
 import pytest
 
-from t2i_core.evaluation.agreement import (
+from t2i_core.evaluation.headline import eye_gate
+from t2i_core.evaluation.metrics.agreement import (
     FALSE_PASS_BAD,
     SENSITIVITY_BAD,
     SHEET,
@@ -14,8 +15,7 @@ from t2i_core.evaluation.agreement import (
     compare_with_eye,
     load_sheet,
 )
-from t2i_core.evaluation.headline import eye_gate
-from t2i_core.evaluation.verdict import Verdict
+from t2i_core.evaluation.metrics.verdict import Verdict
 
 
 @pytest.fixture(scope="module")

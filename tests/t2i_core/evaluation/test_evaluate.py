@@ -18,15 +18,15 @@ from PIL import Image
 
 from flows.commands.evaluate import app
 from flows.options import build_config
-from t2i_core.data.caption import caption
-from t2i_core.data.caption_config import CaptionConfig
-from t2i_core.data.ingest import ingest
-from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.step import caption
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.benchmark import DISTINCT_WORDINGS
 from t2i_core.evaluation.circumstances import Circumstances
 from t2i_core.evaluation.config import EvaluateConfig
-from t2i_core.evaluation.evaluate import evaluate, evaluate_key
+from t2i_core.evaluation.step import evaluate, evaluate_key
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import ingest
 from t2i_core.machine import code_commit, describe_machine
 from t2i_core.manifest import StepKey, describe_file, read_manifest, sha256_of, write_manifest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from t2i_core.data.caption import caption
-from t2i_core.data.caption_config import CaptionConfig
-from t2i_core.data.ingest import ingest
-from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.step import caption
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import EvaluateConfig
-from t2i_core.evaluation.evaluate import evaluate
+from t2i_core.evaluation.step import evaluate
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import ingest
 from t2i_core.manifest import StepKey, write_manifest
 
 CONFIG = EvaluateConfig(prompts_per_task=12, images_per_prompt=2, num_train=200, bootstrap_resamples=200, num_real=30)

@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from t2i_core.data.caption import caption
-from t2i_core.data.caption_config import CaptionConfig
-from t2i_core.data.ingest import ingest
-from t2i_core.data.ingest_config import IngestConfig
-from t2i_core.data.purge import purge
-from t2i_core.data.purge_request import PurgeRequest
+from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.step import caption
+from t2i_core.data.dataset.purge import purge
+from t2i_core.data.dataset.purge_request import PurgeRequest
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.evaluation.generate import png_bytes
-from t2i_core.evaluation.holders import find_samples, find_url
-from t2i_core.evaluation.lineage import origin_of_picture, outdated, trace, trace_picture, training_samples
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import ingest
+from t2i_core.lineage.ancestors import outdated, trace, trace_picture, training_samples
+from t2i_core.lineage.holders import find_samples, find_url
+from t2i_core.lineage.mark import origin_of_picture, png_bytes
 from t2i_core.manifest import Kind, StepKey, StepRef, read_manifest, write_atomically, write_manifest
 
 CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=7)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from t2i_core.evaluation.neighbours import find_neighbours, recall_at_1
+from t2i_core.evaluation.metrics.neighbours import find_neighbours, recall_at_1
 
 RNG = np.random.default_rng(0)
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from t2i_core.evaluation.benchmark import Benchmark, Prompt
-from t2i_core.evaluation.clip_gate import GateCheck, RealPair
-from t2i_core.evaluation.clip_score import ClipIdentity
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.headline import headline_of, unsure_level
 from t2i_core.evaluation.measure import Evaluation
+from t2i_core.evaluation.metrics.clip_gate import GateCheck, RealPair
+from t2i_core.evaluation.metrics.clip_score import ClipIdentity
+from t2i_core.evaluation.metrics.statistics import wilson
 from t2i_core.evaluation.scoring import compare, look, score_clip, score_shuffled, score_verdicts
-from t2i_core.evaluation.statistics import wilson
 from t2i_core.samples.scenes import WORDINGS, caption_scene, make_scene, render_scene
 
 

@@ -10,7 +10,7 @@ import pytest
 from t2i_core.report.page import render_page
 
 ROOT = Path(__file__).parents[3]
-TEMPLATES = sorted((ROOT / "t2i_core").glob("*/*report.html.j2"))
+TEMPLATES = sorted((ROOT / "t2i_core").rglob("report.html.j2"))
 EVIL = (
     """<img src="data:," onerror="document.body.textContent='ran'"><script>document.body.textContent='ran'</script>"""
 )

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from t2i_core.data.caption import caption
-from t2i_core.data.caption_config import CaptionConfig
-from t2i_core.data.ingest import ingest
-from t2i_core.data.ingest_config import IngestConfig
+from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.step import caption
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import ingest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
 

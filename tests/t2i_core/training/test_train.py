@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from t2i_core.data.loader import load_split
+from t2i_core.data.batches.loader import load_split
 from t2i_core.errors import CheckpointError, ConfigError
-from t2i_core.evaluation.config import EvaluateConfig, GenerateConfig
-from t2i_core.evaluation.evaluate import evaluate
-from t2i_core.evaluation.generate import generate, image_seed, load_generator
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.step import evaluate
+from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.generate import generate, image_seed, load_generator
 from t2i_core.manifest import read_manifest
 from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute
 from t2i_core.training.preset import load_preset, preset_names
-from t2i_core.training.train import train
+from t2i_core.training.step import train
 
 CPU = Compute(device="cpu", precision="float32")
 IMAGES = 480

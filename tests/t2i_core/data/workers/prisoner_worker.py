@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from t2i_core.data.worker import serve
+from t2i_core.data.workers.worker import serve
 
 
 def start(setup: Any) -> Any:

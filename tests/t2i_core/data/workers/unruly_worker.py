@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from t2i_core.data import worker
+from t2i_core.data.workers import worker
 
 
 def start(setup: Any) -> Any:

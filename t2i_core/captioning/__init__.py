@@ -1,0 +1,1 @@
+"""Step 2, caption: rules, filters, splits and their report."""

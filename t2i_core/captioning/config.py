@@ -1,0 +1,66 @@
+"""The options of the caption step, and which of them decide what comes out of it."""
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from t2i_core.captioning.rules import RULES, RULES_BY_NAME
+from t2i_core.config import Config
+from t2i_core.manifest import StepKey, read_manifest
+
+# Raise it when a rule, a filter or the split gives another result for the same config.
+STEP_VERSION = 3
+# Longer text is no caption, and cleaning it would only take time.
+MAX_RAW_CHARACTERS = 4096
+
+
+class CaptionConfig(Config):
+    """How captions are cleaned, filtered, split and tokenized."""
+
+    rules: tuple[str, ...] = Field(
+        tuple(rule.name for rule in RULES), description="Cleaning rules, in the order they are applied."
+    )
+    min_words: int = Field(1, ge=0, description="Fewer words are too short.")
+    min_characters: int = Field(2, ge=0, description="Fewer characters are too short.")
+    max_words: int = Field(64, ge=1, description="More words are too long.")
+    max_characters: int = Field(512, ge=1, le=MAX_RAW_CHARACTERS, description="More characters are too long.")
+    boilerplate: tuple[str, ...] = Field(
+        ("image", "img", "photo", "picture", "thumbnail", "logo", "placeholder", "untitled", "no image", "stock photo"),
+        description="Captions that say nothing, compared whole and in lower case.",
+    )
+    drop_placeholders: bool = Field(
+        True, description="Leave out pictures whose very bytes one host gives under 10 URLs or more."
+    )
+    drop_duplicates: bool = Field(True, description="Of pictures with the same source bytes, keep the first.")
+    drop_near_duplicates: bool = Field(
+        False, description="Of pictures whose perceptual hashes differ by 3 of 64 bits at most, keep the first."
+    )
+    max_same_caption: int = Field(0, ge=0, description="Samples kept with one caption; 0 = no limit.")
+    validation_share: float = Field(0.05, ge=0, le=0.5, description="Expected share of groups for validation.")
+    test_share: float = Field(0.05, ge=0, le=0.5, description="Expected share of groups for testing.")
+    split_seed: int = Field(0, description="Another seed gives another split.")
+    vocab_size: int = Field(8192, ge=4, le=1_000_000, description="Largest vocabulary, in tokens.")
+    context_length: int = Field(24, ge=2, le=1024, description="Tokens a caption, its end included; more are cut.")
+
+    @field_validator("rules")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in RULES_BY_NAME]
+        if unknown or len(set(names)) < len(names):
+            raise ValueError(
+                f"unknown or repeated rules {unknown or list(names)}; there are {', '.join(RULES_BY_NAME)}"
+            )
+        return names
+
+
+def caption_key(dataset_dir: Path, config: CaptionConfig) -> StepKey:
+    """Give the identity of the captions of a finished data set.
+
+    Raises:
+        ConfigError: the folder is not a finished data set.
+        DataError: its manifest is damaged.
+    """
+    digest = read_manifest(dataset_dir, "dataset").digest
+    return StepKey(
+        step="caption", version=STEP_VERSION, config=config.model_dump(mode="json"), inputs={"dataset": digest}
+    )

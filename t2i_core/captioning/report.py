@@ -1,0 +1,147 @@
+"""What the caption step did, in figures: `report.json` for programs, `report.html` for people."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from t2i_core.captioning.rules import RULES_BY_NAME
+from t2i_core.data.batches.captions import SPLITS, CaptionRow, SplitName
+from t2i_core.data.batches.tokenizer import Tokenizer
+from t2i_core.report.charts import bar_chart
+from t2i_core.report.page import render_page
+
+NUM_WORDS = 60
+NUM_UNKNOWN = 30
+NUM_EXAMPLES = 12
+MAX_BARS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCount:
+    """How many captions a rule changed."""
+
+    name: str
+    purpose: str
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A caption before and after cleaning."""
+
+    raw: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionReport:
+    """Figures of a captions folder.
+
+    Attributes:
+        counts: seen = kept + rejected; rejects by reason, kept samples by split, size of the vocabulary.
+        rules: in the order they were applied.
+        lengths: kept captions by their number of tokens, [EOS] included, before cutting.
+        context_length: tokens a caption may have.
+        truncation_rate: share of kept captions that are cut, 0..1.
+        frequent_words: the most frequent words of kept captions.
+        unknown_words: words of validation and test captions that training never saw, with their counts.
+        num_groups: groups by split; no group is in two.
+        examples: some captions that cleaning changed.
+    """
+
+    counts: dict[str, int]
+    rules: list[RuleCount]
+    lengths: dict[int, int]
+    context_length: int
+    truncation_rate: float
+    frequent_words: dict[str, int]
+    unknown_words: dict[str, int]
+    num_groups: dict[str, int]
+    examples: list[Example]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the report as plain data."""
+        return asdict(self)
+
+
+def build_report(rows: Sequence[CaptionRow], tokenizer: Tokenizer, rule_changes: Mapping[str, int]) -> CaptionReport:
+    """Count what happened.
+
+    Args:
+        rows: all samples, kept or not; at least one is kept.
+        tokenizer: learnt from the training split.
+        rule_changes: captions changed by each rule, in the rules' order.
+    """
+    kept = [row for row in rows if row.status == "kept"]
+    unknown = _count_words((row.caption for row in kept if row.split != "train"), tokenizer.unknown_words)
+    groups = {split: {row.group for row in kept if row.split == split} for split in SPLITS}
+    changed = dict.fromkeys(
+        Example(row.caption_raw[:300], row.caption) for row in kept if row.caption != row.caption_raw
+    )
+    return CaptionReport(
+        counts=_counts(rows, kept, tokenizer, unknown),
+        rules=[RuleCount(name, RULES_BY_NAME[name].purpose, number) for name, number in rule_changes.items()],
+        lengths=dict(sorted(Counter(row.num_tokens for row in kept).items())),
+        context_length=tokenizer.context_length,
+        truncation_rate=sum(row.truncated for row in kept) / len(kept),
+        frequent_words=_most_frequent(_count_words((row.caption for row in kept), tokenizer.words), NUM_WORDS),
+        unknown_words=_most_frequent(unknown, NUM_UNKNOWN),
+        num_groups={split: len(members) for split, members in groups.items()},
+        examples=list(changed)[:NUM_EXAMPLES],
+    )
+
+
+def _counts(
+    rows: Sequence[CaptionRow], kept: Sequence[CaptionRow], tokenizer: Tokenizer, unknown: Counter[str]
+) -> dict[str, int]:
+    reasons = Counter(row.reason for row in rows if row.status == "rejected")
+    splits: Counter[SplitName] = Counter(row.split for row in kept)
+    return {
+        "seen": len(rows),
+        "kept": len(kept),
+        "rejected": len(rows) - len(kept),
+        **{f"rejected:{reason}": number for reason, number in sorted(reasons.items())},
+        **{split: splits[split] for split in SPLITS},
+        "vocabulary": tokenizer.vocab_size,
+        "truncated": sum(row.truncated for row in kept),
+        "unknown_words": len(unknown),
+    }
+
+
+def _count_words(captions: Iterable[str], words_of: Callable[[str], list[str]]) -> Counter[str]:
+    words: Counter[str] = Counter()
+    for caption, repeats in Counter(captions).items():
+        for word in words_of(caption):
+            words[word] += repeats
+    return words
+
+
+def _most_frequent(words: Counter[str], limit: int) -> dict[str, int]:
+    ranked = sorted(words.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ranked[:limit])
+
+
+def render_report(report: CaptionReport) -> str:
+    """Write the report as one self-contained HTML page."""
+    prefix = "rejected:"
+    rejects = {name.removeprefix(prefix): n for name, n in report.counts.items() if name.startswith(prefix)}
+    return render_page(
+        "t2i_core.captioning", "report.html.j2", report=report, rejects=rejects, lengths=_length_chart(report)
+    )
+
+
+def _length_chart(report: CaptionReport) -> Markup:
+    """Draw how many captions have each length; the long ones share the last bar."""
+    first = min(report.lengths)
+    last = min(max(report.lengths), first + MAX_BARS - 1)
+    numbers = [report.lengths.get(length, 0) for length in range(first, last)]
+    numbers.append(sum(number for length, number in report.lengths.items() if length >= last))
+    names = [str(length) for length in range(first, last + 1)]
+    if max(report.lengths) > last:
+        names[-1] += "+"
+    bins = [f"{name} tokens" for name in names]
+    ticks = {place + 0.5: name for place, name in enumerate(names)}
+    return bar_chart({"captions": numbers}, bins, ticks, "", "captions")

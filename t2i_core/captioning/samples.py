@@ -1,0 +1,77 @@
+"""The samples of a data set as captioning reads them, from its parquet sidecars."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+
+import pyarrow as pa
+
+from t2i_core.data.dataset.folder import files_by_shard
+from t2i_core.data.tables.table import read_table
+from t2i_core.data.text import clean_text
+from t2i_core.errors import DataError
+from t2i_core.manifest import Manifest, missing_outputs
+
+COLUMNS = ("key", "uid", "caption", "attributes", "status")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A sample of the data set that has a picture.
+
+    Attributes:
+        caption: as it was found, "" when there was none.
+        attributes: a JSON object.
+        group: what the split must not divide.
+    """
+
+    key: str
+    shard: int
+    uid: str
+    caption: str
+    attributes: str
+    group: str
+
+
+def read_samples(dataset_dir: Path, manifest: Manifest) -> list[Sample]:
+    """Read every sample that has a picture, in the order of shards and keys.
+
+    Raises:
+        DataError: a sidecar is missing, damaged, or lacks a column.
+    """
+    sidecars = {files[".parquet"].path for files in files_by_shard(manifest).values()}
+    gone = sidecars.intersection(missing_outputs(dataset_dir, manifest))
+    if gone:
+        raise DataError(
+            f"{dataset_dir} is damaged: {sorted(gone)[0]} is missing or has another size ({len(gone)} such files). "
+            f"Run the ingest again: it makes only what is missing."
+        )
+    return [sample for path in sorted(sidecars) for sample in _read_sidecar(dataset_dir / path)]
+
+
+def _read_sidecar(path: Path) -> Iterator[Sample]:
+    try:
+        shard, table = int(path.stem), read_table(path, COLUMNS)
+        lacking = [name for name in COLUMNS if name not in table.schema.names]
+        if lacking:
+            raise ValueError(f"no column {', '.join(lacking)}")
+        columns = table.to_pydict()
+    except (pa.ArrowException, OSError, ValueError) as err:
+        raise DataError(f"{path} cannot be read ({err}). Delete it and run the ingest again.") from err
+    rows = sorted(zip(*(columns[name] for name in COLUMNS), strict=True), key=itemgetter(0))
+    for key, uid, caption, attributes, status in rows:
+        if status == "success":
+            name, attributes = uid or key, attributes or "{}"
+            yield Sample(key, shard, name, caption or "", attributes, _own_group(attributes) or name)
+
+
+def _own_group(attributes: str) -> str:
+    """Give the group that the source put the sample in, "" when it did not."""
+    try:
+        found = json.loads(attributes)
+    except (ValueError, RecursionError):
+        return ""
+    group = found.get("group") if isinstance(found, dict) else None
+    return clean_text(group) if isinstance(group, str) else ""

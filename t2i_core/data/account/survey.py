@@ -1,0 +1,94 @@
+"""All figures of a finished data set, from one reading of the rows and statistics of its shards."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from t2i_core.data.account.figures import OTHER_TEXTS, DatasetFigures, columns_of
+from t2i_core.data.account.ledger import HostLedger
+from t2i_core.data.reject import RejectReason
+from t2i_core.data.shards.layout import shard_name
+from t2i_core.data.shards.stats import read_traffic
+from t2i_core.data.tables.table import read_schema, read_table
+from t2i_core.data.traffic import Traffic
+from t2i_core.manifest import Manifest
+
+REPORT_NAME = "report.html"
+CROISSANT_NAME = "croissant.json"
+README_NAME = "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All figures of a data set.
+
+    Attributes:
+        manifest: the data set's own, the files of its shards in it.
+        figures: of the kept samples.
+        hosts: the account of each host, the largest first.
+        num_hosts: how many there are.
+        num_requests: sent to all of them.
+        num_bytes: received from all of them.
+        places: the folder in which each shard lies, by its number.
+    """
+
+    manifest: Manifest
+    figures: DatasetFigures
+    hosts: list[dict[str, Any]]
+    num_hosts: int
+    num_requests: int
+    num_bytes: int
+    places: Mapping[int, Path]
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Sources left out, by reason, the most frequent first."""
+        prefix = "rejected:"
+        counts = {
+            name.removeprefix(prefix): number
+            for name, number in self.manifest.counts.items()
+            if name.startswith(prefix) and number
+        }
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def refusals(self) -> dict[str, int]:
+        """Those of them that were not to be taken."""
+        return {reason: number for reason, number in self.rejected.items() if RejectReason(reason).is_refusal}
+
+    @property
+    def licenses(self) -> list[tuple[str, int]]:
+        """What licenses were stated, and for how many pictures, the most frequent first."""
+        stated = ((text, number) for text, number in self.figures.licenses.items() if text)
+        return sorted(stated, key=lambda item: (item[0] == OTHER_TEXTS, -item[1], item[0]))
+
+
+def survey(manifest: Manifest, places: Mapping[int, Path], planning: Mapping[str, Traffic]) -> Overview:
+    """Read the rows and statistics of all shards once, one after the other.
+
+    Args:
+        manifest: what the data set holds.
+        places: the folder in which each shard lies, by its number.
+        planning: what each host was asked for pages.
+    """
+    ledger, figures = HostLedger(), DatasetFigures()
+    ledger.add_traffic(planning)
+    for shard_id, shards_dir in places.items():
+        path = shards_dir / f"{shard_name(shard_id)}.parquet"
+        figures.schema = figures.schema or read_schema(path)
+        table = read_table(path, columns_of(figures.schema))
+        ledger.add_table(table)
+        ledger.add_traffic(read_traffic(shards_dir, shard_id))
+        figures.add_table(shard_id, table)
+        figures.add_times(shards_dir / f"{shard_name(shard_id)}_stats.json")
+    hosts = ledger.entries()
+    return Overview(
+        manifest=manifest,
+        figures=figures,
+        hosts=hosts,
+        num_hosts=sum(entry.get("num_hosts", 1) for entry in hosts if entry["host"]),
+        num_requests=sum(entry["requests"] for entry in hosts),
+        num_bytes=sum(entry["bytes"] for entry in hosts),
+        places=places,
+    )

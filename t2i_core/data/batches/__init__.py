@@ -1,0 +1,1 @@
+"""What training reads: the table of captions, tokenizer, order and pixels."""

@@ -1,0 +1,1 @@
+"""One page of HTML to the pictures it names, and the words about them."""

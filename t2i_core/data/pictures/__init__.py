@@ -1,0 +1,1 @@
+"""Untrusted bytes to one stored picture, in processes of their own."""

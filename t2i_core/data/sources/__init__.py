@@ -1,0 +1,1 @@
+"""Whatever can be ingested, as records: lists, folders, shards, archives, saved pages."""

@@ -1,0 +1,265 @@
+"""A local folder of pictures: a walk in fixed order, texts beside them, bounded reads, no links followed.
+
+Which text belongs to which picture:
+
+- Pictures are told by their endings, in any folder below; names that start with "." are left out, and so are links,
+  which may lead anywhere: each is told in `orphans.txt`.
+- A sidecar is a file in the picture's own folder with the same name and .txt, .caption or .json in place of the ending
+  or after it (`a.txt` or `a.jpg.txt` for `a.jpg`); of the two the second counts. Capitals matter in names and not in
+  endings. So `a.jpg` and `a.png` share `a.txt`, and `A.jpg` has no part in it.
+- A table `metadata.csv`, `.jsonl` or `.parquet` tells in `file_name` which picture, in its folder or below, a row is
+  about; of several tables the nearest counts. Two rows about one picture make two samples. Other columns are passed
+  through.
+- The caption is that of the table, else the .txt, else the .caption, else what the .json has in the caption column; its
+  other keys are the attributes.
+- A sidecar without a picture is an orphan, told in `orphans.txt`; a row without a picture is a rejected source.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from t2i_core.data.answer import Fetched
+from t2i_core.data.bounded.side_table import SideTable
+from t2i_core.data.bounded.strict_json import parse_json
+from t2i_core.data.entry import LINK_ADVICE, entry_kind
+from t2i_core.data.record import SourceRecord
+from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.data.sources.folder_metadata import METADATA_NAMES, FolderMetadata, Told
+from t2i_core.data.sources.orphans import OrphanLog
+from t2i_core.data.tables.reader import ListReader
+from t2i_core.data.text import as_text, attributes_json, clean_text
+from t2i_core.door import open_file, open_folder
+from t2i_core.errors import ConfigError, DataError
+
+# Formats that cannot be read are walked too, so that they are counted instead of silently missing.
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".jp2", ".svg"}
+)
+CAPTION_SUFFIXES = (".txt", ".caption")
+SIDECAR_SUFFIXES = (*CAPTION_SUFFIXES, ".json")
+MAX_SIDECAR_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """What a walk needs of one folder: its entries in order, which are folders, and what else there is, by its kind."""
+
+    below: PurePosixPath
+    names: tuple[str, ...]
+    folders: frozenset[str]
+    not_read: tuple[tuple[str, str], ...]
+
+    @property
+    def files(self) -> list[str]:
+        return [name for name in self.names if name not in self.folders]
+
+
+def folder_listing(root: Path) -> list[str]:
+    """List a folder's files with size and time of change, one line each, in fixed order."""
+    lines = []
+    for path in walk_files(root):
+        status = (root / path).lstat()
+        lines.append(f"{path}\t{status.st_size}\t{status.st_mtime_ns}")
+    return lines
+
+
+def walk_files(root: Path) -> Iterator[PurePosixPath]:
+    """Give the regular files below a folder in the order of their names, hidden ones and links left out."""
+    for folder, name in _walk(root):
+        if name:
+            yield folder.below / name
+
+
+def _walk(root: Path) -> Iterator[tuple[_Folder, str]]:
+    """Give each folder, with "" for a name, when it is entered, and then each file in it and below."""
+    # Folders can be nested more deeply than functions.
+    waiting = [(folder := _list(root, PurePosixPath()), iter(folder.names))]
+    yield folder, ""
+    while waiting:
+        folder, names = waiting[-1]
+        name = next(names, None)
+        if name is None:
+            waiting.pop()
+        elif name in folder.folders:
+            inner = _list(root, folder.below / name)
+            waiting.append((inner, iter(inner.names)))
+            yield inner, ""
+        else:
+            yield folder, name
+
+
+def entries_not_read(root: Path) -> Iterator[tuple[str, str]]:
+    """Give the paths below a folder that no walk enters or reads, hidden ones left out, and what they are."""
+    for folder, name in _walk(root):
+        if not name:
+            yield from ((_utf8(folder.below / entry), kind) for entry, kind in folder.not_read)
+
+
+def _list(root: Path, below: PurePosixPath) -> _Folder:
+    kinds: dict[str, str] = {}
+    with open_folder(root / below, levels=len(below.parts)) as folder, os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                kinds[entry.name] = entry_kind(entry)
+    names = sorted(name for name, kind in kinds.items() if kind in ("file", "folder"))
+    folders = frozenset(name for name in names if kinds[name] == "folder")
+    not_read = tuple((name, kind) for name, kind in sorted(kinds.items()) if kind not in ("file", "folder"))
+    return _Folder(below, tuple(names), folders, not_read)
+
+
+class FolderReader:
+    """Reads the sources of a folder of pictures; the rules of pairing stand at the top of this module.
+
+    Args:
+        root: the folder.
+        caption_column: of tables, and key of JSON sidecars; "" for none.
+        rows: where to keep the rows of tables.
+        orphans: is told of sidecars and rows without a picture.
+    """
+
+    def __init__(self, root: Path, caption_column: str, rows: SideTable, orphans: OrphanLog) -> None:
+        self._root = root
+        self._caption_column = caption_column
+        self._reader = ListReader()
+        self._metadata = FolderMetadata(root, caption_column, rows, self._reader)
+        self._orphans = orphans
+
+    def records(self) -> Iterator[SourceRecord]:
+        """Give the pictures in the order of their names, then the rows that are about none.
+
+        Raises:
+            ConfigError: there is no picture, or a table cannot be used.
+        """
+        with self._reader:
+            yield from self._records()
+
+    def _records(self) -> Iterator[SourceRecord]:
+        empty, num_not_read, sidecars = True, 0, dict[str, str]()
+        for folder, name in _walk(self._root):
+            if not name:
+                num_not_read += len(folder.not_read)
+                sidecars = _sidecars(folder.files)
+                self._note_orphans(folder, sidecars)
+                for table in METADATA_NAMES:
+                    if table in folder.files:
+                        yield from self._metadata.load(folder.below, table)
+            elif _is_picture(name):
+                empty = False
+                yield from self._about(folder.below / name, sidecars)
+        if empty:
+            told = f" Links left out: {num_not_read:,}; {LINK_ADVICE}." if num_not_read else ""
+            raise ConfigError(f"{self._root} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).{told}")
+        for record in self._metadata.orphans():
+            self._orphans.add("metadata_without_picture", record.detail, record.url)
+            yield record
+
+    def _note_orphans(self, folder: _Folder, sidecars: Mapping[str, str]) -> None:
+        pictures = {name for name in folder.files if _is_picture(name)}
+        owners = pictures | {_stem(name) for name in pictures}
+        for spelled, name in sidecars.items():
+            if _stem(spelled) not in owners:
+                self._orphans.add("sidecars_without_picture", _utf8(folder.below / name), "no picture of this name")
+
+    def _about(self, path: PurePosixPath, sidecars: Mapping[str, str]) -> Iterator[SourceRecord]:
+        name = _utf8(path)
+        if name != str(path):
+            yield SourceRecord(url=name, reason=RejectReason.UNREADABLE, detail="its name is not UTF-8")
+            return
+        text, attributes = self._sidecar(path, sidecars)
+        for told in self._metadata.about(name) or [Told("", {})]:
+            source = "metadata" if told.caption else "sidecar" if text else ""
+            yield SourceRecord(
+                url=name,
+                caption=told.caption or text,
+                caption_source=source,
+                attributes=attributes,
+                location=name,
+                extra=told.extra,
+            )
+
+    def _sidecar(self, path: PurePosixPath, sidecars: Mapping[str, str]) -> tuple[str, str]:
+        """Read caption and attributes that lie beside a picture."""
+
+        def read(suffix: str) -> str:
+            spellings = (f"{path.name}{suffix}", f"{path.stem}{suffix}")
+            found = next((sidecars[spelled] for spelled in spellings if spelled in sidecars), None)
+            return _read_text(self._root / path.parent / found) if found else ""
+
+        caption, attributes = "", "{}"
+        if described := read(".json"):
+            try:
+                data = parse_json(described)
+            except ValueError:
+                data = None
+            if isinstance(data, dict):
+                caption = as_text(data.pop(self._caption_column, ""))
+                attributes = attributes_json(data)
+        texts = (read(suffix) for suffix in CAPTION_SUFFIXES)
+        return clean_text(next((text for text in texts if text), caption)).strip(), attributes
+
+
+def _is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem
+
+
+def _sidecars(names: list[str]) -> dict[str, str]:
+    """Give the names of sidecars by the name that they have with a small ending, which wins where both are there."""
+    found: dict[str, str] = {}
+    for name in names:
+        path = PurePosixPath(name)
+        if path.suffix.lower() in SIDECAR_SUFFIXES:
+            # Capitals come before small letters.
+            found[f"{path.stem}{path.suffix.lower()}"] = name
+    return found
+
+
+def _utf8(path: PurePosixPath) -> str:
+    return os.fsencode(str(path)).decode("utf-8", "replace")
+
+
+def read_local(root: Path, record: SourceRecord, max_bytes: int) -> Fetched | Rejection:
+    """Read the bytes of a record that lies in the folder, without following links or leaving it."""
+    body = read_inside(root, record.location, max_bytes, record.offset, record.size)
+    return body if isinstance(body, Rejection) else Fetched(body, "", 0)
+
+
+def read_inside(root: Path, location: str, max_bytes: int, offset: int = 0, size: int = 0) -> bytes | Rejection:
+    """Read a file below a folder, or a part of it."""
+    path = PurePosixPath(location)
+    if path.is_absolute() or ".." in path.parts:
+        return Rejection(RejectReason.UNREADABLE)
+    try:
+        # A link among the folders on the way would lead out as well as one at the end.
+        body = _read_bounded(root / path, max_bytes, offset, size, levels=len(path.parts) - 1)
+    except (OSError, ValueError, DataError) as err:
+        return Rejection(RejectReason.UNREADABLE, err.strerror or "" if isinstance(err, OSError) else "")
+    return Rejection(RejectReason.TOO_MANY_BYTES) if body is None else body
+
+
+def _read_text(path: Path) -> str:
+    try:
+        body = _read_bounded(path, MAX_SIDECAR_BYTES)
+    except (OSError, DataError):
+        return ""
+    return (body or b"").decode("utf-8-sig", "replace").strip()
+
+
+def _read_bounded(path: Path, max_bytes: int, offset: int = 0, size: int = 0, *, levels: int = 0) -> bytes | None:
+    """Read a regular file, or a part of it; None when that is more than the cap.
+
+    Raises:
+        DataError: it is no regular file, or a link.
+        OSError: it is not there, or not readable.
+    """
+    with open_file(path, levels=levels) as file:
+        length = size or os.fstat(file.fileno()).st_size
+        if length > max_bytes:
+            return None
+        file.seek(offset)
+        return file.read(length)

@@ -1,0 +1,77 @@
+"""A folder of saved pages as a source: what a browser saves, or a mirror made by wget.
+
+Pictures that a page names by a path in the folder are read from there, and nothing outside the folder is; all others
+are fetched from the address that the page was saved from, as its comment `saved from url=`, its canonical link and its
+`<base>` tell.
+"""
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+from t2i_core.data.address import parse_url
+from t2i_core.data.answer import Fetched
+from t2i_core.data.pages.saved_base import LOCAL_HOST, NOWHERE_HOST
+from t2i_core.data.record import SourceRecord
+from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.data.sources.folder import read_inside, walk_files
+from t2i_core.data.sources.stored import StoredPages
+from t2i_core.data.text import clean_text
+from t2i_core.errors import ConfigError
+
+PAGE_SUFFIXES = (".html", ".htm", ".xhtml")
+
+
+async def saved_pictures(root: Path, pages: StoredPages, max_bytes: int) -> AsyncGenerator[SourceRecord]:
+    """Give the pictures of all pages below a folder, in the order of the pages' names.
+
+    Args:
+        root: the folder.
+        pages: reads pages and says which pictures may be fetched.
+        max_bytes: of one page.
+
+    Raises:
+        ConfigError: there is no page in it.
+        TransientError: the process that reads pages does not start.
+    """
+    empty = True
+    for path in walk_files(root):
+        if path.suffix.lower() in PAGE_SUFFIXES:
+            empty = False
+            body = read_inside(root, str(path), max_bytes)
+            answer = body if isinstance(body, Rejection) else Fetched(body, _utf8(str(path)), 0)
+            # The process that reads pages stands in another folder.
+            for record in await pages.read(answer, str(root.absolute())):
+                yield _placed(record, pages)
+    if empty:
+        raise ConfigError(f"{root} holds no pages ({', '.join(PAGE_SUFFIXES)}).")
+
+
+def _utf8(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _placed(record: SourceRecord, pages: StoredPages) -> SourceRecord:
+    """Say which file a picture is, if it is one."""
+    host, path = _parts(record.url)
+    license_host, license_path = _parts(record.license)
+    if license_host in (LOCAL_HOST, NOWHERE_HOST):
+        record = replace(record, license=license_path)
+    if host == LOCAL_HOST:
+        return replace(record, url=path, location=path)
+    if host == NOWHERE_HOST:
+        if record.reason:
+            return replace(record, url=path)
+        detail = "no such file in the folder, and the page does not say where it was saved from"
+        return replace(record, url=path, reason=str(RejectReason.UNREADABLE), detail=detail)
+    return pages.from_web(record)
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """Give host and path of a URL, "" for what is none."""
+    try:
+        parsed = parse_url(url)
+    except ValueError:
+        return "", ""
+    return parsed.host or "", clean_text(unquote(parsed.raw_path).removeprefix("/"))

@@ -1,0 +1,1 @@
+"""Foreign lists and tables as rows, read in a process of their own."""

@@ -1,0 +1,1 @@
+"""Processes that hold untrusted bytes: confined, limited, started anew when one dies."""

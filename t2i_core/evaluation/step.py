@@ -1,0 +1,175 @@
+"""The evaluate step: draw the benchmark's prompts with a run, check what came out, and write the report.
+
+A score is worth its anchors. So the same table holds real pictures (ceiling), the model's own pictures against other
+prompts (floor) and, where given, the baseline; the checker and the CLIP each pass a gate first, and a figure whose gate
+fails is withheld with the reason.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from t2i_core.config import canonical_json
+from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.errors import ConfigError
+from t2i_core.evaluation.benchmark import BENCHMARK_VERSION
+from t2i_core.evaluation.circumstances import CIRCUMSTANCES_NAME, note_circumstances
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.measure import Evaluation, PictureMaker, measure
+from t2i_core.evaluation.metrics.clip_score import load_clip
+from t2i_core.evaluation.metrics.composition import CHECKER_VERSION
+from t2i_core.evaluation.report import Runs, metrics_of, write_report
+from t2i_core.generation.generate import load_generator, refuse_ignored
+from t2i_core.lineage.mark import png_bytes
+from t2i_core.manifest import (
+    OnConflict,
+    StepKey,
+    StepRef,
+    claim_folder,
+    describe_file,
+    find_hit,
+    read_manifest,
+    relative_source,
+    sha256_of,
+    staged_folder,
+    write_atomically,
+    write_manifest,
+)
+from t2i_core.progress import OnProgress, ignore_progress
+
+STEP, VERSION = "evaluate", 2
+# Files that tell when and how fast, and so differ each time.
+NOTED_NAMES = frozenset({"report.html", CIRCUMSTANCES_NAME})
+
+
+def evaluate_key(
+    run_dir: Path, config: EvaluateConfig, *, baseline_dir: Path | None = None, clip_dir: Path | None = None
+) -> StepKey:
+    """Say what decides the outcome of an evaluation.
+
+    Raises:
+        ConfigError: one of the folders is not a finished run.
+        DataError: a manifest is damaged.
+    """
+    inputs = {"run": read_manifest(run_dir, "run").digest, "checker": CHECKER_VERSION, "prompts": BENCHMARK_VERSION}
+    for name, folder in (("baseline", baseline_dir), ("clip", clip_dir)):
+        if folder is not None:
+            inputs[name] = read_manifest(folder, "run").digest
+    weights = Path(config.clip.removeprefix("local-dir:")) / "open_clip_model.safetensors"
+    if config.clip and weights.is_file():
+        inputs["clip_weights"] = sha256_of(weights.resolve())
+    return StepKey(step=STEP, version=VERSION, config=config.model_dump(mode="json"), inputs=inputs)
+
+
+@tells_disk_errors
+def evaluate(
+    run_dir: Path,
+    config: EvaluateConfig,
+    output_dir: Path,
+    *,
+    baseline_dir: Path | None = None,
+    clip_dir: Path | None = None,
+    on_conflict: OnConflict = "refuse",
+    on_progress: OnProgress = ignore_progress,
+    open_run: Callable[[Path], PictureMaker] = load_generator,
+) -> StepRef:
+    """Score a finished run and write `report.html`, `report.md`, `metrics.json`, `samples.jsonl`,
+    `circumstances.json` and `images/`.
+
+    Args:
+        run_dir: the finished run.
+        config: what to ask and how to judge.
+        output_dir: the evaluation folder.
+        baseline_dir: a finished run to compare with on the same prompts and seeds.
+        clip_dir: a finished clip run; its `open_clip` folder scores unless the config names a CLIP.
+        on_conflict: what to do when `output_dir` holds another evaluation.
+        on_progress: gets pictures drawn.
+        open_run: makes a finished run draw.
+
+    Raises:
+        ConfigError: a folder is not what it should be, or the CLIP cannot be had.
+        DataError: the captions or shards are damaged.
+    """
+    key = evaluate_key(run_dir, config, baseline_dir=baseline_dir, clip_dir=clip_dir)
+    if hit := find_hit(output_dir, key):
+        return hit
+    refuse_ignored(run_dir, guidance_scale=config.guidance_scale or None, steps=config.steps or None)
+    # What can be refused is refused before the folder is touched and before minutes of drawing.
+    spec = _clip_spec(config, clip_dir)
+    scorer = load_clip(spec) if spec else None
+    makers = {"model": open_run(run_dir)} | ({"baseline": open_run(baseline_dir)} if baseline_dir else {})
+    claim_folder(output_dir, key, on_conflict)
+    evaluation = measure(run_dir, config, makers, scorer=scorer, on_progress=on_progress)
+    others = {name: folder for name, folder in (("baseline", baseline_dir), ("clip", clip_dir)) if folder}
+    with staged_folder(output_dir) as stage:
+        _write_results(stage, evaluation, key)
+        circumstances = note_circumstances(evaluation.seconds, {name: m.drawn_with for name, m in makers.items()})
+        write_report(stage, output_dir, Runs(run_dir, others), evaluation, circumstances)
+        ref = write_manifest(
+            stage,
+            kind="evaluation",
+            key=key,
+            sources={n: relative_source(folder, output_dir) for n, folder in ({"run": run_dir} | others).items()},
+            counts=_counts(evaluation),
+            files=[
+                describe_file(stage, path, content=path.name not in NOTED_NAMES)
+                for path in sorted(stage.rglob("*"))
+                if path.is_file()
+            ],
+        )
+    return ref.with_changes(path=output_dir)
+
+
+def _clip_spec(config: EvaluateConfig, clip_dir: Path | None) -> str:
+    if config.clip or clip_dir is None:
+        return config.clip
+    folder = clip_dir / "open_clip"
+    if not folder.is_dir():
+        raise ConfigError(f"{clip_dir} is not a clip run: it has no open_clip folder. Train one with a clip preset.")
+    return f"local-dir:{folder}"
+
+
+def _write_results(stage: Path, evaluation: Evaluation, key: StepKey) -> None:
+    """Write pictures and figures; making the evaluation again on the same machine gives the same bytes."""
+    rows = list(_write_pictures(stage, evaluation, key))
+    lines = "".join(canonical_json(row) + "\n" for row in rows)
+    write_atomically(stage / "samples.jsonl", lines.encode())
+    metrics = json.dumps(metrics_of(evaluation), indent=2, ensure_ascii=False)
+    write_atomically(stage / "metrics.json", metrics.encode() + b"\n")
+
+
+def _write_pictures(stage: Path, evaluation: Evaluation, key: StepKey) -> Iterator[dict[str, Any]]:
+    """Write every picture as PNG with its origin inside, and give one record a picture."""
+    (stage / "images").mkdir()
+    digests = {"model": key.inputs["run"], "baseline": key.inputs.get("baseline", "")}
+    for who, drawn in evaluation.drawn.items():
+        for p, prompt in enumerate(evaluation.benchmark.prompts):
+            for k, picture in enumerate(drawn.pictures[p]):
+                prefix = "" if who == "model" else f"{who}-"
+                path = stage / "images" / f"{prefix}{p * len(drawn.pictures[p]) + k:05d}.png"
+                origin = {"prompt": prompt.text, "seed": int(drawn.seeds[p, k]), "run": digests[who]}
+                write_atomically(path, png_bytes(picture, origin))
+                record = {"drawn_by": who, "prompt_id": prompt.id, "task": prompt.task} | origin
+                record |= {"file": path.relative_to(stage).as_posix(), "sha256": sha256_of(path)}
+                yield record | _judgement(evaluation, who, p, k)
+
+
+def _judgement(evaluation: Evaluation, who: str, p: int, k: int) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    if evaluation.composition:
+        verdict = evaluation.composition.verdicts[who][p][k]
+        record |= {"outcome": verdict.outcome, "strict": verdict.strict, "lenient": verdict.lenient}
+        record |= {"atoms": verdict.atoms}
+        record["reason"] = verdict.reason
+    if evaluation.clip and who == "model":
+        record["cosine"] = round(float(evaluation.clip.cosines[p, k]), 6)
+    return record
+
+
+def _counts(evaluation: Evaluation) -> dict[str, int]:
+    model = evaluation.drawn["model"]
+    counts = {"prompts": len(evaluation.benchmark.prompts), "images": model.seeds.size}
+    if evaluation.composition:
+        counts["strict_passes"] = sum(v.strict for row in evaluation.composition.verdicts["model"] for v in row)
+    return counts

@@ -1,0 +1,1 @@
+"""Prompts to pictures with a finished run."""

@@ -1,0 +1,251 @@
+"""Prompts to pictures with a finished run: the same picture for the same prompt, seed and index, whatever the batch."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from t2i_core.config import Config, canonical_json
+from t2i_core.data.batches.pixels import to_uint8
+from t2i_core.data.batches.tokenizer import Tokenizer
+from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.door import read_file
+from t2i_core.errors import CheckpointError, ConfigError
+from t2i_core.generation.config import GenerateConfig
+from t2i_core.layout import MAX_NOTE_BYTES, require_local
+from t2i_core.lineage.mark import png_bytes
+from t2i_core.manifest import read_manifest, write_atomically
+from t2i_core.models.config import Sizes
+from t2i_core.progress import OnProgress, Progress, ignore_progress
+from t2i_core.systems.build import AnySystem, build_system
+from t2i_core.systems.system import DrawSettings
+from t2i_core.training.checkpoint import list_checkpoints, open_checkpoint
+from t2i_core.training.device import Compute, choose_compute
+from t2i_core.training.loop import caption_condition
+from t2i_core.training.preset import Preset
+
+BATCH_SIZE = 32
+
+
+class GeneratedImage(Config):
+    """One picture drawn; a line of images.jsonl."""
+
+    file: str
+    prompt: str
+    index: int
+    seed: int
+    image_seed: int
+    guidance_scale: float | None
+    steps: int | None
+    run: str
+    sha256: str
+
+
+def image_seed(seed: int, prompt: str, index: int) -> int:
+    """Derive the seed of one picture: 63 bits of a hash of (seed, prompt, index)."""
+    digest = hashlib.sha256(canonical_json([seed, prompt, index]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class Generator:
+    """A finished run, ready to draw."""
+
+    def __init__(self, system: AnySystem, tokenizer: Tokenizer, image_size: int, compute: Compute) -> None:
+        self.image_size = image_size
+        self._system, self._tokenizer, self._compute = system, tokenizer, compute
+
+    @property
+    def drawn_with(self) -> str:
+        """Say which device and precision draw."""
+        return f"{self._compute.device}, {self._compute.precision}"
+
+    def prompt_words_unknown(self, prompt: str) -> list[str]:
+        """List the words of a prompt that the run never learned."""
+        return self._tokenizer.unknown_words(prompt)
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], config: GenerateConfig) -> NDArray[np.uint8]:
+        """Draw one picture a prompt and seed.
+
+        Args:
+            prompts: what to draw.
+            seeds: `image_seed` of each picture.
+            config: guidance and steps; the number of pictures and the seed in it are not read here.
+
+        Returns:
+            (B, H, W, 3) uint8.
+        """
+        parts = [
+            self._draw(prompts[i : i + BATCH_SIZE], seeds[i : i + BATCH_SIZE], config)
+            for i in range(0, len(prompts), BATCH_SIZE)
+        ]
+        side = self.image_size
+        return np.concatenate(parts) if parts else np.empty((0, side, side, 3), np.uint8)
+
+    def _draw(self, prompts: Sequence[str], seeds: Sequence[int], config: GenerateConfig) -> NDArray[np.uint8]:
+        device, side = self._compute.device, self.image_size
+        # Every batch has one shape, so that a picture does not depend on which others are drawn with it.
+        padding = BATCH_SIZE - len(prompts)
+        ids, mask = self._tokenizer.encode([*prompts, *[""] * padding])
+        condition = caption_condition(ids, mask).to(device)
+        noise = torch.stack([_noise(s, side) for s in [*seeds, *[0] * padding]]).to(device)
+        settings = DrawSettings(guidance_scale=config.guidance_scale, num_steps=config.steps)
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self._compute.precision == "bfloat16"):
+            drawn = self._system.draw(condition, noise.contiguous(memory_format=torch.channels_last), settings)
+        pictures: NDArray[np.uint8] = to_uint8(drawn).cpu().numpy()[: len(prompts)]
+        return pictures
+
+
+def _noise(seed: int, side: int) -> torch.Tensor:
+    return torch.randn(3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def load_generator(run_dir: Path, compute: Compute | None = None) -> Generator:
+    """Load the averaged weights of a finished run.
+
+    Args:
+        run_dir: the run folder.
+        compute: device and precision; None chooses.
+
+    Raises:
+        ConfigError: the folder is not a finished run, or the run draws nothing (a CLIP).
+        CheckpointError: its checkpoint is damaged.
+    """
+    read_manifest(run_dir, "run")
+    checkpoints = list_checkpoints(run_dir)
+    if not checkpoints:
+        raise CheckpointError(f"{run_dir} has lost its checkpoints. Run its training again.")
+    preset, sizes = _read_config(run_dir)
+    try:
+        system = build_system(preset.system, **sizes.model_dump())
+    except ConfigError as err:
+        raise CheckpointError(f"{run_dir / 'config.json'} was not made by t2i, or on a larger machine: {err}") from err
+    if not system.can_draw:
+        raise ConfigError(f"{run_dir} is a {preset.system.kind} run: it scores pictures and cannot draw them.")
+    open_checkpoint(checkpoints[-1], system).restore(system, "ema")
+    tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
+    if (tokenizer.vocab_size, tokenizer.context_length) != (sizes.vocab_size, sizes.context_length):
+        raise CheckpointError(f"{run_dir / 'tokenizer.json'} does not fit its config.json: one was changed.")
+    compute = compute or choose_compute()
+    system = system.to(compute.device).to(memory_format=torch.channels_last).eval()
+    return Generator(system, tokenizer, sizes.image_size, compute)
+
+
+def _read_config(run_dir: Path) -> tuple[Preset, Sizes]:
+    try:
+        config: dict[str, Any] = json.loads(read_file(run_dir / "config.json", MAX_NOTE_BYTES))
+        return Preset.parse(config["recipe"]), Sizes.parse(config["sizes"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as err:
+        raise CheckpointError(f"{run_dir / 'config.json'} is damaged: {err!r:.300}") from err
+
+
+@tells_disk_errors
+def generate(
+    run_dir: Path,
+    prompts: Sequence[str],
+    output_dir: Path,
+    config: GenerateConfig,
+    *,
+    on_progress: OnProgress = ignore_progress,
+) -> list[GeneratedImage]:
+    """Draw prompts with a finished run: 00000.png ... prompt by prompt, and images.jsonl, one line a picture.
+
+    Args:
+        run_dir: the run folder.
+        prompts: what to draw.
+        output_dir: gets the pictures; it must be new or empty.
+        config: how many, from which seed, with which settings.
+        on_progress: gets pictures drawn.
+
+    Raises:
+        ConfigError: there are no prompts, a prompt has words the run never learned, or the folder is in use.
+        CheckpointError: the run is damaged.
+    """
+    if not any(prompt.strip() for prompt in prompts):
+        raise ConfigError("there is no prompt to draw: give --prompt TEXT, or a --prompts-file with one prompt a line.")
+    require_local(output_dir)
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise ConfigError(f"{output_dir} is not an empty folder; choose another --output-dir.")
+    refuse_ignored(run_dir, guidance_scale=config.guidance_scale, steps=config.steps)
+    generator = load_generator(run_dir)
+    refuse_unknown_words(generator, prompts)
+    digest = read_manifest(run_dir, "run").digest
+    wanted = [(prompt, i, image_seed(config.seed, prompt, i)) for prompt in prompts for i in range(config.num_images)]
+    records: list[GeneratedImage] = []
+    for start in range(0, len(wanted), BATCH_SIZE):
+        part = wanted[start : start + BATCH_SIZE]
+        pictures = generator.generate([p for p, _, _ in part], [s for _, _, s in part], config)
+        for (prompt, index, seed), picture in zip(part, pictures, strict=True):
+            record = _save(output_dir, len(records), picture, prompt, index, seed, config, digest)
+            records.append(record)
+        on_progress(Progress(step="generate", done=len(records), total=len(wanted), unit="pictures"))
+    lines = "".join(canonical_json(record.model_dump(mode="json")) + "\n" for record in records)
+    write_atomically(output_dir / "images.jsonl", lines.encode())
+    return records
+
+
+def refuse_ignored(run_dir: Path, **settings: float | None) -> None:
+    """Refuse settings of drawing that the system of a run would ignore.
+
+    Args:
+        run_dir: a finished run.
+        settings: values by name; None for what was not asked for.
+
+    Raises:
+        ConfigError: one was asked for, and the system knows nothing of it.
+    """
+    asked = [name for name, value in settings.items() if value is not None]
+    if not asked:
+        return
+    system = _read_config(run_dir)[0].system
+    ignored = [name for name in asked if name not in system.draw_settings]
+    if ignored:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in ignored)
+        raise ConfigError(
+            f"{run_dir} is a {system.kind} run, which draws without {flags}: "
+            f"{'they' if len(ignored) > 1 else 'it'} would change nothing. Leave out what it does not take."
+        )
+
+
+def refuse_unknown_words(generator: Generator, prompts: Sequence[str]) -> None:
+    """Refuse prompts with words that the run never learned.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    unknown = sorted({word for prompt in prompts for word in generator.prompt_words_unknown(prompt)})
+    if unknown:
+        raise ConfigError(
+            f"this run never learned: {', '.join(unknown[:20])}. Use words of its captions; they are listed in its "
+            "tokenizer.json."
+        )
+
+
+def _save(
+    output_dir: Path,
+    number: int,
+    picture: NDArray[np.uint8],
+    prompt: str,
+    index: int,
+    seed: int,
+    config: GenerateConfig,
+    run: str,
+) -> GeneratedImage:
+    path = output_dir / f"{number:05d}.png"
+    data = png_bytes(picture, {"prompt": prompt, "seed": seed, "run": run})
+    write_atomically(path, data)
+    return GeneratedImage(
+        file=path.name,
+        prompt=prompt,
+        index=index,
+        seed=config.seed,
+        image_seed=seed,
+        guidance_scale=config.guidance_scale,
+        steps=config.steps,
+        run=run,
+        sha256=hashlib.sha256(data).hexdigest(),
+    )

@@ -1,0 +1,1 @@
+"""Step 1, ingest: plan, harvest, finish, and try again."""

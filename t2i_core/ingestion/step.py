@@ -1,0 +1,208 @@
+"""The first step: web pages, URL lists, a folder of pictures or other shards become a data set.
+
+Planning reads the source once and cuts it into parts on disk; each part becomes one shard, atomically; the manifest
+comes last. So whatever ends a run, the next one goes on where it stopped, within a shard too (`journal.py`), and
+deleting a shard makes only that anew.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yarl import URL
+
+from t2i_core.data.account.shortfall import reached_nothing, require_kept
+from t2i_core.data.address import origin_of
+from t2i_core.data.bounded.disk import disk_errors
+from t2i_core.data.dataset.folder import remove_leftovers, shard_outputs, write_dataset
+from t2i_core.data.dataset.parts import PARTS_DIR, read_note
+from t2i_core.data.dataset.tombstone import read_purged_list
+from t2i_core.data.shards.layout import SHARDS_DIR, ShardLayout, shard_name
+from t2i_core.data.shards.stats import ShardReport, read_report
+from t2i_core.data.sources.orphans import ORPHANS_NAME
+from t2i_core.data.sources.store import picture_store
+from t2i_core.data.tables.cell_types import column_type
+from t2i_core.errors import ConfigError, DataError
+from t2i_core.ingestion.config import IngestConfig, ingest_key
+from t2i_core.ingestion.harvest import HarvestJob, Move, harvest
+from t2i_core.ingestion.plan import IngestPlan, plan_ingest, run_to_end
+from t2i_core.manifest import OnConflict, StepRef, describe_file
+from t2i_core.progress import OnProgress, ignore_progress
+
+if TYPE_CHECKING:
+    from t2i_core.data.manners.channel import CoordinatorAddress
+
+__all__ = ["IngestConfig", "IngestPlan", "finish_ingest", "ingest", "ingest_key", "ingest_shard", "plan_ingest"]
+
+
+def ingest_shard(
+    plan: IngestPlan,
+    shard_id: int,
+    *,
+    coordinator: "CoordinatorAddress | None" = None,
+    on_progress: OnProgress = ignore_progress,
+) -> ShardReport:
+    """Make one shard, atomically; when it is done already, give its report at once.
+
+    Args:
+        plan: of the whole data set.
+        shard_id: which.
+        coordinator: keeps the manners of all who make shards of this plan, None when nobody else does.
+        on_progress: told a few times a second.
+
+    Raises:
+        TransientError: the disk is full, or the coordinator is gone.
+        DataError: the plan on disk is damaged.
+    """
+    size = plan.config.samples_per_shard
+    num_records = min(size, plan.num_records - shard_id * size)
+    return run_to_end(harvest(_job(plan, coordinator), [shard_id], num_records, on_progress))[0]
+
+
+def _job(plan: IngestPlan, coordinator: "CoordinatorAddress | None" = None) -> HarvestJob:
+    note = read_note(plan.output_dir)
+    if note is None:
+        raise DataError(
+            f"the plan in {plan.output_dir / PARTS_DIR} is gone, damaged, or on a disk that this worker does not see. "
+            "Run ingest again."
+        )
+    fetching = plan.config.fetching()
+    if plan.config.deny_list and fetching.deny_list.digest != plan.key.inputs["deny_list"]:
+        raise ConfigError(f"the deny-list {plan.config.deny_list} has changed since the plan was made. Run again.")
+    purged = read_purged_list(plan.output_dir)
+    return HarvestJob(
+        output_dir=plan.output_dir,
+        layout=ShardLayout(
+            shards_dir=plan.output_dir / SHARDS_DIR,
+            samples_per_shard=plan.config.samples_per_shard,
+            encode_format=plan.config.encode_format,
+            extra_columns=note.extra_columns,
+            extra_types={name: column_type(kind) for name, kind in note.extra_kinds.items()},
+            has_exif=plan.config.extract_exif,
+        ),
+        fetching=replace(fetching, deny_list=fetching.deny_list.joined(purged)),
+        pictures=plan.config.pictures(),
+        store=picture_store(plan.stored, pages=plan.config.pages) if plan.stored else None,
+        move=_move(note.source, plan.source),
+        coordinator=coordinator,
+        ends_at=plan.ends_at,
+    )
+
+
+def _move(planned: str, current: str) -> Move | None:
+    """Tell whether a page's site has moved since the plan was made."""
+    if planned == current or not all(source.startswith(("http://", "https://")) for source in (planned, current)):
+        return None
+    return Move(origin_of(URL(planned)), origin_of(URL(current)))
+
+
+def finish_ingest(plan: IngestPlan) -> StepRef:
+    """Check that all shards are there, and write the manifest, which says that each source has its row.
+
+    Raises:
+        DataError: a shard is missing, or too few sources were kept. When not one could be reached, the next run asks
+            again; when not one was kept for other reasons, the folder is finished, and a retry goes on from it.
+    """
+    ref = plan.hit or _publish(plan)
+    require_kept(ref.counts, plan.source, plan.output_dir)
+    return ref
+
+
+def _publish(plan: IngestPlan) -> StepRef:
+    shards_dir = plan.output_dir / SHARDS_DIR
+    reports = [_finished(shards_dir, shard_id) for shard_id in range(plan.num_shards)]
+    seen = sum(report.seen for report in reports)
+    if seen != plan.num_records:
+        raise DataError(
+            f"{shards_dir} holds {seen:,} sources, its plan {plan.num_records:,}. Delete it and run ingest again."
+        )
+    rejected: Counter[str] = Counter()
+    for report in reports:
+        rejected.update(report.rejected)
+    kept = sum(report.kept for report in reports)
+    _check_yield(plan, kept, rejected)
+    _remove_strays(shards_dir, plan.num_shards)
+    note = read_note(plan.output_dir)
+    counts = {
+        "seen": seen,
+        "kept": kept,
+        "rejected": rejected.total(),
+        "shards": plan.num_shards,
+        **{f"rejected:{reason}": number for reason, number in sorted(rejected.items())},
+        **(note.counts if note else {}),
+    }
+    with disk_errors(plan.output_dir):
+        remove_leftovers(plan.output_dir)
+        files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
+        if (orphans := plan.output_dir / ORPHANS_NAME).exists():
+            files.append(describe_file(plan.output_dir, orphans))
+        beside = {"deny_list": plan.config.deny_list, "captions_from": plan.config.captions_from}
+        sources = {"source": plan.source} | {name: path for name, path in beside.items() if path}
+        return write_dataset(
+            plan.output_dir,
+            key=plan.key,
+            sources=sources,
+            counts=counts,
+            files=files,
+            places=dict.fromkeys(range(plan.num_shards), shards_dir),
+            planning=note.traffic if note else {},
+        )
+
+
+def _finished(shards_dir: Path, shard_id: int) -> ShardReport:
+    report = read_report(shards_dir, shard_id)
+    if report is None:
+        raise DataError(
+            f"shard {shard_name(shard_id)} in {shards_dir} is not finished. Run ingest again: only it is made."
+        )
+    return report
+
+
+def _check_yield(plan: IngestPlan, kept: int, rejected: Counter[str]) -> None:
+    seen = kept + rejected.total()
+    reasons = ", ".join(f"{reason} {number:,}" for reason, number in rejected.most_common(3))
+    if reached_nothing(kept, rejected):
+        raise DataError(
+            f"none of the {seen:,} pictures of {plan.source} could be reached ({reasons}). "
+            "Check that the host is up and the network works, then run again."
+        )
+    if kept < plan.config.min_success_rate * seen:
+        raise DataError(
+            f"only {kept:,} of {seen:,} pictures were kept ({kept / seen:.1%}), less than the min_success_rate of "
+            f"{plan.config.min_success_rate:.1%}; most were rejected as {reasons}. Nothing is lost: run again with a "
+            "lower rate, or mend the source."
+        )
+
+
+def _remove_strays(shards_dir: Path, num_shards: int) -> None:
+    """Remove shards of an earlier, longer plan."""
+    for path in shards_dir.glob("*_stats.json"):
+        number = path.name.removesuffix("_stats.json")
+        if number.isdecimal() and int(number) >= num_shards:
+            for ending in (".tar", ".parquet", "_stats.json"):
+                path.with_name(number + ending).unlink(missing_ok=True)
+
+
+def ingest(
+    source: str,
+    config: IngestConfig,
+    output_dir: Path,
+    *,
+    source_digest: str | None = None,
+    on_conflict: OnConflict = "refuse",
+    on_progress: OnProgress = ignore_progress,
+) -> StepRef:
+    """Plan, make all shards, and finish: the whole step.
+
+    Raises:
+        ConfigError: the source or the folder cannot be used.
+        TransientError: no page could be reached, or the disk is full.
+        DataError: no or too few pictures were kept, or something on disk is damaged.
+    """
+    plan = plan_ingest(
+        source, config, output_dir, source_digest=source_digest, on_conflict=on_conflict, on_progress=on_progress
+    )
+    if plan.hit is None:
+        run_to_end(harvest(_job(plan), range(plan.num_shards), plan.num_records, on_progress))
+    return finish_ingest(plan)

@@ -1,0 +1,329 @@
+"""The train step: a captions folder to a run folder, by a preset and a budget."""
+
+import io
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from t2i_core.data.batches.loader import load_split, load_tokenizer
+from t2i_core.data.batches.pixels import to_uint8
+from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.door import is_file, open_to_append, read_file
+from t2i_core.errors import ConfigError, StoppedError
+from t2i_core.layout import MAX_LOG_BYTES
+from t2i_core.manifest import (
+    OnConflict,
+    StepKey,
+    StepRef,
+    claim_folder,
+    describe_file,
+    find_hit,
+    relative_source,
+    write_atomically,
+    write_manifest,
+)
+from t2i_core.progress import OnProgress, Progress, ignore_progress
+from t2i_core.systems.build import AnySystem, build_system
+from t2i_core.systems.clip import CLIPSystem, open_clip_config
+from t2i_core.systems.system import Condition, DrawSettings
+from t2i_core.training.checkpoint import (
+    checkpoint_dir,
+    latest_checkpoint,
+    list_checkpoints,
+    save_checkpoint,
+    save_tensors,
+)
+from t2i_core.training.config import TrainConfig, train_key
+from t2i_core.training.device import Compute, choose_compute, choose_device, compute_on
+from t2i_core.training.loop import Trainer, caption_condition, stop_requests
+
+# Shares of the budget after which the fixed prompts are drawn.
+GRID_AT = (0.1, 0.25, 0.5, 0.75, 1.0)
+NUM_GRID_PROMPTS = 16
+PROGRESS_SECONDS = 1.0
+
+
+@tells_disk_errors
+def train(
+    captions_dir: Path,
+    config: TrainConfig,
+    output_dir: Path,
+    *,
+    on_conflict: OnConflict = "refuse",
+    on_progress: OnProgress = ignore_progress,
+    compute: Compute | None = None,
+) -> StepRef:
+    """Train one system; an unfinished run of the same key goes on from its last checkpoint.
+
+    Args:
+        captions_dir: a finished captions folder.
+        config: what to train.
+        output_dir: the run folder.
+        on_conflict: what to do when `output_dir` holds another run.
+        on_progress: gets pictures seen (or minutes), loss and pictures/s about once a second.
+        compute: device and precision; None chooses the best, or keeps those that the run began with.
+
+    Raises:
+        ConfigError: an input or the preset is wrong, or the folder holds other work.
+        ShardError: a shard of the dataset is damaged.
+        CheckpointError: all checkpoints are damaged.
+        TrainingError: training diverged or memory ran out.
+        StoppedError: SIGTERM or SIGINT came; a checkpoint was written, and the same call resumes.
+    """
+    key = train_key(captions_dir, config)
+    if hit := find_hit(output_dir, key):
+        return hit
+    claim_folder(output_dir, key, on_conflict)
+    run = Run(captions_dir, config, output_dir, on_progress, compute or _chosen_compute(output_dir, config))
+    run.resume()
+    run.fit()
+    return run.finish(key)
+
+
+def _chosen_compute(run_dir: Path, config: TrainConfig) -> Compute:
+    """Keep the compute that a run began with, so that its numbers stay the same; else choose."""
+    path = run_dir / "compute.json"
+    kept = Compute.load(path) if is_file(path) else None
+    if kept is not None and (kept.device == "cpu" or torch.cuda.is_available()):
+        return kept
+    compute = choose_compute() if config.precision == "auto" else compute_on(choose_device(), config.precision)
+    write_atomically(path, compute.model_dump_json(indent=2).encode())
+    return compute
+
+
+class Run:
+    """One training and its folder: metrics, checkpoints and sample grids around a `Trainer`."""
+
+    def __init__(
+        self, captions_dir: Path, config: TrainConfig, run_dir: Path, on_progress: OnProgress, compute: Compute
+    ) -> None:
+        self.config, self.run_dir, self.on_progress = config, run_dir, on_progress
+        self.captions_dir = captions_dir
+        self.preset = config.resolve()
+        self.split = load_split(captions_dir, "train")
+        self.system, condition = self._build()
+        self.trainer = Trainer(self.system, self.split, condition, self.preset, config.seed, compute)
+        self._grids_done = 0
+        self._last_report = self._last_save = time.monotonic()
+        self._speed = (time.monotonic(), 0)
+        self._writer = _tensorboard(run_dir) if config.tensorboard else None
+
+    def _build(self) -> tuple[AnySystem, Condition]:
+        tokenizer = load_tokenizer(self.captions_dir)
+        tokenizer.save(self.run_dir / "tokenizer.json")
+        torch.manual_seed(self.config.seed)
+        sizes = {
+            "vocab_size": tokenizer.vocab_size,
+            "context_length": tokenizer.context_length,
+            "image_size": self.split.image_size,
+        }
+        system = build_system(self.preset.system, **sizes)
+        resolved = {
+            "schema_version": 1,
+            "preset": self.config.preset,
+            "system": self.preset.system.kind,
+            "sizes": sizes,
+        }
+        resolved |= {"recipe": self.preset.model_dump(mode="json"), "train": self.config.model_dump(mode="json")}
+        write_atomically(self.run_dir / "config.json", json.dumps(resolved, indent=2).encode() + b"\n")
+        if isinstance(system, CLIPSystem):
+            return system, system.encode(self.split.captions)
+        return system, caption_condition(self.split.token_ids, self.split.token_mask)
+
+    @property
+    def metrics_path(self) -> Path:
+        """Where one line a log step is appended."""
+        return self.run_dir / "metrics.jsonl"
+
+    def resume(self) -> None:
+        """Go back to the newest intact checkpoint, and forget what was logged after it."""
+        checkpoint = latest_checkpoint(self.run_dir, self.system)
+        if checkpoint is not None:
+            self.trainer.restore(checkpoint)
+        step = self.trainer.position.step
+        lines = read_file(self.metrics_path, MAX_LOG_BYTES).splitlines() if is_file(self.metrics_path) else []
+        kept = [line for line in lines if _step_of(line) <= step]
+        write_atomically(self.metrics_path, b"".join(line + b"\n" for line in kept))
+        self._grids_done = sum(share <= self.trainer.progress for share in GRID_AT if step)
+        self._speed = (time.monotonic(), self.trainer.position.images)
+
+    def fit(self) -> None:
+        """Train until the budget is used up.
+
+        Raises:
+            StoppedError: a signal asked to stop; a checkpoint was written.
+            TrainingError: training diverged.
+        """
+        with stop_requests() as stop_requested:
+            self.report(force=True)
+            while self.trainer.progress < 1:
+                self.trainer.step()
+                if self.trainer.position.step % self.config.log_every == 0:
+                    self.log()
+                self.draw_grids()
+                self.report()
+                if stop_requested():
+                    self.save()
+                    step, share = self.trainer.position.step, self.trainer.progress
+                    raise StoppedError(f"stopped at step {step} ({share:.0%}); run the same command again to go on.")
+                if time.monotonic() - self._last_save > self.config.checkpoint_seconds:
+                    self.save()
+            self.report(force=True)
+
+    def log(self) -> None:
+        """Append one line of metrics."""
+        position = self.trainer.position
+        by_band = self.system.uses_noise
+        now, (then, before) = time.monotonic(), self._speed
+        speed = (position.images - before) / max(1e-9, now - then)
+        self._speed = (now, position.images)
+        row: dict[str, float] = {"step": position.step, "images": position.images}
+        row |= position.sums.metrics(by_band=by_band)
+        row |= {
+            "train/learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+            "train/skipped_steps": position.skipped,
+            "perf/images_per_second": round(speed, 2),
+            "perf/seconds": round(position.seconds, 2),
+        }
+        position.sums = type(position.sums)()
+        with open_to_append(self.metrics_path) as file:
+            file.write(json.dumps(row).encode() + b"\n")
+        if self._writer is not None:
+            for name in row.keys() - {"step", "images"}:
+                self._writer(name, row[name], position.images)
+
+    def report(self, *, force: bool = False) -> None:
+        """Tell how far the run is, at most once a second."""
+        if not force and time.monotonic() - self._last_report < PROGRESS_SECONDS:
+            return
+        self._last_report = time.monotonic()
+        position, preset = self.trainer.position, self.preset
+        by_time = bool(preset.max_minutes) and not preset.max_images
+        loss = position.sums.metrics(by_band=False)["train/loss"]
+        now, (then, before) = time.monotonic(), self._speed
+        fields: dict[str, float | int | str] = {"step": position.step, "pictures": position.images}
+        if position.sums.steps:
+            fields |= {
+                "loss": round(loss, 4),
+                "pictures/s": round((position.images - before) / max(1e-9, now - then), 1),
+            }
+        self.on_progress(
+            Progress(
+                step=f"train {self.run_dir.name}",
+                done=round(position.seconds, 1) if by_time else min(position.images, preset.max_images),
+                total=60 * preset.max_minutes if by_time else preset.max_images,
+                unit="seconds" if by_time else "pictures",
+                fields=fields,
+            )
+        )
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        position = self.trainer.position
+        save_checkpoint(self.run_dir, position.step, self.trainer.tensors(), position.state())
+        self._last_save = time.monotonic()
+
+    def draw_grids(self) -> None:
+        """Draw the fixed prompts once the next share of the budget is reached."""
+        due = sum(share <= self.trainer.progress for share in GRID_AT)
+        if due == self._grids_done:
+            return
+        self._grids_done = due
+        if self.system.can_draw:
+            path = self.run_dir / "samples" / f"images_{self.trainer.position.images:09d}.png"
+            picture = io.BytesIO()
+            self._grid().save(picture, "PNG")
+            write_atomically(path, picture.getvalue())
+
+    def _grid(self) -> Image.Image:
+        trainer = self.trainer
+        rows = _spread(len(self.split), NUM_GRID_PROMPTS)
+        whole = trainer.condition
+        condition = Condition(token_ids=whole.token_ids[rows], token_mask=whole.token_mask[rows])
+        condition = condition.trimmed().to(trainer.compute.device)
+        side = self.split.image_size
+        noise = torch.randn(len(rows), 3, side, side, generator=torch.Generator().manual_seed(0))
+        noise = noise.to(trainer.compute.device).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), trainer.autocast():
+            drawn = trainer.ema.module.draw(condition, noise, DrawSettings())
+        return picture_grid(to_uint8(drawn).cpu().numpy(), columns=8)
+
+    def finish(self, key: StepKey) -> StepRef:
+        """Write the last checkpoint and the manifest."""
+        if self.trainer.position.sums.steps:
+            self.log()
+        path = checkpoint_dir(self.run_dir, self.trainer.position.step)
+        if path not in list_checkpoints(self.run_dir):
+            self.save()
+        (self.run_dir / "progress.json").unlink(missing_ok=True)
+        outputs = [self.run_dir / name for name in ("config.json", "tokenizer.json", "compute.json")]
+        outputs = [p for p in outputs if p.is_file()] + sorted(path.iterdir())
+        files = [describe_file(self.run_dir, p, content=p.name != "compute.json") for p in outputs]
+        if isinstance(self.system, CLIPSystem):
+            files += [describe_file(self.run_dir, p) for p in self._export_clip()]
+        logs = [self.metrics_path, *sorted((self.run_dir / "samples").glob("*.png"))]
+        files += [describe_file(self.run_dir, p, content=False) for p in logs]
+        position = self.trainer.position
+        return write_manifest(
+            self.run_dir,
+            kind="run",
+            key=key,
+            sources={"captions": relative_source(self.captions_dir, self.run_dir)},
+            counts={
+                "steps": position.step,
+                "images": position.images,
+                "seconds": round(position.seconds),
+                "skipped_steps": position.skipped,
+                "parameters": sum(p.numel() for p in self.system.parameters()),
+            },
+            files=files,
+        )
+
+    def _export_clip(self) -> list[Path]:
+        """Write the averaged weights as a folder that open_clip loads."""
+        system = self.trainer.ema.module
+        assert isinstance(system, CLIPSystem)
+        folder = self.run_dir / "open_clip"
+        folder.mkdir(exist_ok=True)
+        config = open_clip_config(system.config, self.split.image_size)
+        write_atomically(folder / "open_clip_config.json", json.dumps(config, indent=2).encode())
+        save_tensors(folder / "open_clip_model.safetensors", system.clip.state_dict())
+        return sorted(folder.iterdir())
+
+
+def picture_grid(pictures: "np.typing.NDArray[np.uint8]", columns: int) -> Image.Image:
+    """Lay pictures (N, H, W, 3) uint8 side by side, row by row."""
+    side = pictures.shape[1]
+    canvas = Image.new("RGB", (columns * side, -(-len(pictures) // columns) * side))
+    for i, picture in enumerate(pictures):
+        canvas.paste(Image.fromarray(picture), (i % columns * side, i // columns * side))
+    return canvas
+
+
+def _spread(num_samples: int, num_chosen: int) -> list[int]:
+    """Choose rows evenly over the split, the same for every run on it."""
+    return [i * num_samples // num_chosen for i in range(num_chosen)]
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return float("inf")  # a line torn by a kill is dropped
+
+
+def _tensorboard(run_dir: Path) -> Callable[[str, Any, int], None]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as err:
+        raise ConfigError(
+            "tensorboard is not installed; `t2i doctor` says how to add it, or leave --tensorboard out."
+        ) from err
+    writer: Callable[[str, Any, int], None] = SummaryWriter(str(run_dir / "tensorboard")).add_scalar
+    return writer

@@ -1,0 +1,127 @@
+import asyncio
+import io
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from PIL import Image
+
+from t2i_core.data.answer import Fetched
+from t2i_core.data.reject import Rejection
+from t2i_core.data.web.fetch import Fetcher, FetchOptions
+from t2i_core.data.web.verdict import Want
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Content = bytes | str | int | Handler
+
+
+def png(color: tuple[int, int, int], size: tuple[int, int] = (64, 64)) -> bytes:
+    """Draw a picture of one colour with a corner of its opposite: one colour alone would be blank."""
+    image, buffer = Image.new("RGB", size, color), io.BytesIO()
+    red, green, blue = (255 - level for level in color)
+    image.paste((red, green, blue), (0, 0, size[0] // 2, size[1] // 2))
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class Site:
+    """A real web server on loopback: what it serves is a dict, what it was asked is a list."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, Content] = {}
+        self.headers: dict[str, dict[str, str]] = {}
+        self.requests: list[str] = []
+        self.user_agents: set[str] = set()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._done.set)
+        self._thread.join(10)
+
+    def _serve(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
+        self._runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
+        await self._runner.setup()
+        await self._listen(0)
+        self.port = self._runner.addresses[0][1]
+        self._ready.set()
+        await self._done.wait()
+        await self._runner.cleanup()
+
+    async def _listen(self, port: int) -> None:
+        self._listener = web.TCPSite(self._runner, "127.0.0.1", port, reuse_address=True)
+        await self._listener.start()
+
+    def go_away(self) -> None:
+        """Break every connection and refuse new ones, until `come_back`."""
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(10)
+
+    async def _hang_up(self) -> None:
+        await self._listener.stop()
+        assert self._runner.server is not None
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+
+    def come_back(self) -> None:
+        """Answer again, under the same address."""
+        asyncio.run_coroutine_threadsafe(self._listen(self.port), self._loop).result(10)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.requests.append(request.path_qs)
+        self.user_agents.add(request.headers["User-Agent"])
+        content = self.content.get(request.path, 404)
+        headers = self.headers.get(request.path, {})
+        if isinstance(content, int):
+            return web.Response(status=content, headers=headers)
+        if isinstance(content, bytes):
+            return web.Response(body=content, headers={"Content-Type": "image/png", **headers})
+        if isinstance(content, str):
+            return web.Response(text=content, headers={"Content-Type": "text/html; charset=utf-8", **headers})
+        return await content(request)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    server = Site()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def make_png() -> Callable[..., bytes]:
+    return png
+
+
+def ask(*urls: str, want: Want = Want.PICTURE, **changes: Any) -> list[Fetched | Rejection]:
+    options = FetchOptions(**({"allow_private": ("localhost",), "timeout_seconds": 5.0, "retries": 0} | changes))
+
+    async def one(fetcher: Fetcher, url: str) -> Fetched | Rejection:
+        async with fetcher.fetch(url, want) as answer:
+            return answer
+
+    async def run() -> list[Fetched | Rejection]:
+        async with Fetcher(options) as fetcher:
+            return [await one(fetcher, url) for url in urls]
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def fetch() -> Callable[..., list[Fetched | Rejection]]:
+    """Ask for URLs one after the other with one fetcher."""
+    return ask

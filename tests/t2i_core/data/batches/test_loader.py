@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.step import caption
+from t2i_core.data.batches import loader
+from t2i_core.data.batches.loader import load_split, load_tokenizer, parse_attributes
+from t2i_core.data.batches.order import sample_at
+from t2i_core.errors import ConfigError, ShardError
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import ingest
+from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
+
+
+@pytest.fixture
+def captions_dir(tmp_path: Path) -> Path:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(30):
+        scene = make_scene(0, i)
+        render_scene(scene, 16).save(pictures / f"{i:03d}.png")
+        (pictures / f"{i:03d}.txt").write_text(caption_scene(scene))
+    options = IngestConfig(image_size=16, encode_format="png", samples_per_shard=10, min_image_size=8)
+    ingest(str(pictures), options, tmp_path / "dataset")
+    caption(tmp_path / "dataset", CaptionConfig(validation_share=0, test_share=0), tmp_path / "captions")
+    return tmp_path / "captions"
+
+
+def test_pictures_and_captions_belong_together(captions_dir):
+    split = load_split(captions_dir, "train")
+
+    for i in (0, 17, 29):
+        scene = make_scene(0, i)
+        assert split.captions[i] == caption_scene(scene)
+        assert (split.images[i] == np.asarray(render_scene(scene, 16))).all()
+    assert (load_tokenizer(captions_dir).encode(split.captions)[0] == split.token_ids).all()
+
+
+def test_pictures_that_do_not_fit_in_memory_are_decoded_on_demand(captions_dir, monkeypatch):
+    kept = load_split(captions_dir, "train").pictures([3, 1, 29])
+    monkeypatch.setattr(loader, "MAX_MEMORY_SHARE", 0.0)
+
+    decoded = load_split(captions_dir, "train").pictures([3, 1, 29])
+
+    assert (kept == decoded).all()
+
+
+def test_every_epoch_shows_every_sample_once_in_another_order():
+    epochs = [[sample_at(7, epoch * 50 + i, 50) for i in range(50)] for epoch in range(2)]
+
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(50))
+    assert epochs[0] != epochs[1]
+    assert [sample_at(8, i, 50) for i in range(50)] != epochs[0]
+
+
+def test_a_damaged_shard_is_refused_by_name_with_its_losses(captions_dir):
+    tar = captions_dir.parent / "dataset" / "shards" / "00001.tar"
+    tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
+
+    with pytest.raises(ShardError, match=r"00001\.tar") as caught:
+        load_split(captions_dir, "train")
+
+    assert 0 < caught.value.num_lost <= 10
+
+
+def test_a_dataset_made_anew_is_noticed(captions_dir):
+    manifest = captions_dir.parent / "dataset" / "manifest.json"
+    data = json.loads(manifest.read_text())
+    data["key"]["config"]["image_size"] = 32
+    manifest.write_text(json.dumps(data))
+
+    with pytest.raises(ConfigError, match="has changed"):
+        load_split(captions_dir, "train")
+
+
+def test_an_empty_split_is_refused(captions_dir):
+    with pytest.raises(ConfigError, match="no samples in its test split"):
+        load_split(captions_dir, "test")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "null", "[" * 100_000])
+def test_attributes_that_are_no_object_count_as_none(text):
+    assert parse_attributes(text) == {}
