@@ -48,7 +48,7 @@ import os, resource, signal, sys
 from flows.cli import run
 # The command imports these when it is called.
 import flows.commands.ingest
-import t2i_core.data.croissant, t2i_core.data.dataset_report, t2i_core.data.ingest, t2i_core.data.readme_card
+import t2i_core.data.account.write, t2i_core.ingestion.step
 
 STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 
