@@ -65,6 +65,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "api": {"ingestion", "captioning", "training", "generation", "evaluation"},
 }
 MAX_FILES_A_ROOM = 15
+MAX_LINES_A_FUNCTION = 60
 PACKAGE_ARROWS = {
     "t2i_core": set[str](),
     "tasks": {"t2i_core"},
@@ -146,6 +147,16 @@ def test_no_room_is_crowded_or_deep() -> None:
 
     assert {str(room): number for room, number in rooms.items() if number > MAX_FILES_A_ROOM} == {}
     assert max(len(room.parts) for room in rooms) <= 3
+
+
+@pytest.mark.parametrize("package", PACKAGE_ARROWS)
+def test_no_function_is_long(package: str) -> None:
+    for path in modules(package):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = min(part.lineno for part in (node, *node.decorator_list))
+                lines = (node.end_lineno or first) - first + 1
+                assert lines <= MAX_LINES_A_FUNCTION, f"{path}:{first}: {node.name} has {lines} lines"
 
 
 def test_no_room_is_a_drawer_for_leftovers() -> None:

@@ -1,5 +1,6 @@
 """`t2i ingest`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -37,6 +38,31 @@ GROUPS = {
     ),
 }
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="Page; URL list (csv, tsv, txt, json, jsonl, parquet; .gz, .bz2, .zst) or web archive (.warc, "
+        ".warc.gz), folder or 'glob/*' of them, here or remote (s3://...); folder of pictures with texts beside "
+        "them or in metadata.csv, of shards (.tar), or with --pages of saved pages."
+    ),
+]
+Retry = Annotated[
+    str, typer.Option(help="Only ask again for what a finished dataset rejected as these: timeout,dns,http_429.")
+]
+Runner = Annotated[
+    Literal["local", "dask"],
+    typer.Option(help="Where shards are made: here, or by the workers of a Dask cluster that see the folder too."),
+]
+Scheduler = Annotated[
+    str, typer.Option(help="Address of the Dask cluster's scheduler, tcp://HOST:PORT; without one it runs here.")
+]
+ShardsAtOnce = Annotated[
+    int,
+    typer.Option(
+        min=0, max=1024, help="Shards side by side (0: one), or workers of the Dask cluster here (0: one a core)."
+    ),
+]
+
 
 @app.command(
     "ingest",
@@ -54,32 +80,13 @@ GROUPS = {
 )
 @config_options(IngestConfig, GROUPS)
 def ingest_command(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Page; URL list (csv, tsv, txt, json, jsonl, parquet; .gz, .bz2, .zst) or web archive (.warc, "
-            ".warc.gz), folder or 'glob/*' of them, here or remote (s3://...); folder of pictures with texts beside "
-            "them or in metadata.csv, of shards (.tar), or with --pages of saved pages."
-        ),
-    ],
+    source: Source,
     output_dir: OutputDir,
     config: IngestConfig,
-    retry: Annotated[
-        str, typer.Option(help="Only ask again for what a finished dataset rejected as these: timeout,dns,http_429.")
-    ] = "",
-    runner: Annotated[
-        Literal["local", "dask"],
-        typer.Option(help="Where shards are made: here, or by the workers of a Dask cluster that see the folder too."),
-    ] = "local",
-    scheduler: Annotated[
-        str, typer.Option(help="Address of the Dask cluster's scheduler, tcp://HOST:PORT; without one it runs here.")
-    ] = "",
-    num_shards_at_once: Annotated[
-        int,
-        typer.Option(
-            min=0, max=1024, help="Shards side by side (0: one), or workers of the Dask cluster here (0: one a core)."
-        ),
-    ] = 0,
+    retry: Retry = "",
+    runner: Runner = "local",
+    scheduler: Scheduler = "",
+    num_shards_at_once: ShardsAtOnce = 0,
     no_prefect: NoPrefect = False,
     replace: Replace = False,
 ) -> None:
@@ -92,12 +99,7 @@ def ingest_command(
     if retry and replace:
         raise ConfigError("--retry fills in a finished dataset and replaces none: leave out --replace.")
     if retry:
-        from t2i_core.ingestion.retry import parse_reasons, retry_ingest
-
-        reasons = parse_reasons(retry)
-        with progress() as view:
-            ref = retry_ingest(source, config, output_dir, reasons, on_progress=view)
-        return tell_result(ref)
+        return _retry(source, config, output_dir, retry)
 
     def as_flow(on_conflict: OnConflict) -> "State[Any]":
         from flows.ingest import ingest
@@ -112,3 +114,12 @@ def ingest_command(
             return ingest(source, config, output_dir, **how)
 
     return run_step(in_core, as_flow, no_prefect=no_prefect, replace=replace)
+
+
+def _retry(source: str, config: IngestConfig, output_dir: Path, names: str) -> None:
+    from t2i_core.ingestion.retry import parse_reasons, retry_ingest
+
+    reasons = parse_reasons(names)
+    with progress() as view:
+        ref = retry_ingest(source, config, output_dir, reasons, on_progress=view)
+    tell_result(ref)
