@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from t2i_core.data.workers import worker
+from t2i_core.data.workers.worker import serve
 
 
 def start(setup: Any) -> Any:
@@ -35,5 +35,4 @@ def handle(asked: Any, body: bytes) -> tuple[Any, bytes]:
 
 
 if __name__ == "__main__":
-    worker.MAX_CPU_SECONDS = 1
-    worker.serve(start, max_memory_bytes=512 * 1024**2)
+    serve(start, max_memory_bytes=512 * 1024**2, max_cpu_seconds=1)
