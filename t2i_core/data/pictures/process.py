@@ -21,6 +21,7 @@ from t2i_core.data.pictures.fingerprint import color_grid, is_blank, perceptual_
 from t2i_core.data.pictures.fit import draft, fit, fit_photograph, pad, whole
 from t2i_core.data.pictures.frames import count_frames, is_animated
 from t2i_core.data.pictures.modes import UnsupportedModeError, flatten, read_color
+from t2i_core.data.pictures.stored_png import store_pixels
 from t2i_core.data.reject import Rejection, RejectReason
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def _process(body: bytes, options: ImageOptions, boxes_cell: str) -> Picture | R
     if boxes is None:
         return Rejection(RejectReason.BAD_BOXES)
     try:
-        with Image.open(io.BytesIO(body), formats=(kind,)) as image:
+        file = store_pixels(body) if kind == "PNG" else body
+        with Image.open(io.BytesIO(file), formats=(kind,)) as image:
             # Before anything that decodes; every limit is the same whichever way the picture is turned.
             source = _judge(image, body, options)
             if isinstance(source, Rejection):
