@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flows.config import PipelineConfig
 from flows.steps import Steps
-from t2i_core.config import digest_of
+from t2i_core.canonical import digest_of
 from t2i_core.ingestion.config import ingest_key
 from t2i_core.layout import require_workspace
 from t2i_core.manifest import StepRef, find_hit

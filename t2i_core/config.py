@@ -1,6 +1,5 @@
 """`Config`, the base of everything a person writes: frozen, unknown keys refused, JSON in and out."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from importlib.resources.abc import Traversable
@@ -9,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from t2i_core.canonical import digest_of
 from t2i_core.errors import ConfigError, did_you_mean
 
 
@@ -75,16 +75,6 @@ def read_preset(folder: Traversable, name: str) -> Any:
     if name not in names:
         raise ConfigError(f"unknown preset {name!r}{did_you_mean(name, names)}; choose one of: {', '.join(names)}.")
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def canonical_json(data: Any) -> str:
-    """Write plain data as JSON with one spelling only: sorted keys, no spaces, UTF-8."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def digest_of(data: Any) -> str:
-    """Give the sha256 of the canonical JSON of plain data, in hexadecimal."""
-    return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
 
 def describe(err: ValidationError, known: Iterable[str] = ()) -> str:

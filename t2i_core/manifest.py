@@ -18,7 +18,8 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from t2i_core import __version__
-from t2i_core.config import Config, canonical_json, digest_of
+from t2i_core.canonical import canonical_json, digest_of
+from t2i_core.config import Config
 from t2i_core.door import create_file, is_file, open_file, read_file, remove_tree
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.layout import MAX_MANIFEST_BYTES, MAX_NOTE_BYTES, STEP_KINDS, Kind, inspect_folder, require_local

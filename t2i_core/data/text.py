@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from t2i_core.config import canonical_json
+from t2i_core.canonical import canonical_json
 
 MAX_TEXT_CHARS = 65_536
 MAX_ATTRIBUTES_BYTES = 8192

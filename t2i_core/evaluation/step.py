@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from t2i_core.config import canonical_json
+from t2i_core.canonical import canonical_json
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.benchmark import BENCHMARK_VERSION

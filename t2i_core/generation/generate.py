@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from t2i_core.config import Config, canonical_json
+from t2i_core.canonical import canonical_json
+from t2i_core.config import Config
 from t2i_core.data.batches.pixels import to_uint8
 from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
-from t2i_core.config import digest_of
+from t2i_core.canonical import digest_of
 from t2i_core.data.address import normalise_url
 from t2i_core.data.answer import Fetched
 from t2i_core.data.attempt import Attempt

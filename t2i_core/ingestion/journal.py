@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from t2i_core.config import digest_of
+from t2i_core.canonical import digest_of
 from t2i_core.data.attempt import Attempt
 from t2i_core.data.picture import Picture
 from t2i_core.data.record import SourceRecord

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from t2i_core.config import canonical_json
+from t2i_core.canonical import canonical_json
 from t2i_core.door import open_named
 from t2i_core.errors import ConfigError
 

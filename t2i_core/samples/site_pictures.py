@@ -10,7 +10,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from t2i_core.config import canonical_json
+from t2i_core.canonical import canonical_json
 from t2i_core.samples.emoji import find_emoji_font
 from t2i_core.samples.scenes import caption_scene, make_scene, pick_wording, render_scene
 from t2i_core.samples.site import SiteConfig

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t2i_core.config import digest_of
+from t2i_core.canonical import digest_of
 from t2i_core.data.batches.loader import Split
 from t2i_core.data.batches.order import sample_at
 from t2i_core.data.batches.pixels import to_unit

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from t2i_core.config import digest_of
+from t2i_core.canonical import digest_of
 
 
 @lru_cache(maxsize=4)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from yarl import URL
 
-from t2i_core.config import digest_of
+from t2i_core.canonical import digest_of
 from t2i_core.data.address import literal_address, normalise_url
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.door import open_named

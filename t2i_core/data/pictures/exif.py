@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import TAGS
 
-from t2i_core.config import canonical_json
+from t2i_core.canonical import canonical_json
 from t2i_core.data.text import clean_text
 
 MAX_EXIF_BYTES = 16_384

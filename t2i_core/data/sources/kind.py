@@ -15,7 +15,6 @@ from t2i_core.data.sources.checksum import KNOWN_CHECKSUMS, read_checksum
 from t2i_core.data.sources.folder import folder_listing
 from t2i_core.data.sources.shards import find_shards
 from t2i_core.data.tables.list_files import (
-    LIST_NAMES,
     ListFile,
     find_archives,
     find_lists,
@@ -24,9 +23,9 @@ from t2i_core.data.tables.list_files import (
     is_glob,
     is_list_folder,
     is_remote,
-    list_format,
     source_errors,
 )
+from t2i_core.data.tables.list_format import LIST_NAMES, list_format
 from t2i_core.data.tables.reader import ListReader
 from t2i_core.data.tables.text import Problem
 from t2i_core.data.text import as_text, clean_text

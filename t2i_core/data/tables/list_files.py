@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from t2i_core.config import digest_of
+from t2i_core.canonical import digest_of
 from t2i_core.data.entry import LINK_ADVICE, entry_kind
+from t2i_core.data.tables.list_format import LIST_NAMES, list_format
 from t2i_core.door import open_named
 from t2i_core.errors import ConfigError, T2IError, TransientError
 from t2i_core.manifest import sha256_of
 
-LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 ARCHIVE_SUFFIXES = (".warc", ".warc.gz")
-LIST_NAMES = f"{', '.join(LIST_SUFFIXES)} (all but .parquet also with {', '.join(COMPRESSIONS)} after it)"
 _MAGIC = frozenset("*?[")
 # What object stores and file servers call the version of a file; the first that one knows stands for the content.
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "blob_id", "LastModified", "last_modified", "mtime", "created")
@@ -81,14 +79,6 @@ class ListFile:
         info = self.remote.info(self.path)
         version = next((str(info[key]) for key in _VERSIONS if info.get(key)), "")
         return digest_of([str(self), info.get("size"), version])
-
-
-def list_format(name: str) -> str:
-    """Tell what kind of list a file name promises, looking below a compression's suffix; "" for none."""
-    path = PurePosixPath(name.lower())
-    inner = PurePosixPath(path.stem) if path.suffix in COMPRESSIONS else path
-    is_list = inner.suffix in LIST_SUFFIXES and (inner is path or inner.suffix != ".parquet")
-    return inner.suffix if is_list else ""
 
 
 def is_archive(name: str) -> bool:

@@ -15,7 +15,7 @@ from t2i_core.data.bounded.unpacking import Allowance, unpacked
 from t2i_core.data.tables.column_json import MAX_CHARS, iter_columns
 from t2i_core.data.tables.csv_rows import iter_cells
 from t2i_core.data.tables.json_array import iter_array
-from t2i_core.data.tables.list_files import COMPRESSIONS, list_format
+from t2i_core.data.tables.list_format import COMPRESSIONS, list_format
 from t2i_core.data.tables.text import NOT_TEXT, Problem, distinct_names, is_text, iter_lines, open_text
 from t2i_core.data.text import MAX_TEXT_CHARS
 

@@ -9,6 +9,7 @@ import io
 import os
 import socket
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import islice
 from typing import Any, BinaryIO, cast
 
@@ -78,6 +79,8 @@ def main() -> None:
     limit_memory(MAX_MEMORY_BYTES)
     # Arrow's own keeper of memory takes more than is asked for, and threads take what they never use.
     os.environ |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "ARROW_IO_THREADS": "1"}
+    # Nearly all ask for a table sooner or later, and few as soon as this process starts.
+    import_module("t2i_core.data.tables.parquet_rows")
     with socket.socket(fileno=os.dup(0)) as line:
         line.settimeout(MAX_IDLE_SECONDS)
         asked = _Line(line)

@@ -13,8 +13,9 @@ from t2i_core.data.workers.worker import FRAME, frame
 from t2i_core.errors import TransientError
 
 MAX_ANSWER_BYTES = 512 * 1024 * 1024
-# While one job is worked on, the next is already there.
-JOBS_AHEAD = 3
+# While one job is worked on, others are already there: many short ones, which are done before this program looks again.
+MIN_JOBS_AHEAD, MAX_JOBS_AHEAD = 3, 16
+BYTES_AHEAD = 1_000_000
 # What a process ends in may not be its job's doing: somebody may have killed it. A limit that it ran into is.
 MAX_TRIES = 2
 # Its processor time is limited from within; this is for a process that stands still.
@@ -70,8 +71,9 @@ class WorkerPool:
     def hand_out(self) -> None:
         """Give waiting jobs to the processes that have the least to do."""
         while self._waiting:
-            worker = min(self._able(self._waiting[0]), key=_num_jobs, default=None)
-            if worker is None or len(worker.jobs) >= JOBS_AHEAD:
+            able = (worker for worker in self._able(self._waiting[0]) if worker.has_room)
+            worker = min(able, key=_num_jobs, default=None)
+            if worker is None:
                 return
             job = self._waiting.popleft()
             if not job.answer.done():
@@ -135,6 +137,7 @@ class _Worker(asyncio.Protocol):
         self._received = bytearray()
         self._loop = asyncio.get_running_loop()
         self.jobs: deque[_Job] = deque()
+        self._num_bytes = 0
         self.is_ready = False
         self._stood_still = False
         self._process, ours = start_worker(module)
@@ -152,6 +155,7 @@ class _Worker(asyncio.Protocol):
     def give(self, job: _Job) -> None:
         """Let the process do a job after those it has."""
         self.jobs.append(job)
+        self._num_bytes += len(job.message[1])
         pieces = frame(*job.message)
         if self._transport is None:
             self._early.extend(pieces)
@@ -195,6 +199,7 @@ class _Worker(asyncio.Protocol):
         if not self.jobs:
             raise ValueError("an answer to nothing")
         job = self.jobs.popleft()
+        self._num_bytes -= len(job.message[1])
         if not job.answer.done():
             job.answer.set_result(answer)
 
@@ -210,6 +215,12 @@ class _Worker(asyncio.Protocol):
             return
         left = MAX_WALL_SECONDS - idle_seconds if self.jobs or not self.is_ready else MAX_WALL_SECONDS
         self._watchdog = self._loop.call_later(left, self._watch)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it is to have another job."""
+        is_short = len(self.jobs) < MAX_JOBS_AHEAD and self._num_bytes < BYTES_AHEAD
+        return is_short or len(self.jobs) < MIN_JOBS_AHEAD
 
     @property
     def is_alive(self) -> bool:
