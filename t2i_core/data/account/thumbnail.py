@@ -5,8 +5,6 @@ import io
 from collections.abc import Mapping, Set
 from pathlib import Path
 
-from PIL import Image
-
 from t2i_core.data.shards.tar_reader import iter_members, read_member
 from t2i_core.door import open_file
 from t2i_core.errors import DataError
@@ -40,6 +38,9 @@ def picture_uri(suffix: str, body: bytes) -> str:
     """Give a picture as a data URI, made smaller where it is not small; "" for one that cannot be shown."""
     if len(body) <= SMALL_BYTES:
         return _uri(_TYPES[suffix], body)
+    # What is small is shown without it.
+    from PIL import Image
+
     try:
         with Image.open(io.BytesIO(body), formats=("JPEG", "PNG", "WEBP")) as picture:
             picture.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))

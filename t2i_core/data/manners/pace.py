@@ -2,8 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -77,14 +75,9 @@ class HostPace:
         """Whether the host asked for a pause that is not waited for."""
         return self._paused_until - asyncio.get_running_loop().time() > MAX_WAIT_SECONDS
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[bool]:
+    def turn(self) -> "_Turn":
         """Wait for a free turn and hold it while the block runs; False when the host has been given up."""
-        admitted = await self.enter()
-        try:
-            yield admitted
-        finally:
-            self.leave()
+        return _Turn(self)
 
     async def enter(self) -> bool:
         """Wait for a free turn; False when the host has been given up. In either case, `leave` gives the turn back."""
@@ -140,3 +133,18 @@ def retry_after_seconds(value: str | None) -> float | None:
         return min(max(seconds, 0.0), MAX_PAUSE_SECONDS)
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
+
+
+class _Turn:
+    """One turn, as a context manager; a generator for each takes longer than the turn itself."""
+
+    __slots__ = ("_pace",)
+
+    def __init__(self, pace: HostPace) -> None:
+        self._pace = pace
+
+    async def __aenter__(self) -> bool:
+        return await self._pace.enter()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pace.leave()

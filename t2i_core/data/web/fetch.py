@@ -5,8 +5,6 @@ announced and as they arrive, time is capped per URL, and what a server encodes 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import time
 from typing import Any, Final, Self
@@ -127,8 +125,7 @@ class Fetcher:
         """Connections in use, bodies that are being decoded included."""
         return self._num_busy
 
-    @asynccontextmanager
-    async def fetch(self, text: str, want: Want = Want.PICTURE) -> AsyncIterator[Fetched | Rejection]:
+    def fetch(self, text: str, want: Want = Want.PICTURE) -> "_Fetching":
         """Ask for one URL, and keep its place among the `connections` while the block uses the body.
 
         So what is decoded slower than it arrives holds back new requests instead of filling the memory.
@@ -137,12 +134,7 @@ class Fetcher:
             text: the URL as found.
             want: a picture (opt-out headers refuse it), a page (its type must be HTML), or a sitemap.
         """
-        answer = await self._ask_in_time(text, want)
-        try:
-            yield answer
-        finally:
-            if isinstance(answer, Fetched):
-                self._let_go(answer)
+        return _Fetching(self, text, want)
 
     async def _take_slot(self) -> None:
         await self._slots.acquire()
@@ -152,7 +144,7 @@ class Fetcher:
         self._num_busy -= 1
         self._slots.release()
 
-    def _let_go(self, answer: Fetched) -> None:
+    def let_go(self, answer: Fetched) -> None:
         """Give back the place of a body that is done with."""
         self._claims.pop(id(answer)).settle(0)
         self._free_slot()
@@ -161,8 +153,11 @@ class Fetcher:
         """Give the sitemaps that the robots.txt of a URL's site names, as they stand there."""
         return (await self._permission.robots(url)).sitemaps
 
-    async def _ask_in_time(self, text: str, want: Want) -> Fetched | Rejection:
-        """Ask until the time for everything is up; what is under way then is cut off."""
+    async def ask(self, text: str, want: Want) -> Fetched | Rejection:
+        """Ask until the time for everything is up; what is under way then is cut off.
+
+        Whoever gets a body calls `let_go` when done with it, as leaving `fetch` does.
+        """
         if self._deadline is None:
             return await self._ask(text, want)
         try:
@@ -218,7 +213,7 @@ class Fetcher:
         clock = _Clock(self._options.timeout_seconds)
         answer = await self._take_shares(origin / "robots.txt", Want.RULES, clock)
         if isinstance(answer, Fetched):
-            self._let_go(answer)
+            self.let_go(answer)
         return answer is not None and not is_failure(answer)
 
     async def _take_turn(self, url: URL, want: Want, clock: "_Clock", attempt: int) -> Answer:
@@ -345,6 +340,25 @@ class Fetcher:
             if answer.http_status and answer.http_status != 200:
                 return RobotsAnswer(answer.http_status)
             return RobotsAnswer(0, failure=Rejection(answer.reason, f"{url.name}: {answer.message}"))
+
+
+class _Fetching:
+    """One answer, held while it is used, as a context manager."""
+
+    __slots__ = ("_answer", "_fetcher", "_text", "_want")
+
+    def __init__(self, fetcher: Fetcher, text: str, want: Want) -> None:
+        self._fetcher = fetcher
+        self._text = text
+        self._want = want
+
+    async def __aenter__(self) -> Fetched | Rejection:
+        self._answer = await self._fetcher.ask(self._text, self._want)
+        return self._answer
+
+    async def __aexit__(self, *_: object) -> None:
+        if isinstance(self._answer, Fetched):
+            self._fetcher.let_go(self._answer)
 
 
 def _was_left_alone(answer: Answer) -> bool:
