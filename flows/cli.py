@@ -48,6 +48,10 @@ COMMANDS = {
     "evaluate": ("evaluate", "Draw the evaluation's prompts with a run, score the pictures and write report.html."),
     "pipeline": ("job", "Ingest, caption, train each model and evaluate, in one workspace that the pipeline owns."),
     "generate": ("generate", "Draw prompts with a finished run; the same seed gives the same pictures."),
+    "presets": (
+        "presets",
+        "List the recipes that trainings and pipelines start from, or show one, merged and checked, as JSON.",
+    ),
     "verify": ("upkeep", "Read every shard of a dataset and say which are damaged and which samples are lost."),
     "export": ("export", "Write a dataset as plain files, or as tables with the pictures in them."),
     "purge": (

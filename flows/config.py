@@ -7,9 +7,10 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from t2i_core.captioning.config import CaptionConfig
-from t2i_core.config import Config, names_of_presets, read_preset
+from t2i_core.config import Config
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.ingestion.config import IngestConfig
+from t2i_core.recipe import read_recipe, recipe_names
 from t2i_core.samples.site import SiteConfig
 from t2i_core.training.config import TrainConfig
 
@@ -40,12 +41,12 @@ class PipelineConfig(Config):
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """Load a preset of the package.
+        """Load a preset by its name, or a file of one's own that may start from one.
 
         Raises:
-            ConfigError: there is none of this name.
+            ConfigError: there is none, or it does not fit.
         """
-        return cls.parse(read_preset(PRESETS, name))
+        return cls.parse(read_recipe(PRESETS, name))
 
     @property
     def uses_site(self) -> bool:
@@ -129,4 +130,4 @@ def training_minutes(minutes: float) -> dict[str, float]:
 
 def preset_names() -> list[str]:
     """List the presets of the package."""
-    return names_of_presets(PRESETS)
+    return recipe_names(PRESETS)

@@ -13,13 +13,15 @@ ROOT = Path(__file__).parents[1]
 # What each room may import besides itself, and besides the base and the words of the wing (the files in `data` itself);
 # whatever is not a room of ours is free, but for Prefect in the core. A file of the core is a room like a folder.
 BASE = {
-    *("canonical", "config", "errors", "progress", "door", "layout", "manifest", "lifeline", "children", "report"),
+    *("canonical", "config", "recipe", "errors", "progress", "door", "layout", "manifest", "lifeline", "children"),
+    "report",
     "machine",
 }
 BASE_ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "canonical": set(),
-    "config": {"canonical", "errors"},
+    "config": {"canonical", "errors", "door"},
+    "recipe": {"config", "errors"},
     "progress": set(),
     "lifeline": set(),
     "children": {"lifeline"},

@@ -6,11 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 import yaml
 
 from flows.cli import app
-from t2i_core.training.preset import preset_names
+from t2i_core.systems.build import build_system
+from t2i_core.training.preset import load_preset, preset_names
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,6 +82,17 @@ def test_every_preset_is_listed_and_no_other():
     rows = re.findall(r"^\| `([a-z0-9-]+)` \|", README, re.MULTILINE)
 
     assert sorted(rows) == preset_names()
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_presets_have_as_many_parameters_as_their_table_says(name):
+    told = re.search(rf"^\| `{name}` \|[^|]*\| ([^|]*) \|", README, re.MULTILINE)
+    with torch.device("meta"):
+        # About the vocabulary of the built-in scenes.
+        system = build_system(load_preset(name).system, vocab_size=64, context_length=32, image_size=64)
+
+    assert told
+    assert told[1] == f"{sum(p.numel() for p in system.parameters()) / 1e6:.2g} M"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

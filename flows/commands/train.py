@@ -26,7 +26,9 @@ app = command_app()
     epilog=examples(
         "t2i train work/captions --output-dir work/run --max-minutes 30",
         "t2i train work/captions --output-dir work/clip --preset clip-demo",
-        notes=(f"Presets: {', '.join(preset_names())}.",),
+        "t2i train work/captions --output-dir work/own --preset mine.json",
+        "t2i train work/captions --output-dir work/run --set optim.learning_rate=1e-3",
+        notes=(f"Presets: {', '.join(preset_names())}. `t2i presets show NAME` prints one as JSON.",),
     ),
 )
 @config_options(TrainConfig)

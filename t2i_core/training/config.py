@@ -1,13 +1,14 @@
 """What to train and for how long, and what of it decides the outcome; needs no PyTorch."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from t2i_core.config import Config
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import StepKey, read_manifest
+from t2i_core.recipe import is_file_name, recipe_label
 from t2i_core.training.preset import Preset, load_preset
 
 STEP, VERSION = "train", 1
@@ -16,7 +17,13 @@ STEP, VERSION = "train", 1
 class TrainConfig(Config):
     """What to train, and for how long."""
 
-    preset: str = Field("diffusion-demo", description="Training recipe; `t2i train --help` lists them.")
+    preset: str = Field(
+        "diffusion-demo", description="Training recipe: a name that `t2i presets list` tells, or a JSON file."
+    )
+    set: tuple[str, ...] = Field(
+        (),
+        description="Fields of the recipe to change, such as optim.learning_rate=3e-3; `t2i presets show` tells all.",
+    )
     max_minutes: float = Field(0, ge=0, description="Budget of training time, minutes; 0 = the preset's own.")
     max_images: int = Field(0, ge=0, description="Budget of pictures seen; 0 = the preset's own.")
     seed: int = Field(0, ge=0, description="Seed of weights, noise and data order.")
@@ -27,18 +34,31 @@ class TrainConfig(Config):
     checkpoint_seconds: float = Field(120, gt=0, description="Seconds between checkpoints.")
     tensorboard: bool = Field(False, description="Also write TensorBoard events (needs the tensorboard extra).")
 
+    @property
+    def preset_name(self) -> str:
+        """What the preset is called, wherever its file lies."""
+        return recipe_label(self.preset)
+
     def resolve(self) -> Preset:
-        """Give the preset with the budget of this config, if it sets one.
+        """Give the preset with the changes and the budget of this config.
 
         Raises:
-            ConfigError: the preset is unknown, or nothing limits the run.
+            ConfigError: the preset is unknown, does not fit, or nothing limits the run.
         """
-        preset = load_preset(self.preset)
+        preset = load_preset(self.preset, self.set)
         if self.max_minutes or self.max_images:
             preset = preset.with_changes(max_minutes=self.max_minutes, max_images=self.max_images)
         if not (preset.max_minutes or preset.max_images):
-            raise ConfigError(f"preset {self.preset} has no budget: set max_minutes or max_images.")
+            raise ConfigError(f"preset {self.preset_name} has no budget: set max_minutes or max_images.")
         return preset
+
+    def anchored(self) -> "TrainConfig":
+        """Give the config for a process that works in another folder."""
+        return self.with_changes(preset=str(Path(self.preset).absolute())) if is_file_name(self.preset) else self
+
+    def record(self) -> dict[str, Any]:
+        """Give what is noted beside the merged preset: nothing of where its file lay, or how it was changed."""
+        return {"preset": self.preset_name} | self.model_dump(mode="json", exclude={"preset", "set"})
 
 
 def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
@@ -51,6 +71,6 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
     return StepKey(
         step=STEP,
         version=VERSION,
-        config={"preset": config.preset, "seed": config.seed, **preset},
+        config={"preset": config.preset_name, "seed": config.seed, **preset},
         inputs={"captions": read_manifest(captions_dir, "captions").digest},
     )

@@ -1,10 +1,15 @@
-"""Presets: complete, named training recipes as JSON files beside this one; reading them needs no PyTorch."""
+"""Presets: named training recipes as JSON files beside this one, and such files of one's own; needs no PyTorch.
 
+A preset may start `from` another (see `t2i_core.recipe`); what is validated, digested and kept is the merged whole.
+"""
+
+from collections.abc import Sequence
 from importlib.resources import files
 
 from pydantic import Field
 
-from t2i_core.config import Config, names_of_presets, read_preset
+from t2i_core.config import Config
+from t2i_core.recipe import apply_changes, read_recipe, recipe_names
 from t2i_core.systems.config import SystemConfig
 
 PRESET_DIR = files("t2i_core.training") / "presets"
@@ -39,7 +44,7 @@ class Preset(Config):
     system: SystemConfig
     optim: OptimConfig = OptimConfig()
     ema: EMAConfig = EMAConfig()
-    batch_size: int = Field(32, gt=0, description="Pictures a step.")
+    batch_size: int = Field(32, gt=0, le=1_000_000, description="Pictures a step.")
     caption_dropout: float = Field(0.1, ge=0, lt=1, description="Share of captions replaced by the empty one.")
     max_minutes: float = Field(0, ge=0, description="Budget of training time, minutes; 0 = none.")
     max_images: int = Field(0, ge=0, description="Budget of pictures seen; 0 = none.")
@@ -47,13 +52,17 @@ class Preset(Config):
 
 def preset_names() -> list[str]:
     """List the presets."""
-    return names_of_presets(PRESET_DIR)
+    return recipe_names(PRESET_DIR)
 
 
-def load_preset(name: str) -> Preset:
-    """Load a preset by name.
+def load_preset(wanted: str, changes: Sequence[str] = ()) -> Preset:
+    """Load a preset.
+
+    Args:
+        wanted: its name, or the path of a JSON file.
+        changes: fields to set, such as "optim.learning_rate=3e-3".
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: there is none, it cannot be read, or what comes of it does not fit.
     """
-    return Preset.parse(read_preset(PRESET_DIR, name))
+    return Preset.parse(apply_changes(read_recipe(PRESET_DIR, wanted), changes))

@@ -126,11 +126,11 @@ class Run:
         system = build_system(self.preset.system, **sizes)
         resolved = {
             "schema_version": 1,
-            "preset": self.config.preset,
+            "preset": self.config.preset_name,
             "system": self.preset.system.kind,
             "sizes": sizes,
         }
-        resolved |= {"recipe": self.preset.model_dump(mode="json"), "train": self.config.model_dump(mode="json")}
+        resolved |= {"recipe": self.preset.model_dump(mode="json"), "train": self.config.record()}
         write_atomically(self.run_dir / "config.json", json.dumps(resolved, indent=2).encode() + b"\n")
         if isinstance(system, CLIPSystem):
             return system, system.encode(self.split.captions)

@@ -194,5 +194,5 @@ def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) ->
 def _config_file(config: TrainConfig) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="t2i-train-") as folder:
         path = Path(folder) / "config.json"
-        path.write_text(config.model_dump_json(), encoding="utf-8")
+        path.write_text(config.anchored().model_dump_json(), encoding="utf-8")
         yield path

@@ -14,8 +14,11 @@ import typer
 
 from flows.cli import COMMANDS, app, run
 from flows.commands.generate import read_prompts
+from flows.config import PipelineConfig
+from flows.config import preset_names as pipeline_names
 from t2i_core import __version__
 from t2i_core.errors import ConfigError
+from t2i_core.training.preset import load_preset, preset_names
 
 CASES: dict[str, tuple[list[str], int, str]] = {
     "no such list": (["ingest", "missing.csv", "--output-dir", "out", "--no-prefect"], 2, "missing.csv"),
@@ -103,6 +106,19 @@ CASES: dict[str, tuple[list[str], int, str]] = {
         2,
         "unknown preset 'difusion-demo' (did you mean 'diffusion-demo'?)",
     ),
+    "changed field is unknown": (
+        ["train", "taken", "--output-dir", "out", "--no-prefect", "--set", "optim.learning_rat=3e-3"],
+        2,
+        "there is no optim.learning_rat (did you mean 'optim.learning_rate'?)",
+    ),
+    "recipe is not JSON": (
+        ["train", "taken", "--output-dir", "out", "--no-prefect", "--preset", "./list.csv"],
+        2,
+        "list.csv is not readable JSON",
+    ),
+    "no such recipe": (["presets", "show", "mine.json"], 2, "no such config file"),
+    "recipe of what": (["presets", "show"], 2, "the name of one"),
+    "pipeline is changed": (["presets", "show", "demo", "--set", "minutes=1"], 2, "--set changes training recipes"),
     "mistyped option": (["caption", "taken", "--outputdir", "out"], 2, "--output-dir"),
     "mistyped config key": (
         ["ingest", "list.csv", "--output-dir", "out", "--no-prefect", "--config", "mistyped_key.json"],
@@ -160,7 +176,7 @@ def test_bad_input_ends_in_one_sentence(case: str, folder: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "ingest", "caption", "train", "evaluate", "pipeline", "generate", "site", *UPKEEP]
+    "command", ["demo", "ingest", "caption", "train", "evaluate", "pipeline", "generate", "presets", "site", *UPKEEP]
 )
 def test_help_names_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
@@ -257,6 +273,20 @@ def test_a_shell_completes_commands_and_options() -> None:
         shell = {"_T2I_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         done = subprocess.run(program, env=os.environ | shell, capture_output=True, text=True, check=True)
         assert expected in done.stdout.split()
+
+
+@pytest.mark.parametrize("name", ["cnn-smoke", "demo"])
+def test_a_preset_is_shown_whole_as_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["presets", "show", name]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert "from" not in shown
+    assert shown == (load_preset(name) if name == "cnn-smoke" else PipelineConfig.preset(name)).model_dump(mode="json")
+
+
+def test_all_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["presets", "list"]) == 0
+    told = capsys.readouterr().out
+    assert [name for name in [*preset_names(), *pipeline_names()] if f"{name} " not in told] == []
 
 
 def test_a_system_error_is_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

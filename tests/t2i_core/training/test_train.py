@@ -21,6 +21,7 @@ from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute
 from t2i_core.training.preset import load_preset, preset_names
 from t2i_core.training.step import train
+from t2i_core.training.supervisor import supervise_training
 
 CPU = Compute(device="cpu", precision="float32")
 IMAGES = 480
@@ -159,6 +160,20 @@ def test_a_folder_of_another_run_is_refused_with_the_difference(captions_dir, fi
         train(captions_dir, config(seed=1), finished, compute=CPU)
 
     assert read_manifest(finished, "run").counts["images"] == IMAGES
+
+
+def test_a_recipe_of_ones_own_is_trained_from_wherever_it_lies(captions_dir, tmp_path, monkeypatch):
+    (tmp_path / "mine.json").write_text('{"from": "cnn-smoke", "batch_size": 8, "max_images": 16}')
+    monkeypatch.chdir(tmp_path)
+    own = TrainConfig(preset="mine.json", set=("optim.learning_rate=0.5",))
+
+    ref = supervise_training(captions_dir, own, tmp_path / "run")
+
+    noted = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert ref.counts["steps"] == 2
+    assert (noted["preset"], noted["train"]["preset"]) == ("mine", "mine")
+    assert (noted["recipe"]["batch_size"], noted["recipe"]["optim"]["learning_rate"]) == (8, 0.5)
+    assert str(tmp_path) not in json.dumps(noted)
 
 
 def test_an_unknown_preset_is_refused_with_the_names(captions_dir, tmp_path):
