@@ -7,11 +7,9 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
+from t2i_core.data.batches.captions import read_captions
 from t2i_core.data.batches.loader import Split, load_split
-from t2i_core.data.tables.table import iter_table
-from t2i_core.errors import DataError
 from t2i_core.evaluation.benchmark import Benchmark, Sample, choose_prompts, scene_of
 from t2i_core.evaluation.breakdown import break_down, doubts, outcome_counts
 from t2i_core.evaluation.config import EvaluateConfig
@@ -213,12 +211,7 @@ def train_groups(captions_dir: Path) -> set[str]:
     Raises:
         DataError: the table of captions is missing or damaged.
     """
-    path = captions_dir / "captions.parquet"
-    try:
-        rows = [row for batch in iter_table(path, ["group", "split", "status"]) for row in batch.to_pylist()]
-        return {row["group"] for row in rows if row["split"] == "train" and row["status"] == "kept"}
-    except (OSError, pa.ArrowException, ValueError, KeyError) as err:
-        raise DataError(f"{path} cannot be read ({err}). Run the caption step again.") from err
+    return {row["group"] for row in read_captions(captions_dir, "train", ["group"])}
 
 
 def draw(

@@ -4,18 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from t2i_core.config import Config
-from t2i_core.data.batches.captions import CAPTIONS_NAME
+from t2i_core.data.batches.captions import read_captions
 from t2i_core.data.dataset.folder import files_by_shard
 from t2i_core.data.shards.layout import SHARDS_DIR, shard_name
 from t2i_core.data.shards.reader import read_rows
 from t2i_core.data.shards.stats import read_fetch_times
-from t2i_core.data.tables.table import iter_table
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.lineage.mark import origin_of_picture
 from t2i_core.manifest import MANIFEST_NAME, Manifest, finished_folders, read_manifest
@@ -155,7 +153,8 @@ def training_samples(ancestors: Sequence[Ancestor]) -> Iterator[TrainingSample]:
 def _of_captions(captions: Ancestor) -> Iterator[TrainingSample]:
     dataset_dir = (captions.folder / captions.manifest.sources.get("dataset", "")).resolve()
     read_manifest(dataset_dir, "dataset")
-    for shard_id, rows in groupby(_train_rows(captions.folder / CAPTIONS_NAME), key=lambda row: row["shard"]):
+    trained_on = read_captions(captions.folder, "train", ("key", "shard", "uid"))
+    for shard_id, rows in groupby(trained_on, key=itemgetter("shard")):
         # A key is one row; a uid may also be that of a rejected copy.
         samples = {sample.key: sample for sample in _of_shard(dataset_dir, shard_id)}
         for row in rows:
@@ -163,15 +162,6 @@ def _of_captions(captions: Ancestor) -> Iterator[TrainingSample]:
             if found is None or found.uid != row["uid"]:
                 found = TrainingSample(key=row["key"], uid=row["uid"], url="", fetched_at="")
             yield found
-
-
-def _train_rows(path: Path) -> Iterator[dict[str, Any]]:
-    columns = ["key", "shard", "uid", "split", "status"]
-    try:
-        for batch in iter_table(path, columns):
-            yield from (row for row in batch.to_pylist() if row["split"] == "train" and row["status"] == "kept")
-    except (OSError, pa.ArrowException, ValueError, KeyError) as err:
-        raise DataError(f"{path} is damaged: {err}. Run the caption step again.") from err
 
 
 def _of_dataset(dataset: Ancestor) -> Iterator[TrainingSample]:

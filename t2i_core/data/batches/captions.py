@@ -1,12 +1,21 @@
-"""The table that captioning writes and training reads: `captions.parquet`, its splits and its tokenizer."""
+"""The table that captioning writes and training reads: `captions.parquet`, its splits and its tokenizer.
 
-from collections.abc import Sequence
+A row group holds the rows of one shard, so that those of a shard can be read without the others.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from t2i_core.data.tables.table import iter_table
+from t2i_core.errors import DataError
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -52,10 +61,97 @@ class CaptionRow:
     attributes: str
 
 
-def write_captions(path: Path, rows: Sequence[CaptionRow]) -> None:
-    """Write `captions.parquet`; equal rows give equal bytes."""
-    columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
-    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd")
-
-
 CAPTIONS_NAME, TOKENIZER_NAME = "captions.parquet", "tokenizer.json"
+
+
+def write_captions(path: Path, rows: Sequence[CaptionRow]) -> None:
+    """Write `captions.parquet`; equal rows give equal bytes.
+
+    Args:
+        path: of the file.
+        rows: in the order of their shards.
+    """
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        for _, of_shard in groupby(rows, key=attrgetter("shard")):
+            group = list(of_shard)
+            columns = {name: [getattr(row, name) for row in group] for name in SCHEMA.names}
+            writer.write_table(pa.table(columns, schema=SCHEMA), row_group_size=len(group))
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRows:
+    """Where the rows of one shard stand.
+
+    Attributes:
+        shard: its number.
+        first: the number of its first row.
+        stop: that behind its last one.
+        num_kept: how many of them are kept samples of the split that was asked for.
+    """
+
+    shard: int
+    first: int
+    stop: int
+    num_kept: int
+
+
+def index_captions(captions_dir: Path, split: SplitName) -> list[ShardRows]:
+    """Count the samples of a split shard by shard; shards without any are left out.
+
+    Raises:
+        DataError: the table is missing or damaged.
+    """
+    kept, num_rows = Counter[int](), dict[int, int]()
+    last = None
+    for piece in _pieces(captions_dir, ["shard", "split", "status"]):
+        shards, splits, statuses = (piece.column(name).to_pylist() for name in ("shard", "split", "status"))
+        rows = zip(shards, splits, statuses, strict=True)
+        kept.update(shard for shard, its_split, status in rows if its_split == split and status == "kept")
+        for shard, run in groupby(shards):
+            if not isinstance(shard, int) or shard < 0:
+                raise _damaged(captions_dir, f"{shard!r} is no shard")
+            if shard != last and shard in num_rows:
+                raise _damaged(captions_dir, f"the rows of shard {shard} are not together")
+            num_rows[shard] = num_rows.get(shard, 0) + len(list(run))
+            last = shard
+    ends = accumulate(num_rows.values())
+    found = (
+        ShardRows(shard, end - num_rows[shard], end, kept[shard]) for shard, end in zip(num_rows, ends, strict=True)
+    )
+    return [rows for rows in found if rows.num_kept]
+
+
+def read_captions(
+    captions_dir: Path, split: SplitName, columns: Sequence[str], rows: ShardRows | None = None
+) -> Iterator[dict[str, Any]]:
+    """Read the kept samples of a split in the order of the table, which is that of shards and keys.
+
+    Args:
+        captions_dir: a finished captions folder.
+        split: which samples.
+        columns: of them.
+        rows: of one shard alone; None for all.
+
+    Raises:
+        DataError: the table is missing or damaged.
+    """
+    wanted = (rows.first, rows.stop) if rows else None
+    for piece in _pieces(captions_dir, [*columns, "split", "status"], wanted):
+        for row in piece.to_pylist():
+            if (row["split"], row["status"]) == (split, "kept"):
+                yield {name: row[name] for name in columns}
+
+
+def _pieces(captions_dir: Path, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Iterator[pa.Table]:
+    try:
+        for piece in iter_table(captions_dir / CAPTIONS_NAME, columns, rows=rows):
+            lacking = set(columns).difference(piece.schema.names)
+            if lacking:
+                raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
+            yield piece
+    except (OSError, pa.ArrowException, ValueError) as err:
+        raise _damaged(captions_dir, str(err)) from err
+
+
+def _damaged(captions_dir: Path, why: str) -> DataError:
+    return DataError(f"{captions_dir / CAPTIONS_NAME} is damaged: {why}. Run the caption step again.")

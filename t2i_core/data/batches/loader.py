@@ -8,25 +8,26 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from t2i_core.data.batches.captions import SplitName, read_captions
 from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.data.shards.layout import shard_name
 from t2i_core.data.shards.reader import MAX_MEMBER_BYTES, check_shard
 from t2i_core.data.shards.tar_reader import TarError, iter_members
-from t2i_core.data.tables.table import iter_table
 from t2i_core.door import open_file
 from t2i_core.errors import ConfigError, DataError, ShardError
 from t2i_core.machine import memory_bytes
 from t2i_core.manifest import Manifest, read_manifest
 
 Pixels = NDArray[np.uint8]
+COLUMNS = ("key", "shard", "uid", "caption", "attributes")
 PICTURE_SUFFIXES = (".jpg", ".png", ".webp")
 # Share of the machine's memory that decoded pictures may take before they are decoded anew for each batch.
 MAX_MEMORY_SHARE = 0.4
@@ -60,7 +61,7 @@ class Place:
 
 
 class Split:
-    """The kept samples of one split, in the order of their keys.
+    """The kept samples of one split, in the order of the table.
 
     Attributes:
         captions: cleaned captions.
@@ -75,7 +76,7 @@ class Split:
         self.captions: list[str] = [row["caption"] for row in rows]
         self.keys: list[str] = [row["key"] for row in rows]
         self.uids: list[str] = [row["uid"] for row in rows]
-        self.attributes: list[dict[str, Any]] = [row["attributes"] for row in rows]
+        self.attributes = [parse_attributes(row["attributes"]) for row in rows]
         self.token_ids, self.token_mask = tokenizer.encode(self.captions)
         self._places = places
         self.image_size = _side(places[0]) if places else 0
@@ -114,22 +115,22 @@ def load_tokenizer(captions_dir: Path) -> Tokenizer:
     return Tokenizer.load(captions_dir / "tokenizer.json")
 
 
-def load_split(captions_dir: Path, split: str, *, limit: int | None = None) -> Split:
+def load_split(captions_dir: Path, split: SplitName, *, limit: int | None = None) -> Split:
     """Load one split of a captioned dataset.
 
     Args:
         captions_dir: a finished captions folder; it knows where its dataset lies.
         split: train, validation or test.
-        limit: at most this many samples, the first by key.
+        limit: at most this many samples, the first of the table.
 
     Raises:
         ConfigError: the folder is not a finished captions folder, its dataset has changed, or the split is empty.
         ShardError: a shard is damaged; names it with the number of samples lost.
     """
-    rows = _read_rows(captions_dir, split)[:limit]
+    dataset_dir, dataset = _dataset(captions_dir)
+    rows = list(islice(read_captions(captions_dir, split, COLUMNS), limit))
     if not rows:
         raise ConfigError(f"{captions_dir} has no samples in its {split} split; ingest more pictures or filter less.")
-    dataset_dir, dataset = _dataset(captions_dir)
     places: dict[str, Place] = {}
     for shard in sorted({row["shard"] for row in rows}):
         check_shard(dataset_dir, dataset, shard)
@@ -138,18 +139,6 @@ def load_split(captions_dir: Path, split: str, *, limit: int | None = None) -> S
     if missing:
         raise DataError(f"{dataset_dir}: {len(missing)} captioned samples have no picture, the first is {missing[0]}.")
     return Split(rows, [places[row["key"]] for row in rows], load_tokenizer(captions_dir))
-
-
-def _read_rows(captions_dir: Path, split: str) -> list[dict[str, Any]]:
-    read_manifest(captions_dir, "captions")
-    try:
-        batches = iter_table(captions_dir / "captions.parquet")
-        rows = [
-            row for batch in batches for row in batch.to_pylist() if (row["split"], row["status"]) == (split, "kept")
-        ]
-    except (OSError, pa.ArrowException, ValueError, KeyError) as err:
-        raise DataError(f"{captions_dir / 'captions.parquet'} is damaged: {err}. Run the caption step again.") from err
-    return sorted((row | {"attributes": parse_attributes(row["attributes"])} for row in rows), key=lambda r: r["key"])
 
 
 def parse_attributes(text: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -154,13 +155,16 @@ def _without_nanoseconds(column: pa.Array) -> pa.Array:
     return column
 
 
-def iter_batches(stream: BinaryIO, size: int, columns: Sequence[str] | None) -> Iterator[bytes]:
+def iter_batches(
+    stream: BinaryIO, size: int, columns: Sequence[str] | None, rows: Sequence[int] | None
+) -> Iterator[bytes]:
     """Read a table in pieces, each packed as an Arrow stream; the first has no rows.
 
     Args:
         stream: the file.
         size: of the file, in bytes.
         columns: which to read, None for all; those that are not there are left out, none at all gives no rows.
+        rows: the first one to read and the one behind the last, None for all; only their row groups are read.
 
     Raises:
         ValueError: it has too many columns, or unpacks to more than is allowed.
@@ -175,9 +179,22 @@ def iter_batches(stream: BinaryIO, size: int, columns: Sequence[str] | None) -> 
     if names == []:
         return
     with _value_errors():
-        for batch in table.iter_batches(TABLE_ROWS, columns=names, use_threads=False):
-            allowance.take(_ROW_BYTES * batch.num_rows + sum(map(_weight, batch.columns)))
-            yield _packed(batch.schema.remove_metadata(), (batch,))
+        first, stop = rows or (0, table.metadata.num_rows)
+        groups, place = _groups_of(table, first, stop)
+        for batch in table.iter_batches(TABLE_ROWS, groups, columns=names, use_threads=False):
+            wanted = batch.slice(max(0, first - place), max(0, stop - max(first, place)))
+            place += batch.num_rows
+            if wanted.num_rows:
+                allowance.take(_ROW_BYTES * wanted.num_rows + sum(map(_weight, wanted.columns)))
+                yield _packed(wanted.schema.remove_metadata(), (wanted,))
+
+
+def _groups_of(table: pq.ParquetFile, first: int, stop: int) -> tuple[list[int], int]:
+    """Give the row groups that hold some rows, and the number of the first row of the first of them."""
+    sizes = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+    ends = list(accumulate(sizes))
+    groups = [group for group, end in enumerate(ends) if end > first and end - sizes[group] < stop]
+    return groups, ends[groups[0]] - sizes[groups[0]] if groups else 0
 
 
 def _weight(column: pa.Array) -> int:

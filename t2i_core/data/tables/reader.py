@@ -63,21 +63,28 @@ class ListReader:
         names: list[str] | None = answers[0][0]["columns"]
         return names
 
-    def table(self, opened: BinaryIO, columns: list[str] | None, *, with_rows: bool = True) -> Iterator[bytes]:
+    def table(
+        self,
+        opened: BinaryIO,
+        columns: list[str] | None,
+        *,
+        rows: tuple[int, int] | None = None,
+        with_rows: bool = True,
+    ) -> Iterator[bytes]:
         """Read a Parquet file in pieces, each an Arrow stream; the first has no rows, only the columns' types.
 
         Args:
             opened: the file, which its caller closes.
             columns: to read, None for all; those that it lacks are left out.
+            rows: the first one to read and the one behind the last; None for all.
             with_rows: False for the first piece alone.
 
         Raises:
             ReadError: it is damaged, or unpacks to more than it may.
             OSError, TransientError: as `rows`.
         """
-        for _, packed in self._answers(
-            opened, {"name": ".parquet", "asked": "table", "columns": columns, "with_rows": with_rows}
-        ):
+        question = {"name": ".parquet", "asked": "table", "columns": columns, "rows": rows, "with_rows": with_rows}
+        for _, packed in self._answers(opened, question):
             yield packed
 
     def _answers(self, opened: BinaryIO, question: dict[str, Any]) -> Iterator[tuple[Any, bytes]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -36,21 +37,29 @@ def read_schema(path: Path, *, levels: int = 1) -> pa.Schema:
     return pa.concat_tables(_pieces(path, None, levels, with_rows=False)).schema
 
 
-def iter_table(path: Path, columns: Sequence[str] | None = None, *, levels: int = 0) -> Iterator[pa.Table]:
+def iter_table(
+    path: Path, columns: Sequence[str] | None = None, *, levels: int = 0, rows: tuple[int, int] | None = None
+) -> Iterator[pa.Table]:
     """Read a table of any length a thousand rows at a time; columns that it lacks are left out.
+
+    Args:
+        path: of the file.
+        columns: which; None for all.
+        levels: of folders above it that may be no links.
+        rows: the first one to read and the one behind the last; None for all.
 
     Raises:
         OSError, DataError, pa.ArrowException, TransientError: as `read_table`.
     """
-    yield from _pieces(path, columns, levels)
+    yield from _pieces(path, columns, levels, rows=rows)
 
 
-def _pieces(path: Path, columns: Sequence[str] | None, levels: int, *, with_rows: bool = True) -> Iterator[pa.Table]:
-    """Give a table in pieces; the first has no rows."""
+def _pieces(path: Path, columns: Sequence[str] | None, levels: int, **which: Any) -> Iterator[pa.Table]:
+    """Give a table in pieces; the first has no rows. `which` is what else `ListReader.table` takes."""
     wanted = None if columns is None else list(columns)
     try:
         with open_file(path, levels=levels) as opened, ListReader() as reader:
-            for packed in reader.table(opened, wanted, with_rows=with_rows):
+            for packed in reader.table(opened, wanted, **which):
                 with pa.ipc.open_stream(packed) as stream:
                     piece = stream.read_all()
                 piece.validate(full=True)

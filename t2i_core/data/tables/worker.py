@@ -115,7 +115,7 @@ def _answers(opened: OpenList, question: dict[str, Any]) -> Iterator[tuple[Any, 
         case "table":
             from t2i_core.data.tables.parquet_rows import iter_batches
 
-            pieces = iter_batches(opened.stream, opened.size, question["columns"])
+            pieces = iter_batches(opened.stream, opened.size, question["columns"], question["rows"])
             for packed in pieces if question["with_rows"] else islice(pieces, 1):
                 yield {"table": True}, packed
 

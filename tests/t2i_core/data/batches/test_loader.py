@@ -8,7 +8,6 @@ from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.data.batches import loader
 from t2i_core.data.batches.loader import load_split, load_tokenizer, parse_attributes
-from t2i_core.data.batches.order import sample_at
 from t2i_core.errors import ConfigError, ShardError
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
@@ -46,14 +45,6 @@ def test_pictures_that_do_not_fit_in_memory_are_decoded_on_demand(captions_dir, 
     decoded = load_split(captions_dir, "train").pictures([3, 1, 29])
 
     assert (kept == decoded).all()
-
-
-def test_every_epoch_shows_every_sample_once_in_another_order():
-    epochs = [[sample_at(7, epoch * 50 + i, 50) for i in range(50)] for epoch in range(2)]
-
-    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(50))
-    assert epochs[0] != epochs[1]
-    assert [sample_at(8, i, 50) for i in range(50)] != epochs[0]
 
 
 def test_a_damaged_shard_is_refused_by_name_with_its_losses(captions_dir):
