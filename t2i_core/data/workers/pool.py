@@ -70,6 +70,11 @@ class WorkerPool:
 
     def hand_out(self) -> None:
         """Give waiting jobs to the processes that have the least to do."""
+        self._share_out()
+        for worker in self._workers:
+            worker.send()
+
+    def _share_out(self) -> None:
         while self._waiting:
             able = (worker for worker in self._able(self._waiting[0]) if worker.has_room)
             worker = min(able, key=_num_jobs, default=None)
@@ -133,7 +138,7 @@ class _Worker(asyncio.Protocol):
     def __init__(self, pool: WorkerPool, module: str, setup: Any) -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
-        self._early: list[bytes] = list(frame(setup))
+        self._unsent: list[bytes] = list(frame(setup))
         self._received = bytearray()
         self._loop = asyncio.get_running_loop()
         self.jobs: deque[_Job] = deque()
@@ -150,19 +155,21 @@ class _Worker(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.writelines(self._early)
+        self.send()
 
     def give(self, job: _Job) -> None:
-        """Let the process do a job after those it has."""
+        """Let the process do a job after those it has, once it is sent."""
         self.jobs.append(job)
         self._num_bytes += len(job.message[1])
-        pieces = frame(*job.message)
-        if self._transport is None:
-            self._early.extend(pieces)
-        else:
-            self._transport.writelines(pieces)
+        self._unsent += frame(*job.message)
         if len(self.jobs) == 1:
             self._idle_since = self._loop.time()
+
+    def send(self) -> None:
+        """Send all jobs that were given since, together."""
+        if self._transport is not None and self._unsent:
+            self._transport.writelines(self._unsent)
+            self._unsent = []
 
     def data_received(self, data: bytes) -> None:
         self._received += data
