@@ -159,9 +159,11 @@ LEFT = "what is left of row group 0 takes too much memory"
 @pytest.mark.parametrize(
     ("table", "outcome"),
     [
-        # 20 GB of text, said once.
-        ('{"url": urls(20_000), "more": repeated(megabyte, 20_000)}', TOO_MUCH),
-        ('{"url": repeated(megabyte, 20_000)}', TOO_MUCH),
+        # 1.3 GB of text, said once, none of it longer than a text may be.
+        ('{"url": urls(20_000), "more": repeated("x" * 2**16, 20_000)}', TOO_MUCH),
+        ('{"url": repeated("x" * 2**16, 20_000)}', TOO_MUCH),
+        # Twenty times that, in texts that are too long.
+        ('{"url": urls(20_000), "more": repeated(megabyte, 20_000)}', "a field has 1,048,576 characters"),
         # A page of hundreds of megabytes that is packed to nothing.
         (
             '{"url": urls(400), "more": pa.array([megabyte] * 400)}, '
@@ -176,7 +178,7 @@ LEFT = "what is left of row group 0 takes too much memory"
         ),
         ('{f"column{number}": [number] for number in range(5000)}', "it has 5,000 columns, more than 1,000"),
     ],
-    ids=["dictionary", "addresses", "page", "numbers", "columns"],
+    ids=["dictionary", "addresses", "long texts", "page", "numbers", "columns"],
 )
 def test_a_table_does_not_fill_the_memory(tmp_path: Path, table: str, outcome: str) -> None:
     path = tmp_path / "list.parquet"
