@@ -24,9 +24,9 @@ def store_pixels(body: bytes) -> bytes:
         return body
     if not unpacking.eof:
         return body
-    chunk = b"IDAT" + zlib_ng.compress(pixels, 0)
-    size, checksum = len(chunk) - 4, zlib_ng.crc32(chunk)
-    return b"".join((body[:first], size.to_bytes(4), chunk, checksum.to_bytes(4), body[end:]))
+    stored = zlib_ng.compress(pixels, 0)
+    checksum = zlib_ng.crc32(stored, zlib_ng.crc32(b"IDAT"))
+    return b"".join((body[:first], len(stored).to_bytes(4), b"IDAT", stored, checksum.to_bytes(4), body[end:]))
 
 
 def _find_pixels(body: bytes) -> tuple[int, int, bytes]:
