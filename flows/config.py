@@ -1,13 +1,15 @@
 """What a pipeline does: `PipelineConfig`, its presets, and the request that a person fills in."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.config import Config
+from t2i_core.errors import ConfigError, did_you_mean
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.recipe import read_recipe, recipe_names
@@ -21,7 +23,34 @@ DemoSource = Literal["scenes", "emoji"]
 
 # Minutes of a timed job kept for everything that is not training, and never more than this share of it.
 OTHER_MINUTES, MAX_OTHER_SHARE = 2.6, 0.4
-TRAINING_SHARES = {"cnn": 0.07, "clip": 0.10, "diffusion": 0.83}
+MAX_RUNS = 100
+
+# A run's name is that of its folder.
+RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+
+class PlannedRun(TrainConfig):
+    """One training of a job."""
+
+    share: float = Field(1, gt=0, le=1000, description="Part of the job's minutes that it gets, beside the others'.")
+
+    def training(self, minutes: float) -> TrainConfig:
+        """Give the training with its minutes; 0 leaves it its own budget."""
+        changes = {"max_minutes": minutes} if minutes else {}
+        return TrainConfig.parse(self.model_dump(exclude={"share"}) | changes)
+
+
+class JudgeConfig(EvaluateConfig):
+    """Which runs are judged, by which, and how."""
+
+    judged: tuple[RunName, ...] = Field(
+        min_length=1, max_length=2, description="The run that is scored, and perhaps one that is printed beside it."
+    )
+    scorer: RunName | Literal[""] = Field("", description="The CLIP run that scores; empty for none.")
+
+    def evaluation(self) -> EvaluateConfig:
+        """Give what the evaluate step takes."""
+        return EvaluateConfig.parse(self.model_dump(exclude={"judged", "scorer"}))
 
 
 class PipelineConfig(Config):
@@ -34,19 +63,43 @@ class PipelineConfig(Config):
     site: SiteConfig = Field(description="The built-in site, when it is the source.")
     ingest: IngestConfig
     caption: CaptionConfig
-    cnn: TrainConfig | None = Field(default=None, description="The one-step baseline; null leaves it out.")
-    clip: TrainConfig | None = Field(default=None, description="The scorer; null leaves it out.")
-    diffusion: TrainConfig = Field(description="The model to be scored.")
-    evaluate: EvaluateConfig
+    runs: dict[RunName, PlannedRun] = Field(
+        min_length=1, max_length=MAX_RUNS, description="The trainings by name, in their order."
+    )
+    evaluate: JudgeConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_runs(cls, data: Any) -> Any:
+        """Leave out runs that are null, which takes a run away from what a config starts from."""
+        if not isinstance(data, dict):
+            return data
+        runs = data.get("runs")
+        if runs is None and "ingest" in data:
+            raise ConfigError(
+                "this pipeline config has no `runs`: each training stands there by its name now, and `evaluate` says "
+                "which are judged. `t2i presets show demo` prints one whole."
+            )
+        if isinstance(runs, dict):
+            data = data | {"runs": {name: run for name, run in runs.items() if run is not None}}
+        return data
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        for name in [*self.evaluate.judged, *filter(None, [self.evaluate.scorer])]:
+            if name not in self.runs:
+                hint, names = did_you_mean(name, self.runs), ", ".join(self.runs)
+                raise ConfigError(f"evaluate asks for a run {name!r}{hint}; there are: {names}.")
+        return self
 
     @classmethod
-    def preset(cls, name: str) -> Self:
+    def preset(cls, wanted: str) -> Self:
         """Load a preset by its name, or a file of one's own that may start from one.
 
         Raises:
             ConfigError: there is none, or it does not fit.
         """
-        return cls.parse(read_recipe(PRESETS, name))
+        return cls.parse(read_recipe(PRESETS, wanted))
 
     @property
     def uses_site(self) -> bool:
@@ -56,13 +109,8 @@ class PipelineConfig(Config):
     @property
     def trainings(self) -> dict[str, TrainConfig]:
         """The trainings by name, each with its share of the job's minutes if those are set."""
-        chosen = {"cnn": self.cnn, "clip": self.clip, "diffusion": self.diffusion}
-        minutes = training_minutes(self.minutes)
-        return {
-            name: config.with_changes(max_minutes=minutes[name]) if self.minutes else config
-            for name, config in chosen.items()
-            if config is not None
-        }
+        minutes = training_minutes(self.minutes, {name: run.share for name, run in self.runs.items()})
+        return {name: run.training(minutes[name]) for name, run in self.runs.items()}
 
 
 class PipelineRequest(Config):
@@ -72,7 +120,7 @@ class PipelineRequest(Config):
     config_file: str = Field(
         default="",
         title="Config file",
-        description="Path of a complete pipeline config (JSON) to use in place of the preset; empty for none.",
+        description="Path of a pipeline config (JSON), whole or started from a preset, in its place; empty for none.",
     )
     source: str = Field(
         default="",
@@ -100,7 +148,7 @@ class PipelineRequest(Config):
         Raises:
             ConfigError: the preset or file is unknown, or the result does not fit together.
         """
-        config = PipelineConfig.load(Path(self.config_file)) if self.config_file else PipelineConfig.preset(self.preset)
+        config = PipelineConfig.preset(str(Path(self.config_file).absolute()) if self.config_file else self.preset)
         changes: dict[str, Any] = {}
         source = self.source or config.source
         if self.source:
@@ -115,17 +163,19 @@ class PipelineRequest(Config):
         return config.with_changes(**changes) if changes else config
 
 
-def training_minutes(minutes: float) -> dict[str, float]:
+def training_minutes(minutes: float, shares: Mapping[str, float]) -> dict[str, float]:
     """Share out a job's minutes among its trainings.
 
     Args:
         minutes: aim for the whole job; what ingest, caption and evaluate need is set aside first.
+        shares: of each training, in any unit.
 
     Returns:
         Minutes of each training, rounded to hundredths.
     """
     trainable = minutes - min(OTHER_MINUTES, MAX_OTHER_SHARE * minutes)
-    return {name: round(share * trainable, 2) for name, share in TRAINING_SHARES.items()}
+    total = sum(shares.values())
+    return {name: round(share / total * trainable, 2) for name, share in shares.items()}
 
 
 def preset_names() -> list[str]:

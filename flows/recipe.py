@@ -31,12 +31,13 @@ def run_pipeline(steps: Steps, config: PipelineConfig, output_dir: Path) -> dict
         name: steps.train(name, captions.path, training, output_dir / "runs" / name)
         for name, training in config.trainings.items()
     }
+    judged, scorer = config.evaluate.judged, config.evaluate.scorer
     evaluation = steps.evaluate(
-        runs["diffusion"].path,
-        config.evaluate,
+        runs[judged[0]].path,
+        config.evaluate.evaluation(),
         output_dir / "evaluation",
-        baseline_dir=runs["cnn"].path if "cnn" in runs else None,
-        clip_dir=runs["clip"].path if "clip" in runs else None,
+        baseline_dir=runs[judged[1]].path if len(judged) > 1 else None,
+        clip_dir=runs[scorer].path if scorer else None,
     )
     trained = {f"runs/{name}": ref for name, ref in runs.items()}
     return {"dataset": dataset, "captions": captions, **trained, "evaluation": evaluation}

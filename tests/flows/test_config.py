@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -11,12 +11,14 @@ from flows.config import (
     OTHER_MINUTES,
     PipelineConfig,
     PipelineRequest,
+    PlannedRun,
     PresetName,
     preset_names,
     training_minutes,
 )
 from flows.recipe import site_digest
 from t2i_core.errors import ConfigError
+from t2i_core.training.config import TrainConfig
 
 
 def test_the_form_offers_exactly_the_presets_there_are() -> None:
@@ -26,7 +28,7 @@ def test_the_form_offers_exactly_the_presets_there_are() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_complete_and_its_trainings_are_known(name: str) -> None:
     config = PipelineConfig.preset(name)
-    assert list(config.trainings) == ["cnn", "clip", "diffusion"]
+    assert config.trainings.keys() == config.runs.keys()
     for training in config.trainings.values():
         training.resolve()
 
@@ -36,19 +38,77 @@ def test_an_unknown_preset_is_refused_with_the_names() -> None:
         PipelineConfig.preset("nope")
 
 
+SHARES = {"cnn": 7.0, "clip": 10.0, "diffusion": 83.0}
+
+
+def test_minutes_are_shared_out_as_the_runs_say() -> None:
+    assert training_minutes(11.2, SHARES) == {"cnn": 0.6, "clip": 0.86, "diffusion": 7.14}
+    assert training_minutes(42.6, {"a": 1, "b": 3}) == {"a": 10, "b": 30}
+
+
 @pytest.mark.parametrize("minutes", [0.5, 5, 11, 40])
 def test_the_shares_leave_time_for_everything_else(minutes: float) -> None:
-    shares = training_minutes(minutes)
-    assert set(shares) == {"cnn", "clip", "diffusion"}
+    shares = training_minutes(minutes, SHARES)
     assert all(share > 0 for share in shares.values())
     assert sum(shares.values()) == pytest.approx(minutes - min(OTHER_MINUTES, MAX_OTHER_SHARE * minutes), abs=0.02)
 
 
 def test_minutes_become_the_budget_of_each_training() -> None:
     config = PipelineRequest(preset="demo-smoke", minutes=40).resolve()
-    assert {name: t.max_minutes for name, t in config.trainings.items()} == training_minutes(40)
+    assert {name: t.max_minutes for name, t in config.trainings.items()} == training_minutes(40, SHARES)
     unlimited = PipelineRequest(preset="demo-smoke").resolve()
     assert all(training.max_minutes == 0 for training in unlimited.trainings.values())
+
+
+def smoke(**changes: Any) -> PipelineConfig:
+    return PipelineConfig.parse(PipelineConfig.preset("demo-smoke").model_dump(mode="json") | changes)
+
+
+def test_runs_have_any_names_and_keep_their_order() -> None:
+    runs = {"small-1": {"preset": "diffusion-smoke"}, "a": {"preset": "cnn-smoke", "set": ["batch_size=8"]}}
+    config = smoke(runs=runs, evaluate={"judged": ["a"]}, minutes=12.6)
+    assert list(config.trainings) == ["small-1", "a"]
+    assert config.trainings["a"] == TrainConfig(preset="cnn-smoke", set=("batch_size=8",), max_minutes=5)
+    assert not isinstance(config.trainings["a"], PlannedRun)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"runs": {"../../up": {}}}, r"runs\.\.\./\.\./up.*pattern"),
+        ({"runs": {"a": {"presett": "x"}}}, r"no runs\.a\.presett \(did you mean 'runs\.a\.preset'\?\)"),
+        ({"runs": {}}, "runs: "),
+        ({"evaluate": {"judged": ["difusion"]}}, r"a run 'difusion' \(did you mean 'diffusion'\?\)"),
+        ({"evaluate": {"judged": ["cnn"], "scorer": "vit"}}, "a run 'vit'; there are: cnn, clip, diffusion"),
+        ({"evaluate": {"judged": []}}, r"evaluate\.judged"),
+    ],
+)
+def test_runs_that_do_not_fit_together_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        smoke(**changes)
+
+
+def test_a_config_from_before_runs_had_names_is_refused_in_a_sentence() -> None:
+    old = PipelineConfig.preset("demo-smoke").model_dump(mode="json", exclude={"runs"})
+    with pytest.raises(ConfigError, match="this pipeline config has no `runs`"):
+        PipelineConfig.parse(old | {"cnn": None, "diffusion": {"preset": "diffusion-smoke"}})
+
+
+def test_a_config_file_may_start_from_a_preset_and_leave_runs_out(tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(
+        json.dumps(
+            {
+                "from": "demo-smoke",
+                "runs": {"cnn": None, "clip": None, "diffusion": {"max_images": 32}},
+                "evaluate": {"judged": ["diffusion"], "scorer": ""},
+            }
+        )
+    )
+    config = PipelineRequest(config_file=str(path)).resolve()
+    assert list(config.runs) == ["diffusion"]
+    assert config.runs["diffusion"] == PipelineConfig.preset("demo-smoke").runs["diffusion"].with_changes(max_images=32)
+    assert config.ingest == PipelineConfig.preset("demo-smoke").ingest
 
 
 def test_a_request_changes_what_it_names_and_nothing_else() -> None:
@@ -57,7 +117,7 @@ def test_a_request_changes_what_it_names_and_nothing_else() -> None:
     changed = PipelineRequest(preset="demo-smoke", source="site:emoji", image_size=32).resolve()
     assert changed.site == plain.site.with_changes(source="emoji", image_size=32)
     assert changed.ingest == plain.ingest.with_changes(image_size=32)
-    assert (changed.caption, changed.diffusion, changed.evaluate) == (plain.caption, plain.diffusion, plain.evaluate)
+    assert (changed.caption, changed.runs, changed.evaluate) == (plain.caption, plain.runs, plain.evaluate)
 
 
 def test_a_source_of_ones_own_needs_no_site() -> None:

@@ -25,10 +25,8 @@ def tiny(**changes: Any) -> PipelineConfig:
     return smoke.with_changes(
         site=smoke.site.with_changes(num_pictures=150, slow_seconds=0.1),
         ingest=smoke.ingest.with_changes(samples_per_shard=100),
-        cnn=None,
-        clip=None,
-        diffusion=smoke.diffusion.with_changes(max_images=32),
-        evaluate=smoke.evaluate.with_changes(prompts_per_task=1, num_train=20),
+        runs={"diffusion": smoke.runs["diffusion"].with_changes(max_images=32)},
+        evaluate=smoke.evaluate.with_changes(judged=["diffusion"], scorer="", prompts_per_task=1, num_train=20),
         **changes,
     )
 
