@@ -10,6 +10,7 @@ from prefect.futures import as_completed, wait
 
 from t2i_core.data.manners.channel import CoordinatorAddress
 from t2i_core.data.manners.coordinator import coordinating
+from t2i_core.data.manners.denylist import NOTHING_DENIED
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import IngestPlan
 from t2i_core.manifest import OnConflict, StepRef
@@ -44,7 +45,10 @@ def ingest_in_shards(
 
 def _ingest_shards(plan: IngestPlan, spread: Spread) -> None:
     """Make all shards; the hosts are asked no more than one shard alone may, however many are under way."""
-    with spread.crew() as crew, coordinating(plan.config.fetching().host_limits, crew.host) as coordinator:
+    with (
+        spread.crew() as crew,
+        coordinating(plan.config.fetching(NOTHING_DENIED).host_limits, crew.host) as coordinator,
+    ):
         if spread.in_turn:
             # On the flow's own thread, where a cancel or an interrupt ends the fetching at once.
             for shard_id in range(plan.num_shards):

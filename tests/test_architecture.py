@@ -46,7 +46,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "data.crawling": {"data.bounded", "data.workers", "data.manners", "data.web", "data.pages"},
     "data.pictures": {"data.bounded", "data.workers"},
     "data.shards": {"data.bounded", "data.tables"},
-    "data.sources": GETTING - {"data.web"} | {"data.shards"},
+    "data.sources": GETTING | {"data.shards"},
     "data.account": KEEPING,
     "data.dataset": KEEPING | {"data.account", "data.manners"},
     "data.batches": KEEPING,

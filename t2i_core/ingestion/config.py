@@ -19,6 +19,7 @@ from t2i_core.ingestion.row_filter import MAX_FILTER_CHARS, RowFilter
 from t2i_core.manifest import StepKey
 
 if TYPE_CHECKING:
+    from t2i_core.data.sources.source import SourceOptions
     from t2i_core.data.web.fetch import FetchOptions
 
 INGEST_VERSION = 4
@@ -189,13 +190,23 @@ class IngestConfig(Config):
         limits = [seconds for seconds in (self.max_crawl_minutes * 60, self.max_minutes * 30) if seconds]
         return min(limits, default=0.0)
 
-    def fetching(self) -> "FetchOptions":
-        """Give the part about asking."""
+    def reading(self) -> "SourceOptions":
+        """Give the part about reading sources."""
+        from t2i_core.data.sources.source import SourceOptions
+
+        names = SourceOptions.__dataclass_fields__.keys() - {"max_seconds"}
+        return SourceOptions(max_seconds=self.crawl_seconds(), **{name: getattr(self, name) for name in names})
+
+    def fetching(self, denied: DenyList) -> "FetchOptions":
+        """Give the part about asking.
+
+        Args:
+            denied: what must not be taken.
+        """
         from t2i_core.data.web.fetch import FetchOptions
 
-        names = set(FetchOptions.__dataclass_fields__) & set(type(self).model_fields)
-        options = {name: getattr(self, name) for name in names}
-        return FetchOptions(**options | {"deny_list": self.denied()})
+        names = set(FetchOptions.__dataclass_fields__) & set(type(self).model_fields) - {"deny_list"}
+        return FetchOptions(deny_list=denied, **{name: getattr(self, name) for name in names})
 
     def denied(self) -> DenyList:
         """Read the deny-list.
@@ -225,14 +236,27 @@ def ingest_key(source: str, config: IngestConfig, source_digest: str | None = No
     Raises:
         ConfigError: there is no such source, or the deny-list or the table of captions cannot be read.
     """
-    from t2i_core.data.sources.kind import source_identity
+    from t2i_core.data.sources.open import open_source
+
+    return key_of(config, source_digest or open_source(source, config.reading()).identity(), config.denied())
+
+
+def key_of(config: IngestConfig, source_digest: str, denied: DenyList) -> StepKey:
+    """Say what decides the data set, of a source and a deny-list that were read already.
+
+    Raises:
+        ConfigError: the table of captions cannot be read.
+    """
+    from t2i_core.data.sources.open import open_source
 
     options = config.model_dump(mode="json", exclude={*_VOLATILE, "deny_list", "captions_from"})
     # No host is written as it was when there was nothing to name, so that data sets made then are still theirs.
     options["allow_private"] = options["allow_private"] or False
-    inputs = {"source": source_digest or source_identity(source, pages=config.pages)}
+    inputs = {"source": source_digest}
     if config.deny_list:
-        inputs["deny_list"] = config.denied().digest
+        inputs["deny_list"] = denied.digest
     if config.captions_from:
-        inputs["captions_from"] = source_identity(config.captions_from)
+        # A table of captions is one of pictures, whatever the source is.
+        reading = config.with_changes(pages=False).reading()
+        inputs["captions_from"] = open_source(config.captions_from, reading).identity()
     return StepKey(step="ingest", version=INGEST_VERSION, config=options, inputs=inputs)

@@ -15,6 +15,7 @@ from t2i_core.data.address import normalise_url
 from t2i_core.data.answer import Fetched
 from t2i_core.data.attempt import Attempt
 from t2i_core.data.bounded.disk import disk_errors
+from t2i_core.data.checksum import has_checksum
 from t2i_core.data.dataset.parts import Part, read_part
 from t2i_core.data.manners.signals import signals_text
 from t2i_core.data.picture import ImageOptions, Picture
@@ -24,8 +25,7 @@ from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shards.layout import ShardLayout
 from t2i_core.data.shards.stats import ShardReport, read_report
 from t2i_core.data.shards.writer import ShardWriter
-from t2i_core.data.sources.checksum import has_checksum
-from t2i_core.data.sources.store import ReadStored
+from t2i_core.data.sources.source import ReadStored
 from t2i_core.data.text import as_text
 from t2i_core.data.traffic import Traffic
 from t2i_core.data.web.fetch import Fetcher, FetchOptions

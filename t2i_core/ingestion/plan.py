@@ -1,33 +1,32 @@
 """Planning an ingest: the source is read once and cut into parts on disk, so that a killed run goes on from there."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from t2i_core.config import Config
 from t2i_core.data.account.shortfall import CUT_BY_DEPTH, CUT_BY_PAGES, CUT_BY_TIME, reached_nothing, unlisted_note
 from t2i_core.data.bounded.disk import disk_errors
-from t2i_core.data.bounded.side_table import SideTable
 from t2i_core.data.dataset.folder import finish_rewrite
-from t2i_core.data.dataset.parts import PARTS_DIR, PartWriter, PlanNote, read_note
+from t2i_core.data.dataset.parts import PARTS_DIR, PartWriter, PlanNote, read_whole_note
 from t2i_core.data.dataset.tombstone import PURGED_LIST_NAME, TOMBSTONES_NAME
+from t2i_core.data.manners.denylist import DenyList
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.shards.layout import SHARDS_DIR, shard_name
 from t2i_core.data.shards.stats import noted_report
-from t2i_core.data.sources.kind import SourceKind, read_list, source_kind
+from t2i_core.data.sources.open import open_source
 from t2i_core.data.sources.orphans import ORPHANS_NAME, OrphanLog
-from t2i_core.data.tables.list_files import is_remote, lists_not_read
-from t2i_core.data.traffic import Traffic
-from t2i_core.data.web.fetch import Fetcher
+from t2i_core.data.sources.source import Planning, Source
+from t2i_core.data.tables.list_files import is_remote
 from t2i_core.door import remove_tree
 from t2i_core.errors import ConfigError, DataError, T2IError
-from t2i_core.ingestion.config import IngestConfig, ingest_key
+from t2i_core.ingestion.config import IngestConfig, key_of
 from t2i_core.ingestion.refine import Refinery, refinery
 from t2i_core.ingestion.tally import SECONDS_BETWEEN_REPORTS
 from t2i_core.layout import require_local
@@ -37,8 +36,6 @@ from t2i_core.progress import OnProgress, Progress, ignore_progress
 if TYPE_CHECKING:
     from t2i_core.data.crawling.crawl import CrawlCounts
 
-# The readers of each kind of source are imported where it is read: no run is to wait for what it does not use.
-PAGES_AHEAD = 32
 T = TypeVar("T")
 
 
@@ -50,8 +47,10 @@ class IngestPlan(Config):
         config: as given.
         output_dir: the data set's folder.
         key: what decides its content.
+        token: tells this plan from those of earlier calls for the same folder.
         num_shards: to make.
         num_records: sources over all shards.
+        kind: of the source, as `open.KINDS` names it.
         stored: where the pictures lie that the source itself holds, "" for sources of the web.
         hit: set when the data set is finished already and nothing is to be done.
         ends_at: when to stop asking the web, in seconds since 1970; None for never.
@@ -61,8 +60,10 @@ class IngestPlan(Config):
     config: IngestConfig
     output_dir: Path
     key: StepKey
+    token: str
     num_shards: int
     num_records: int
+    kind: str
     stored: str = ""
     hit: StepRef | None = None
     ends_at: float | None = None
@@ -75,6 +76,33 @@ class IngestPlan(Config):
             output_dir=self.output_dir.absolute(),
             stored=self.stored if is_remote(self.stored) else self.stored and str(Path(self.stored).absolute()),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, with what was opened and read for it.
+
+    Attributes:
+        plan: what is to be done.
+        source: opened.
+        denied: what must not be taken.
+    """
+
+    plan: IngestPlan
+    source: Source
+    denied: DenyList
+
+    @classmethod
+    def opened_anew(cls, plan: IngestPlan) -> Self:
+        """Open, for a plan that was made elsewhere, what its shards are made with.
+
+        Raises:
+            ConfigError: the deny-list has changed or is gone, or so are the archives.
+        """
+        denied = plan.config.denied()
+        if plan.config.deny_list and denied.digest != plan.key.inputs["deny_list"]:
+            raise ConfigError(f"the deny-list {plan.config.deny_list} has changed since the plan was made. Run again.")
+        return cls(plan, open_source(plan.stored or plan.source, plan.config.reading(), plan.kind), denied)
 
 
 def plan_ingest(
@@ -92,14 +120,24 @@ def plan_ingest(
         ConfigError: the source is missing, empty or unreadable, or the folder holds other work.
         TransientError: no page could be reached, or the disk is full.
     """
+    return plan_opened(source, config, output_dir, source_digest, on_conflict, on_progress).plan
+
+
+def plan_opened(
+    source: str,
+    config: IngestConfig,
+    output_dir: Path,
+    source_digest: str | None,
+    on_conflict: OnConflict,
+    on_progress: OnProgress,
+) -> Planned:
+    """Do as `plan_ingest`, and give what was opened with the plan."""
     ends_at = config.ends_at()
     require_local(output_dir)
-    kind = source_kind(source, pages=config.pages)
-    if config.hash_column and kind is not SourceKind.LIST:
-        raise ConfigError(f"only a list of picture URLs has a hash_column; {source} is a {kind.value}. Leave it empty.")
-    if config.blur_column and kind not in (SourceKind.LIST, SourceKind.SHARDS):
-        raise ConfigError(f"only lists of picture URLs and shards have a blur_column; {source} is a {kind.value}.")
-    key = ingest_key(source, config, source_digest)
+    opened = open_source(source, config.reading())
+    _require_columns(opened, config)
+    identity, denied = source_digest or opened.identity(), config.denied()
+    key = key_of(config, identity, denied)
     with disk_errors(output_dir):
         finish_rewrite(output_dir)
     hit = find_hit(output_dir, key)
@@ -109,32 +147,56 @@ def plan_ingest(
         with disk_errors(output_dir):
             # A folder that takes the place of another must not bring back what was purged from that one.
             claim_folder(output_dir, key, on_conflict, inherited=(TOMBSTONES_NAME, PURGED_LIST_NAME))
-            note = _planned(source, kind, config, output_dir, on_progress)
+            note = _planned(_PlanJob(opened, config, denied, output_dir, on_progress))
             _forget_outage(output_dir, note)
         num_shards, num_records = note.num_parts, note.num_records
-    return IngestPlan(
+    plan = IngestPlan(
         source=source,
         config=config,
         output_dir=output_dir,
         key=key,
+        token=token_hex(8),
         num_shards=num_shards,
         num_records=num_records,
-        stored=source if kind.holds_pictures else "",
+        kind=opened.kind,
+        stored=source if opened.store() else "",
         hit=hit,
         ends_at=ends_at,
     )
+    return Planned(plan, opened, denied)
 
 
-def _planned(
-    source: str, kind: SourceKind, config: IngestConfig, output_dir: Path, on_progress: OnProgress
-) -> PlanNote:
+def _require_columns(source: Source, config: IngestConfig) -> None:
+    """Refuse columns that sources of this kind do not have."""
+    if config.hash_column and not source.has_hashes:
+        raise ConfigError(
+            f"only a list of picture URLs has a hash_column; {source.name} is a {source.kind}. Leave it empty."
+        )
+    if config.blur_column and not source.has_boxes:
+        raise ConfigError(
+            f"only lists of picture URLs and shards have a blur_column; {source.name} is a {source.kind}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _PlanJob:
+    """What is planned, and where."""
+
+    source: Source
+    config: IngestConfig
+    denied: DenyList
+    output_dir: Path
+    on_progress: OnProgress
+
+
+def _planned(job: _PlanJob) -> PlanNote:
     """Give the plan that lies in the folder, or make it."""
     # From here on the folder is not finished, whatever it was before.
-    (output_dir / MANIFEST_NAME).unlink(missing_ok=True)
+    (job.output_dir / MANIFEST_NAME).unlink(missing_ok=True)
     try:
-        return read_note(output_dir) or _write_parts(source, kind, config, output_dir, on_progress)
+        return read_whole_note(job.output_dir) or _write_parts(job)
     except T2IError:
-        _release_folder(output_dir)
+        _release_folder(job.output_dir)
         raise
 
 
@@ -158,56 +220,42 @@ def _forget_outage(output_dir: Path, note: PlanNote) -> None:
             (shards_dir / f"{shard_name(shard_id)}_stats.json").unlink(missing_ok=True)
 
 
-def _write_parts(
-    source: str, kind: SourceKind, config: IngestConfig, output_dir: Path, on_progress: OnProgress
-) -> PlanNote:
-    writer = PartWriter(output_dir, config.samples_per_shard)
-    scratch = output_dir / PARTS_DIR
+def _write_parts(job: _PlanJob) -> PlanNote:
+    config, scratch = job.config, job.output_dir / PARTS_DIR
+    writer = PartWriter(job.output_dir, config.samples_per_shard)
     columns = config.url_column, config.caption_column
-    with refinery(config.captions_from, config.filter, *columns, scratch) as refined, OrphanLog(output_dir) as orphans:
-        job = _PlanJob(source, kind, config, writer, refined, on_progress, scratch)
-        orphans.add_not_read(_not_read(source, kind))
-        traffic: dict[str, Traffic] = {}
-        if kind in (SourceKind.PAGE, SourceKind.PAGE_LIST):
-            counts, traffic = run_to_end(_crawl(job))
-        elif kind in (SourceKind.ARCHIVES, SourceKind.SAVED_PAGES):
-            counts = run_to_end(_read_stored_pages(job))
+    with (
+        refinery(config.captions_from, config.filter, *columns, scratch) as refined,
+        OrphanLog(job.output_dir) as orphans,
+    ):
+        teller = _Teller(job.on_progress, writer)
+        planning = Planning(
+            scratch=scratch,
+            orphans=orphans,
+            fetching=config.fetching(job.denied),
+            on_pages=teller.tell_pages,
+            on_records=teller.tell_records,
+        )
+        records = job.source.records(planning)
+        if isinstance(records, AsyncGenerator):
+            run_to_end(_take_as_they_come(records, writer, refined))
         else:
-            counts = {}
-            _read_local(job, orphans)
+            _take(records, writer, refined, teller)
+        counts = (_page_counts(planning.pages) if planning.pages else {}) | dict(sorted(planning.counts.items()))
         if "pages" in counts and not writer.num_records:
-            raise DataError(f"no pictures on the {counts['pages']} pages read from {source}.{unlisted_note(counts)}")
+            told = unlisted_note(counts)
+            raise DataError(f"no pictures on the {counts['pages']} pages read from {job.source.name}.{told}")
         counts |= dict(sorted(orphans.counts.items()))
-        return writer.finish(source, counts | refined.finish(), traffic)
+        return writer.finish(job.source.name, counts | refined.finish(), planning.traffic)
 
 
-def _not_read(source: str, kind: SourceKind) -> Iterator[tuple[str, str]]:
-    """Give what a local source holds and no reader of it ever opens: links, pipes, devices."""
-    if kind is SourceKind.SHARDS:
-        from t2i_core.data.sources.shards import shards_not_read
+@dataclass(slots=True)
+class _Teller:
+    """Tells how far a plan is."""
 
-        return shards_not_read(Path(source))
-    if kind in (SourceKind.FOLDER, SourceKind.SAVED_PAGES):
-        from t2i_core.data.sources.folder import entries_not_read
-
-        return entries_not_read(Path(source))
-    return iter(()) if kind is SourceKind.PAGE else lists_not_read(source)
-
-
-@dataclass(frozen=True, slots=True)
-class _PlanJob:
-    """What every way of planning needs."""
-
-    source: str
-    kind: SourceKind
-    config: IngestConfig
-    writer: PartWriter
-    refinery: Refinery
     on_progress: OnProgress
-    scratch: Path
-
-    def add(self, record: SourceRecord) -> None:
-        self.writer.add(self.refinery.refine(record))
+    writer: PartWriter
+    told: float = field(default_factory=monotonic)
 
     def tell_pages(self, counts: "CrawlCounts") -> None:
         fields = {"pictures": self.writer.num_records}
@@ -216,85 +264,27 @@ class _PlanJob:
     def tell_records(self, done: int) -> None:
         self.on_progress(Progress(step="ingest archives", done=done, total=None, unit="records"))
 
+    def tell_sources(self) -> None:
+        """Tell it of what lies on disk, a few times a second."""
+        if monotonic() - self.told >= SECONDS_BETWEEN_REPORTS:
+            self.told = monotonic()
+            done = self.writer.num_records
+            self.on_progress(Progress(step="ingest plan", done=done, total=None, unit="sources"))
 
-def _read_local(job: _PlanJob, orphans: OrphanLog) -> None:
-    """Write what lies on disk into parts, and note what belongs to nothing there."""
-    told = monotonic()
-    with _local_records(job, orphans) as records:
+
+def _take(records: Generator[SourceRecord], writer: PartWriter, refined: Refinery, teller: _Teller) -> None:
+    """Write what lies on disk into parts."""
+    with closing(records):
         for record in records:
-            job.add(record)
-            if monotonic() - told >= SECONDS_BETWEEN_REPORTS:
-                told = monotonic()
-                done = job.writer.num_records
-                job.on_progress(Progress(step="ingest plan", done=done, total=None, unit="sources"))
+            writer.add(refined.refine(record))
+            teller.tell_sources()
 
 
-@contextmanager
-def _local_records(job: _PlanJob, orphans: OrphanLog) -> Iterator[Iterator[SourceRecord]]:
-    config = job.config
-    if job.kind is SourceKind.SHARDS:
-        from t2i_core.data.sources.shards import read_shards
-
-        yield read_shards(Path(job.source), orphans)
-    elif job.kind is SourceKind.FOLDER:
-        from t2i_core.data.sources.folder import FolderReader
-
-        with SideTable(job.scratch / "_metadata.sqlite") as rows:
-            yield FolderReader(Path(job.source), config.caption_column, rows, orphans).records()
-    else:
-        names = config.url_column, config.caption_column, config.hash_column, config.blur_column
-        yield read_list(job.source, *names)
-
-
-async def _read_stored_pages(job: _PlanJob) -> dict[str, int]:
-    """Write the pictures of archived or saved pages into parts, and count the pages."""
-    from t2i_core.data.crawling.page_reader import PageReader
-    from t2i_core.data.sources.archive import ArchiveReader
-    from t2i_core.data.sources.saved_pages import saved_pictures
-    from t2i_core.data.sources.stored import StoredPages
-
-    config, counts = job.config, Counter[str]()
-    async with PageReader() as reader:
-        pages = StoredPages(
-            reader,
-            config.denied(),
-            offline=config.offline,
-            keep_undescribed=config.keep_undescribed,
-            on_page=job.tell_pages,
-        )
-        if job.kind is SourceKind.ARCHIVES:
-            archives = ArchiveReader(job.source, job.scratch, pages, config.max_bytes, job.tell_records)
-            counts, pictures = archives.counts, archives.pictures()
-        else:
-            pictures = saved_pictures(Path(job.source), pages, config.max_bytes)
-        async with aclosing(pictures):
-            async for record in pictures:
-                job.add(record)
-    return _page_counts(pages.counts) | dict(sorted(counts.items()))
-
-
-async def _crawl(job: _PlanJob) -> tuple[dict[str, int], dict[str, Traffic]]:
-    """Write the pictures of all pages into parts, and count the pages and the traffic by host."""
-    from t2i_core.data.crawling.crawl import Crawler, CrawlLimits
-
-    source, config = job.source, job.config
-    starts: Iterable[str] = [source]
-    if job.kind is SourceKind.PAGE_LIST:
-        starts = (record.url for record in read_list(source, config.url_column, ""))
-    limits = CrawlLimits(
-        max_pages=config.max_pages,
-        max_depth=config.max_depth,
-        max_seconds=config.crawl_seconds(),
-        sitemaps=config.sitemaps,
-        keep_undescribed=config.keep_undescribed,
-    )
-    async with Fetcher(config.fetching()) as fetcher:
-        crawler = Crawler(fetcher, limits, pages_ahead=PAGES_AHEAD, on_page=job.tell_pages, scratch=job.scratch)
-        async with aclosing(crawler.pictures(starts)) as pictures:
-            async for record in pictures:
-                job.add(record)
-        traffic = fetcher.take_traffic()
-    return _page_counts(crawler.counts), traffic
+async def _take_as_they_come(records: AsyncGenerator[SourceRecord], writer: PartWriter, refined: Refinery) -> None:
+    """Write into parts what others are waited for."""
+    async with aclosing(records):
+        async for record in records:
+            writer.add(refined.refine(record))
 
 
 def _page_counts(counts: "CrawlCounts") -> dict[str, int]:

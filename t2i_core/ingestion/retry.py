@@ -16,15 +16,14 @@ from t2i_core.data.dataset.tombstone import read_purged_list
 from t2i_core.data.dataset.verify import require_whole
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
-from t2i_core.data.shards.layout import SHARDS_DIR, shard_name
+from t2i_core.data.shards.layout import SHARDS_DIR, ShardLayout, shard_name
 from t2i_core.data.shards.reader import read_rows, stored_rows
 from t2i_core.data.shards.stats import ShardReport, noted_report, read_traffic
 from t2i_core.data.shards.writer import ShardWriter
-from t2i_core.data.sources.kind import source_kind
-from t2i_core.data.sources.store import ReadStored, picture_store
+from t2i_core.data.sources.open import open_source
 from t2i_core.data.traffic import Traffic, joined
 from t2i_core.errors import ConfigError, DataError, did_you_mean
-from t2i_core.ingestion.config import IngestConfig, ingest_key
+from t2i_core.ingestion.config import IngestConfig, key_of
 from t2i_core.ingestion.harvest import HarvestJob, attempt_again
 from t2i_core.ingestion.plan import run_to_end
 from t2i_core.manifest import Manifest, StepRef, find_hit, read_manifest
@@ -77,19 +76,27 @@ def retry_ingest(
 def _retried(
     source: str, config: IngestConfig, output_dir: Path, reasons: Set[RejectReason], on_progress: OnProgress
 ) -> StepRef:
-    if source_kind(source, pages=config.pages).is_stored:
+    opened, denied = open_source(source, config.reading()), config.denied()
+    if not opened.is_fetched:
         raise ConfigError(f"the pictures of {source} are not fetched, so there is nothing to ask again for.")
     with disk_errors(output_dir):
         finish_rewrite(output_dir)
-        hit = find_hit(output_dir, ingest_key(source, config))
+        hit = find_hit(output_dir, key_of(config, opened.identity(), denied))
         if hit is None:
             raise ConfigError(f"{output_dir} is not finished with these options: run the command without --retry.")
         manifest = read_manifest(output_dir, "dataset")
         concerned = list(_concerned(output_dir, manifest, reasons))
         if not concerned:
             return hit
-        store = picture_store(source, pages=config.pages)
-        return run_to_end(_rewrite(output_dir, manifest, config, store, concerned, reasons, on_progress))
+        job = HarvestJob(
+            output_dir=output_dir,
+            layout=layout_of(output_dir, manifest, concerned[0].shard_id, shards_dir=output_dir / SHARDS_DIR),
+            fetching=config.fetching(denied.joined(read_purged_list(output_dir))),
+            pictures=config.pictures(),
+            store=opened.store(),
+            ends_at=config.ends_at(),
+        )
+        return run_to_end(_rewrite(job, manifest, concerned, reasons, on_progress))
 
 
 def _concerned(dataset_dir: Path, manifest: Manifest, reasons: Set[RejectReason]) -> Iterator[ShardReport]:
@@ -103,31 +110,22 @@ def _concerned(dataset_dir: Path, manifest: Manifest, reasons: Set[RejectReason]
 
 
 async def _rewrite(
-    dataset_dir: Path,
+    job: HarvestJob,
     manifest: Manifest,
-    config: IngestConfig,
-    store: ReadStored | None,
     concerned: Sequence[ShardReport],
     reasons: Set[RejectReason],
     on_progress: OnProgress,
 ) -> StepRef:
     """Write the shards of some reports anew, with the pictures that can be had now."""
+    dataset_dir = job.output_dir
     total = sum(report.rejected.get(reason, 0) for report in concerned for reason in reasons)
     waiting, changes = iter(concerned), []
-    fetching = config.fetching()
     with staged_rewrite(dataset_dir) as stage:
-        job = HarvestJob(
-            output_dir=dataset_dir,
-            layout=layout_of(dataset_dir, manifest, concerned[0].shard_id, shards_dir=stage / SHARDS_DIR),
-            fetching=replace(fetching, deny_list=fetching.deny_list.joined(read_purged_list(dataset_dir))),
-            pictures=config.pictures(),
-            store=store,
-            ends_at=config.ends_at(),
-        )
+        layout = replace(job.layout, shards_dir=stage / SHARDS_DIR)
         records = (_records(dataset_dir, report.shard_id, reasons) for report in concerned)
         async for attempts, traffic in attempt_again(job, records, total, on_progress):
             before = next(waiting)
-            changes.append((before, _rewrite_shard(dataset_dir, job, before, reasons, iter(attempts), traffic)))
+            changes.append((before, _rewrite_shard(dataset_dir, layout, before, reasons, iter(attempts), traffic)))
         return restate(stage, dataset_dir, manifest, changes)
 
 
@@ -142,13 +140,13 @@ def _records(dataset_dir: Path, shard_id: int, reasons: Set[RejectReason]) -> li
 
 def _rewrite_shard(
     dataset_dir: Path,
-    job: HarvestJob,
+    layout: ShardLayout,
     before: ShardReport,
     reasons: Set[RejectReason],
     attempts: Iterator[Attempt],
     traffic: Mapping[str, Traffic],
 ) -> ShardReport:
-    with ShardWriter(job.layout, before.shard_id, before.part_sha256) as writer:
+    with ShardWriter(layout, before.shard_id, before.part_sha256) as writer:
         for row, members in stored_rows(dataset_dir / SHARDS_DIR, before.shard_id):
             if row["reason"] in reasons:
                 writer.add([next(attempts)])

@@ -7,6 +7,7 @@ deleting a shard makes only that anew.
 
 from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,17 +17,16 @@ from t2i_core.data.account.shortfall import reached_nothing, require_kept
 from t2i_core.data.address import origin_of
 from t2i_core.data.bounded.disk import disk_errors
 from t2i_core.data.dataset.folder import remove_leftovers, shard_outputs, write_dataset
-from t2i_core.data.dataset.parts import PARTS_DIR, read_note
+from t2i_core.data.dataset.parts import PARTS_DIR, PlanNote, read_note
 from t2i_core.data.dataset.tombstone import read_purged_list
 from t2i_core.data.shards.layout import SHARDS_DIR, ShardLayout, shard_name
 from t2i_core.data.shards.stats import ShardReport, read_report
 from t2i_core.data.sources.orphans import ORPHANS_NAME
-from t2i_core.data.sources.store import picture_store
 from t2i_core.data.tables.cell_types import column_type
-from t2i_core.errors import ConfigError, DataError
+from t2i_core.errors import DataError
 from t2i_core.ingestion.config import IngestConfig, ingest_key
 from t2i_core.ingestion.harvest import HarvestJob, Move, harvest
-from t2i_core.ingestion.plan import IngestPlan, plan_ingest, run_to_end
+from t2i_core.ingestion.plan import IngestPlan, Planned, plan_ingest, plan_opened, run_to_end
 from t2i_core.manifest import OnConflict, StepRef, describe_file
 from t2i_core.progress import OnProgress, ignore_progress
 
@@ -57,20 +57,31 @@ def ingest_shard(
     """
     size = plan.config.samples_per_shard
     num_records = min(size, plan.num_records - shard_id * size)
-    return run_to_end(harvest(_job(plan, coordinator), [shard_id], num_records, on_progress))[0]
+    job = replace(_known_job(plan.model_dump_json()), coordinator=coordinator)
+    return run_to_end(harvest(job, [shard_id], num_records, on_progress))[0]
 
 
-def _job(plan: IngestPlan, coordinator: "CoordinatorAddress | None" = None) -> HarvestJob:
+@lru_cache(maxsize=1)
+def _known_job(plan_json: str) -> HarvestJob:
+    """Make the job of a plan once a process, and not once a shard."""
+    plan = IngestPlan.model_validate_json(plan_json)
+    note = _note(plan)
+    return _job(Planned.opened_anew(plan), note)
+
+
+def _note(plan: IngestPlan) -> PlanNote:
     note = read_note(plan.output_dir)
     if note is None:
         raise DataError(
             f"the plan in {plan.output_dir / PARTS_DIR} is gone, damaged, or on a disk that this worker does not see. "
             "Run ingest again."
         )
-    fetching = plan.config.fetching()
-    if plan.config.deny_list and fetching.deny_list.digest != plan.key.inputs["deny_list"]:
-        raise ConfigError(f"the deny-list {plan.config.deny_list} has changed since the plan was made. Run again.")
-    purged = read_purged_list(plan.output_dir)
+    return note
+
+
+def _job(planned: Planned, note: PlanNote) -> HarvestJob:
+    plan = planned.plan
+    fetching = plan.config.fetching(planned.denied)
     return HarvestJob(
         output_dir=plan.output_dir,
         layout=ShardLayout(
@@ -81,11 +92,10 @@ def _job(plan: IngestPlan, coordinator: "CoordinatorAddress | None" = None) -> H
             extra_types={name: column_type(kind) for name, kind in note.extra_kinds.items()},
             has_exif=plan.config.extract_exif,
         ),
-        fetching=replace(fetching, deny_list=fetching.deny_list.joined(purged)),
+        fetching=replace(fetching, deny_list=fetching.deny_list.joined(read_purged_list(plan.output_dir))),
         pictures=plan.config.pictures(),
-        store=picture_store(plan.stored, pages=plan.config.pages) if plan.stored else None,
+        store=planned.source.store(),
         move=_move(note.source, plan.source),
-        coordinator=coordinator,
         ends_at=plan.ends_at,
     )
 
@@ -200,9 +210,8 @@ def ingest(
         TransientError: no page could be reached, or the disk is full.
         DataError: no or too few pictures were kept, or something on disk is damaged.
     """
-    plan = plan_ingest(
-        source, config, output_dir, source_digest=source_digest, on_conflict=on_conflict, on_progress=on_progress
-    )
+    planned = plan_opened(source, config, output_dir, source_digest, on_conflict, on_progress)
+    plan = planned.plan
     if plan.hit is None:
-        run_to_end(harvest(_job(plan), range(plan.num_shards), plan.num_records, on_progress))
+        run_to_end(harvest(_job(planned, _note(plan)), range(plan.num_shards), plan.num_records, on_progress))
     return finish_ingest(plan)

@@ -181,14 +181,18 @@ def _identity(record: SourceRecord) -> int:
 
 
 def read_note(output_dir: Path) -> PlanNote | None:
-    """Read the note of a finished plan; None when there is none, or a part of it is gone."""
-    folder = output_dir / PARTS_DIR
+    """Read the note of a finished plan; None when there is none. Whether its parts are there is not looked at."""
     try:
-        note = PlanNote.model_validate_json(read_file(folder / _NOTE_NAME, MAX_LOG_BYTES, levels=1))
+        return PlanNote.model_validate_json(read_file(output_dir / PARTS_DIR / _NOTE_NAME, MAX_LOG_BYTES, levels=1))
     except (FileNotFoundError, ValueError):
         return None
-    whole = all(is_file(_part_path(folder, part_id)) for part_id in range(note.num_parts))
-    return note if whole else None
+
+
+def read_whole_note(output_dir: Path) -> PlanNote | None:
+    """Read the note of a finished plan; None when there is none, or a part of it is gone."""
+    note = read_note(output_dir)
+    parts = range(note.num_parts) if note else ()
+    return note if all(is_file(_part_path(output_dir / PARTS_DIR, part_id)) for part_id in parts) else None
 
 
 def write_part(output_dir: Path, part_id: int, records: Sequence[SourceRecord]) -> None:

@@ -5,9 +5,10 @@ everything lies, which is kept on disk, and the pages are read then. robots.txt 
 what the archived answers and pages themselves ask for is honoured here.
 """
 
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +22,78 @@ from t2i_core.data.manners.tdmrep import RESERVED
 from t2i_core.data.pages.markup import absolute
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
-from t2i_core.data.sources.stored import StoredPages
+from t2i_core.data.sources.source import Planning, ReadStored, Source, SourceOptions, digest_of_lines
+from t2i_core.data.sources.stored import StoredPages, reading_pages
 from t2i_core.data.sources.warc import MAX_HEADER_BYTES, Record, WarcError, iter_records, read_answer
-from t2i_core.data.tables.list_files import ListFile, find_archives, source_errors
+from t2i_core.data.tables.list_files import (
+    ListFile,
+    find_archives,
+    holds_archives,
+    is_archive,
+    is_glob,
+    is_remote,
+    lists_not_read,
+    source_errors,
+)
 from t2i_core.data.text import clean_text
 from t2i_core.errors import ConfigError
 
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
+class Archives(Source):
+    """Web archives: one, a folder or a pattern of them, here or remote."""
+
+    @classmethod
+    def fits(cls, name: str, options: SourceOptions) -> bool:
+        """See `Source.fits`."""
+        return is_archive(name) or ((Path(name).is_dir() or is_remote(name) or is_glob(name)) and holds_archives(name))
+
+    @cached_property
+    def files(self) -> list[ListFile]:
+        """The archives."""
+        return find_archives(self.name)
+
+    def identity(self) -> str:
+        """Names, sizes and times stand for them, or what a store says of their versions."""
+        with source_errors(self.name):
+            return digest_of_lines(f"{file.name}\t{file.version()}" for file in self.files)
+
+    async def records(self, planning: Planning) -> AsyncGenerator[SourceRecord]:
+        """Give the pictures of all pages, and leave behind the counts of pages and archives."""
+        planning.orphans.add_not_read(lists_not_read(self.name))
+        async with reading_pages(planning, self.options) as pages:
+            reader = ArchiveReader(self.name, self.files, pages, self.options.max_bytes, planning)
+            async with aclosing(reader.pictures()) as pictures:
+                async for record in pictures:
+                    yield record
+
+    def store(self) -> ReadStored:
+        """Read pictures where they lie in the archives."""
+        return ArchiveStore(self.files)
+
+
 class ArchiveReader:
     """Reads the pages of archives and finds their pictures.
 
     Args:
-        source: the archives.
-        scratch: a folder for the index.
+        source: as it was named.
+        files: the archives.
         pages: reads pages and says which pictures may be fetched.
         max_bytes: of one page.
-        on_record: told how many records were gone through.
+        planning: has room for the index, and gets the counts of archives and records.
     """
 
     def __init__(
-        self, source: str, scratch: Path, pages: StoredPages, max_bytes: int, on_record: Callable[[int], None]
+        self, source: str, files: list[ListFile], pages: StoredPages, max_bytes: int, planning: Planning
     ) -> None:
         self._source = source
-        self._files = find_archives(source)
-        self._scratch = scratch
+        self._files = files
         self._pages = pages
         self._max_bytes = max_bytes
-        self._on_record = on_record
+        self._planning = planning
+        self._counts = planning.counts
         self._num_records = 0
-        self.counts: Counter[str] = Counter()
 
     async def pictures(self) -> AsyncGenerator[SourceRecord]:
         """Give the pictures of all pages, in the order of the archives; first what of these cannot be read.
@@ -61,8 +103,8 @@ class ArchiveReader:
             TransientError: a remote store does not answer.
         """
         with (
-            SideTable(self._scratch / "_pages.sqlite") as pages,
-            SideTable(self._scratch / "_answers.sqlite") as answers,
+            SideTable(self._planning.scratch / "_pages.sqlite") as pages,
+            SideTable(self._planning.scratch / "_answers.sqlite") as answers,
         ):
             damages = list(self._index(pages, answers))
             empty = True
@@ -80,22 +122,22 @@ class ArchiveReader:
     def _index(self, pages: SideTable, answers: SideTable) -> Iterator[SourceRecord]:
         """Note where everything lies; gives a rejected row for each archive that is damaged."""
         for number, file in enumerate(self._files):
-            self.counts["archives"] += 1
+            self._counts["archives"] += 1
             with source_errors(str(file)), file.open_raw() as opened:
                 try:
                     for record in iter_records(opened):
                         self._note(record, number, pages, answers)
                 except (WarcError, EOFError) as err:
-                    self.counts["archives_damaged"] += 1
+                    self._counts["archives_damaged"] += 1
                     detail = clean_text(f"{file.name} is {err}")
                     yield SourceRecord(url="", reason=RejectReason.BAD_ROW, detail=detail)
 
     def _note(self, record: Record, number: int, pages: SideTable, answers: SideTable) -> None:
         self._num_records += 1
-        self._on_record(self._num_records)
+        self._planning.on_records(self._num_records)
         url = normalise_url(record.url) if record.url else None
         if record.problem or isinstance(url, Rejection):
-            self.counts["archive_records_unreadable"] += 1
+            self._counts["archive_records_unreadable"] += 1
         if not isinstance(url, URL):
             return
         key, place = str(url), [number, record.offset, record.size]

@@ -16,8 +16,9 @@ Which text belongs to which picture:
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from t2i_core.data.answer import Fetched
@@ -28,6 +29,8 @@ from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.sources.folder_metadata import METADATA_NAMES, FolderMetadata, Told
 from t2i_core.data.sources.orphans import OrphanLog
+from t2i_core.data.sources.source import Planning, ReadStored, Source, SourceOptions, digest_of_lines
+from t2i_core.data.tables.list_files import holds_archives, source_errors
 from t2i_core.data.tables.reader import ListReader
 from t2i_core.data.text import as_text, attributes_json, clean_text
 from t2i_core.door import open_file, open_folder
@@ -40,6 +43,42 @@ PICTURE_SUFFIXES = frozenset(
 CAPTION_SUFFIXES = (".txt", ".caption")
 SIDECAR_SUFFIXES = (*CAPTION_SUFFIXES, ".json")
 MAX_SIDECAR_BYTES = 1_000_000
+
+
+class PictureFolder(Source):
+    """A folder of pictures with texts beside them."""
+
+    is_fetched = False
+
+    @classmethod
+    def fits(cls, name: str, options: SourceOptions) -> bool:
+        """See `Source.fits`."""
+        return Path(name).is_dir() and not holds_archives(name)
+
+    def identity(self) -> str:
+        """Names, sizes and times stand for the files."""
+        return identity_of_folder(self.name)
+
+    def records(self, planning: Planning) -> Generator[SourceRecord]:
+        """Give one record a picture, and one a row of a table about none."""
+        root, caption_column = Path(self.name), self.options.caption_column
+        planning.orphans.add_not_read(entries_not_read(root))
+        with SideTable(planning.scratch / "_metadata.sqlite") as rows:
+            yield from FolderReader(root, caption_column, rows, planning.orphans).records()
+
+    def store(self) -> ReadStored:
+        """Read the pictures."""
+        return partial(read_local, Path(self.name))
+
+
+def identity_of_folder(source: str) -> str:
+    """Give the digest that stands for the files in a folder.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    with source_errors(source):
+        return digest_of_lines(folder_listing(Path(source)))
 
 
 @dataclass(frozen=True, slots=True)

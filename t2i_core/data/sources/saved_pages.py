@@ -6,8 +6,11 @@ are fetched from the address that the page was saved from, as its comment `saved
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from t2i_core.data.address import parse_url
@@ -15,15 +18,49 @@ from t2i_core.data.answer import Fetched
 from t2i_core.data.pages.saved_base import LOCAL_HOST, NOWHERE_HOST
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
-from t2i_core.data.sources.folder import read_inside, walk_files
-from t2i_core.data.sources.stored import StoredPages
+from t2i_core.data.sources.folder import entries_not_read, identity_of_folder, read_inside, read_local, walk_files
+from t2i_core.data.sources.source import Planning, ReadStored, Source, SourceOptions
 from t2i_core.data.text import clean_text
 from t2i_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from t2i_core.data.sources.stored import StoredPages
 
 PAGE_SUFFIXES = (".html", ".htm", ".xhtml")
 
 
-async def saved_pictures(root: Path, pages: StoredPages, max_bytes: int) -> AsyncGenerator[SourceRecord]:
+class SavedPages(Source):
+    """A folder of saved pages."""
+
+    @classmethod
+    def fits(cls, name: str, options: SourceOptions) -> bool:
+        """See `Source.fits`."""
+        return options.pages and Path(name).is_dir()
+
+    def identity(self) -> str:
+        """Names, sizes and times stand for the files."""
+        return identity_of_folder(self.name)
+
+    async def records(self, planning: Planning) -> AsyncGenerator[SourceRecord]:
+        """Give the pictures of all pages, and leave behind the counts of pages."""
+        # No run is to wait for what it does not use.
+        from t2i_core.data.sources.stored import reading_pages
+
+        root = Path(self.name)
+        planning.orphans.add_not_read(entries_not_read(root))
+        async with (
+            reading_pages(planning, self.options) as pages,
+            aclosing(saved_pictures(root, pages, self.options.max_bytes)) as pictures,
+        ):
+            async for record in pictures:
+                yield record
+
+    def store(self) -> ReadStored:
+        """Read pictures in the folder."""
+        return partial(read_local, Path(self.name))
+
+
+async def saved_pictures(root: Path, pages: "StoredPages", max_bytes: int) -> AsyncGenerator[SourceRecord]:
     """Give the pictures of all pages below a folder, in the order of the pages' names.
 
     Args:
@@ -52,7 +89,7 @@ def _utf8(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _placed(record: SourceRecord, pages: StoredPages) -> SourceRecord:
+def _placed(record: SourceRecord, pages: "StoredPages") -> SourceRecord:
     """Say which file a picture is, if it is one."""
     host, path = _parts(record.url)
     license_host, license_path = _parts(record.license)

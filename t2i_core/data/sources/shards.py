@@ -1,7 +1,8 @@
 """Shards that are there already, ours or any other webdataset of pictures, as a source of a new data set."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from t2i_core.data.record import SourceRecord
 from t2i_core.data.shards.layout import LICENSE_COLUMN, OWN_COLUMNS, SHARDS_DIR
 from t2i_core.data.shards.tar_reader import Member, TarError, iter_members, read_member
 from t2i_core.data.sources.cells import passed_through
+from t2i_core.data.sources.folder import identity_of_folder, read_local
 from t2i_core.data.sources.orphans import OrphanLog
+from t2i_core.data.sources.source import Planning, ReadStored, Source, SourceOptions
 from t2i_core.data.text import as_text, attributes_json, clean_text, license_text
 from t2i_core.door import open_file
 from t2i_core.errors import ConfigError, DataError
@@ -19,6 +22,31 @@ from t2i_core.errors import ConfigError, DataError
 PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
 MAX_TEXT_BYTES = 1_000_000
 _UID = re.compile(r"[0-9a-f]{32}")
+
+
+class Shards(Source):
+    """A folder of shards."""
+
+    is_fetched = False
+    has_boxes = True
+
+    @classmethod
+    def fits(cls, name: str, options: SourceOptions) -> bool:
+        """See `Source.fits`."""
+        return Path(name).is_dir() and bool(find_shards(Path(name)))
+
+    def identity(self) -> str:
+        """Names, sizes and times stand for the files."""
+        return identity_of_folder(self.name)
+
+    def records(self, planning: Planning) -> Generator[SourceRecord]:
+        """Give one record a sample."""
+        planning.orphans.add_not_read(shards_not_read(Path(self.name)))
+        yield from read_shards(Path(self.name), planning.orphans)
+
+    def store(self) -> ReadStored:
+        """Read pictures where they lie in the tars."""
+        return partial(read_local, Path(self.name))
 
 
 def find_shards(root: Path) -> list[Path]:

@@ -1,5 +1,7 @@
 """Pages that are there already, in archives or folders, read as a crawl reads those that it fetches."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from yarl import URL
@@ -11,6 +13,7 @@ from t2i_core.data.crawling.page_reader import PageReader
 from t2i_core.data.manners.denylist import DenyList
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.data.sources.source import Planning, SourceOptions
 
 
 class StoredPages:
@@ -68,3 +71,23 @@ class StoredPages:
         if self._offline and not record.reason:
             return replace(record, reason=str(RejectReason.NOT_STORED))
         return record
+
+
+@asynccontextmanager
+async def reading_pages(planning: Planning, options: SourceOptions) -> AsyncIterator[StoredPages]:
+    """Have pages read while the block runs, and counted in the planning.
+
+    Args:
+        planning: that the records are for.
+        options: of their source.
+    """
+    async with PageReader() as reader:
+        pages = StoredPages(
+            reader,
+            planning.fetching.deny_list,
+            offline=options.offline,
+            keep_undescribed=options.keep_undescribed,
+            on_page=planning.on_pages,
+        )
+        planning.pages = pages.counts
+        yield pages

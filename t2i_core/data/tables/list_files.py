@@ -97,6 +97,22 @@ def is_glob(source: str) -> bool:
     return not _MAGIC.isdisjoint(source) and not Path(source).exists()
 
 
+def names_lists(source: str) -> bool:
+    """Tell whether a source is a list, or a folder or pattern of them, here or remote.
+
+    Raises:
+        ConfigError: a package to look is missing.
+        TransientError: a remote store does not answer.
+    """
+    if is_archive(source):
+        return False
+    if is_remote(source) or is_glob(source):
+        # A name that promises lists need not be looked up.
+        return bool(list_format(source)) or not holds_archives(source)
+    path = Path(source)
+    return is_list_folder(path) if path.is_dir() else path.exists() and bool(list_format(path.name))
+
+
 def is_list_folder(folder: Path) -> bool:
     """Tell whether a folder holds lists and nothing else; names that start with "." or "_" do not count."""
     has_lists = False

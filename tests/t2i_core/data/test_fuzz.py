@@ -35,7 +35,7 @@ from t2i_core.data.pages.srcset import largest_candidate
 from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.pictures.process import process_picture
 from t2i_core.data.reject import Rejection
-from t2i_core.data.sources.kind import read_list
+from t2i_core.data.sources.lists import read_list
 from t2i_core.data.tables.cells import joined, kind_of, plain
 from t2i_core.data.text import as_text, clean_text, license_text
 from t2i_core.data.web.fetch import Fetcher, FetchOptions

@@ -21,6 +21,7 @@ import pytest
 from aiohttp import web
 
 from t2i_core.data.manners.circuit import DEFAULT_FAILURES
+from t2i_core.data.manners.denylist import NOTHING_DENIED
 from t2i_core.data.shards.layout import ShardLayout
 from t2i_core.errors import StoppedError
 from t2i_core.ingestion.config import IngestConfig
@@ -312,7 +313,7 @@ def ingest_with_an_outage(gallery: Gallery, source: Path, output_dir: Path, *, c
             extra_columns=(),
         ),
         # As always, but the pauses of a host that failed are parts of a minute.
-        fetching=replace(config.fetching(), pauses_seconds=(0.2, 10.0) if comes_back else (0.1, 0.1)),
+        fetching=replace(config.fetching(NOTHING_DENIED), pauses_seconds=(0.2, 10.0) if comes_back else (0.1, 0.1)),
         pictures=config.pictures(),
     )
     gone = threading.Event()

@@ -16,7 +16,7 @@ from warcio.warcwriter import WARCWriter
 
 from t2i_core.data.answer import Fetched
 from t2i_core.data.reject import Rejection
-from t2i_core.data.sources.kind import SourceKind, source_kind
+from t2i_core.data.sources.open import open_source
 from t2i_core.data.sources.warc import MAX_HEADER_BYTES, WarcError, iter_records, read_answer
 from t2i_core.data.tables.list_files import find_archives
 from t2i_core.errors import ConfigError, DataError
@@ -24,6 +24,8 @@ from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.retry import parse_reasons, retry_ingest
 from t2i_core.ingestion.step import ingest
 from t2i_core.manifest import read_manifest
+
+PICTURES = IngestConfig().reading()
 
 MakePng = Callable[..., bytes]
 CONFIG = IngestConfig(image_size=16, min_image_size=8, offline=True, allow_private=("localhost",), timeout_seconds=5)
@@ -83,7 +85,7 @@ def test_pages_name_pictures_that_lie_before_and_after_them(tmp_path: Path, make
         (f"{HOST}/robots.txt", [("Content-Type", "text/plain")], b"User-agent: *\nDisallow: /"),
     ]
     path = write(tmp_path / ("x.warc.gz" if packed else "x.warc"), archive(answers, packed=packed))
-    assert source_kind(str(path)) is SourceKind.ARCHIVES
+    assert open_source(str(path), PICTURES).kind == "archives"
     told, counts = run(path, tmp_path / "ds")
     assert told == [
         (f"{HOST}/1.png", "one", ""), (f"{HOST}/2.png", "grün", ""), (f"{HOST}/3.png", "x", "not_stored")
@@ -117,7 +119,7 @@ def test_folders_globs_and_remote_archives_are_one_set(tmp_path: Path, make_png:
     sources = [tmp_path / "set", tmp_path / "set/*.warc.gz", f"{tmp_path}/*/*", "memory://warcs/*.warc.gz",
                "memory://warcs", "memory://warcs/*"]  # fmt: skip
     for source in sources:
-        assert source_kind(str(source)) is SourceKind.ARCHIVES
+        assert open_source(str(source), PICTURES).kind == "archives"
         assert [file.name for file in find_archives(str(source))] == ["a.warc.gz", "b.warc.gz"]
     for source in (sources[0], sources[-1]):
         told, counts = run(str(source), tmp_path / f"ds{sources.index(source)}")

@@ -7,10 +7,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from t2i_core.data.sources.kind import SourceKind, source_kind
+from t2i_core.data.sources.open import open_source
 from t2i_core.errors import ConfigError
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
+
+PICTURES = IngestConfig().reading()
+PAGES = IngestConfig(pages=True).reading()
 
 MakePng = Callable[..., bytes]
 CONFIG = IngestConfig(image_size=16, min_image_size=8, pages=True, allow_private=("localhost",), timeout_seconds=5)
@@ -37,8 +40,8 @@ def told(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
 
 
 def test_a_folder_is_of_pages_when_that_is_said(root: Path) -> None:
-    assert source_kind(str(root), pages=True) is SourceKind.SAVED_PAGES
-    assert source_kind(str(root)) is SourceKind.FOLDER
+    assert open_source(str(root), PAGES).kind == "saved_pages"
+    assert open_source(str(root), PICTURES).kind == "folder"
 
 
 def test_a_page_as_a_browser_saves_it(root: Path, tmp_path: Path) -> None:

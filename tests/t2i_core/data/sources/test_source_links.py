@@ -8,11 +8,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from t2i_core.data.sources.kind import read_list, source_identity
+from t2i_core.data.sources.lists import read_list
+from t2i_core.data.sources.open import open_source
 from t2i_core.data.tables.list_files import ListFile, find_lists
 from t2i_core.errors import ConfigError, T2IError
 from t2i_core.ingestion.step import IngestConfig, ingest
 from t2i_core.samples.scenes import make_scene, render_scene
+
+PICTURES = IngestConfig().reading()
 
 CONFIG = IngestConfig(image_size=16, encode_format="png", retries=0)
 TOLD = "links in a source are not followed; copy what they lead to (cp -rL)"
@@ -127,4 +130,4 @@ def test_what_a_person_names_may_be_a_link_but_no_pipe(elsewhere: Path, tmp_path
     assert [record.caption for record in read_list(tmp_path / "named.csv", "url", "caption")] == ["mine"]
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(T2IError, match="pipe"):
-        source_identity(str(tmp_path / "pipe.csv"))
+        open_source(str(tmp_path / "pipe.csv"), PICTURES).identity()

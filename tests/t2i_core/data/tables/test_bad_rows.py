@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_core.data.record import SourceRecord
-from t2i_core.data.sources.kind import read_list
+from t2i_core.data.sources.lists import read_list
 from t2i_core.data.tables.csv_rows import iter_cells
 from t2i_core.data.tables.text import Problem
 from t2i_core.errors import ConfigError

@@ -20,11 +20,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_core.data.record import SourceRecord
-from t2i_core.data.sources.kind import SourceKind, read_list, source_identity, source_kind
+from t2i_core.data.sources.lists import read_list
+from t2i_core.data.sources.open import open_source
 from t2i_core.data.tables import json_array
 from t2i_core.data.tables.json_array import iter_array
 from t2i_core.data.tables.text import Problem
 from t2i_core.errors import ConfigError, TransientError
+from t2i_core.ingestion.config import IngestConfig
+
+PICTURES = IngestConfig().reading()
+PAGES = IngestConfig(pages=True).reading()
 
 ROOT = Path(__file__).parents[4]
 TABLE = b'url,caption,license\nhttp://a.example/1.png,"a cat, red",CC0\nhttp://a.example/2.png,a dog,CC0\n'
@@ -53,7 +58,7 @@ def test_a_compressed_list_reads_as_the_plain_one(tmp_path: Path, name: str, dat
     plain, packed = tmp_path / name, tmp_path / f"{name.upper()}{suffix}"
     plain.write_bytes(data)
     packed.write_bytes(COMPRESSORS[suffix](data))
-    assert source_kind(str(packed)) is SourceKind.LIST
+    assert open_source(str(packed), PICTURES).kind == "list"
     assert records(packed) == records(plain)
     assert len(records(packed)) == 2
 
@@ -91,7 +96,7 @@ def test_a_compressed_list_that_breaks_off_keeps_what_came_before(tmp_path: Path
 BOMB = """
 import collections, resource, sys
 from t2i_core.data.tables import process as list_process
-from t2i_core.data.sources.kind import read_list
+from t2i_core.data.sources.lists import read_list
 from t2i_core.errors import ConfigError
 try:
     found = collections.Counter(record.detail or record.url[:20] for record in read_list(sys.argv[1], "url", ""))
@@ -212,8 +217,8 @@ def folder_of_lists(root: Path) -> Path:
 
 def test_a_folder_of_lists_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     folder = folder_of_lists(tmp_path / "lists")
-    assert source_kind(str(folder)) is SourceKind.LIST
-    assert source_kind(str(folder), pages=True) is SourceKind.PAGE_LIST
+    assert open_source(str(folder), PICTURES).kind == "list"
+    assert open_source(str(folder), PAGES).kind == "page_list"
     found = records(folder)
     assert [record.url for record in found] == ["http://a/1", "", "http://b/1", "http://b/2", "http://c/1"]
     assert found[1].reason == "bad_row"
@@ -223,7 +228,7 @@ def test_a_folder_of_lists_is_read_in_the_order_of_names(tmp_path: Path) -> None
 def test_a_pattern_names_lists(tmp_path: Path) -> None:
     folder = folder_of_lists(tmp_path / "lists")
     (folder / "e[1].txt").write_text("http://e\n")
-    assert source_kind(f"{folder}/*.parquet") is SourceKind.LIST
+    assert open_source(f"{folder}/*.parquet", PICTURES).kind == "list"
     assert urls(f"{folder}/[ac].*") == ["http://a/1", "", "http://c/1"]
     assert urls(f"{tmp_path}/**/b.parquet") == ["http://b/1", "http://b/2"]
     assert urls(f"{folder}/e[1].txt") == ["http://e"]
@@ -238,7 +243,7 @@ def test_a_folder_with_anything_else_is_a_folder_of_pictures(tmp_path: Path, bes
     folder = folder_of_lists(tmp_path / "lists")
     (folder / beside).parent.mkdir(exist_ok=True)
     (folder / beside).touch()
-    assert source_kind(str(folder)) is SourceKind.FOLDER
+    assert open_source(str(folder), PICTURES).kind == "folder"
 
 
 def test_tables_of_one_source_share_columns(tmp_path: Path) -> None:
@@ -264,12 +269,12 @@ def test_lists_without_rows_are_passed_over_unless_all_are(tmp_path: Path) -> No
 
 def test_the_identity_of_many_lists_follows_names_and_bytes(tmp_path: Path) -> None:
     folder = folder_of_lists(tmp_path / "lists")
-    before = source_identity(str(folder))
-    assert source_identity(f"{folder}/*.*") == before
+    before = open_source(str(folder), PICTURES).identity()
+    assert open_source(f"{folder}/*.*", PICTURES).identity() == before
     (folder / "d.csv").write_text("url,caption\nhttp://d,x\n")
-    changed = source_identity(str(folder))
+    changed = open_source(str(folder), PICTURES).identity()
     (folder / "d.csv").rename(folder / "e.csv")
-    assert len({before, changed, source_identity(str(folder))}) == 3
+    assert len({before, changed, open_source(str(folder), PICTURES).identity()}) == 3
 
 
 @pytest.fixture
@@ -293,8 +298,8 @@ def parquet_bytes(table: dict[str, list[Any]]) -> bytes:
 def test_remote_lists_read_as_local_ones(tmp_path: Path, bucket: str) -> None:
     for path in folder_of_lists(tmp_path / "lists").iterdir():
         put(f"{bucket}/lists/{path.name}", path.read_bytes())
-    assert source_kind(f"{bucket}/lists") is SourceKind.LIST
-    assert source_kind(f"{bucket}/lists", pages=True) is SourceKind.PAGE_LIST
+    assert open_source(f"{bucket}/lists", PICTURES).kind == "list"
+    assert open_source(f"{bucket}/lists", PAGES).kind == "page_list"
     assert records(f"{bucket}/lists") == records(tmp_path / "lists")
     assert urls(f"{bucket}/lists/*.parquet") == urls(f"{bucket}/lists/b.parquet") == ["http://b/1", "http://b/2"]
     with pytest.raises(ConfigError, match=rf"no list at {bucket}/missing\.csv"):
@@ -314,10 +319,10 @@ def test_a_file_url_is_read_as_its_path(tmp_path: Path) -> None:
 
 def test_the_identity_of_a_remote_list_follows_its_version(bucket: str) -> None:
     url = put(f"{bucket}/a.csv", b"url\nhttp://a\n")
-    before = source_identity(url)
-    assert source_identity(url) == before
+    before = open_source(url, PICTURES).identity()
+    assert open_source(url, PICTURES).identity() == before
     put(url, b"url\nhttp://b\n")
-    assert source_identity(url) != before
+    assert open_source(url, PICTURES).identity() != before
 
 
 @pytest.mark.parametrize(
@@ -332,7 +337,7 @@ def test_a_store_that_cannot_be_opened_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(ConfigError, match=message):
-        source_identity(source)
+        open_source(source, PICTURES).identity()
 
 
 class AwayError(Exception):
@@ -369,7 +374,7 @@ def test_a_store_that_is_busy_is_worth_another_try(failure: Exception, error: ty
 
 @pytest.mark.parametrize("source", ["https://example.com/list.csv", "http://example.com/list.parquet"])
 def test_http_stays_a_page(source: str) -> None:
-    assert source_kind(source) is SourceKind.PAGE
+    assert open_source(source, PICTURES).kind == "page"
 
 
 VALUES = st.recursive(

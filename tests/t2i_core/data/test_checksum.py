@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from t2i_core.data.sources.checksum import has_checksum, read_checksum
-from t2i_core.data.sources.kind import read_list
+from t2i_core.data.checksum import has_checksum, read_checksum
+from t2i_core.data.sources.lists import read_list
 from t2i_core.errors import ConfigError
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest

@@ -1,132 +1,57 @@
-"""What can be ingested: pages, lists, folders, shards and archives; here what a source is, and the lists as records."""
+"""Lists of picture URLs as a source: files, folders and patterns of them, here or remote, one record a row."""
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from t2i_core.data.checksum import KNOWN_CHECKSUMS, read_checksum
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.sources.cells import passed_through, quoted
-from t2i_core.data.sources.checksum import KNOWN_CHECKSUMS, read_checksum
-from t2i_core.data.sources.folder import folder_listing
-from t2i_core.data.sources.shards import find_shards
-from t2i_core.data.tables.list_files import (
-    ListFile,
-    find_archives,
-    find_lists,
-    holds_archives,
-    is_archive,
-    is_glob,
-    is_list_folder,
-    is_remote,
-    source_errors,
-)
-from t2i_core.data.tables.list_format import LIST_NAMES, list_format
+from t2i_core.data.sources.source import Planning, Source, SourceOptions, digest_of_lines
+from t2i_core.data.tables.list_files import ListFile, find_lists, lists_not_read, names_lists, source_errors
 from t2i_core.data.tables.reader import ListReader
 from t2i_core.data.tables.text import Problem
 from t2i_core.data.text import as_text, clean_text
 from t2i_core.errors import ConfigError, did_you_mean
 
 
-class SourceKind(Enum):
-    """What a source string names."""
+class UrlList(Source):
+    """A list of the URLs of pictures, or several."""
 
-    LIST = "list"
-    PAGE = "page"
-    PAGE_LIST = "page_list"
-    FOLDER = "folder"
-    SHARDS = "shards"
-    ARCHIVES = "archives"
-    SAVED_PAGES = "saved_pages"
+    has_hashes = has_boxes = True
 
-    @property
-    def is_stored(self) -> bool:
-        """Whether no picture of it is ever fetched."""
-        return self in (SourceKind.FOLDER, SourceKind.SHARDS)
+    @classmethod
+    def fits(cls, name: str, options: SourceOptions) -> bool:
+        """See `Source.fits`."""
+        return names_lists(name)
 
-    @property
-    def holds_pictures(self) -> bool:
-        """Whether pictures lie in it, all or some of them."""
-        return self.is_stored or self in (SourceKind.ARCHIVES, SourceKind.SAVED_PAGES)
+    def identity(self) -> str:
+        """The bytes of the lists stand for them."""
+        return identity_of_lists(self.name)
+
+    def records(self, planning: Planning) -> Generator[SourceRecord]:
+        """Give one record a row."""
+        planning.orphans.add_not_read(lists_not_read(self.name))
+        columns = self.options
+        yield from read_list(
+            self.name, columns.url_column, columns.caption_column, columns.hash_column, columns.blur_column
+        )
 
 
-def source_kind(source: str, *, pages: bool = False) -> SourceKind:
-    """Tell what a source is.
-
-    An http(s) URL is a page. Any other URL (s3://, gs://, ...) is a list, a folder of lists, or a pattern of them; so
-    is a file, and a name with *, ? or [ in it that no file has. Where the files end in .warc or .warc.gz they are
-    archives instead. A local folder with tars in it holds shards, one with archives in it archives; one whose every
-    entry is a list by its name is a folder of lists (entries that start with "." or "_" do not count); any other is a
-    folder of pictures, or of saved pages.
-
-    Args:
-        source: a path, a pattern or a URL.
-        pages: a list holds the URLs of pages, not of pictures, and a folder the pages themselves.
+def identity_of_lists(source: str) -> str:
+    """Give the digest that stands for the content of lists; a single one has that of its bytes.
 
     Raises:
-        ConfigError: it does not exist, or it is nothing that can be ingested.
+        ConfigError: there is none, or it cannot be read.
         TransientError: a remote store does not answer.
     """
-    if urlsplit(source).scheme in ("http", "https"):
-        return SourceKind.PAGE
-    lists = SourceKind.PAGE_LIST if pages else SourceKind.LIST
-    if is_archive(source):
-        return SourceKind.ARCHIVES
-    if is_remote(source) or is_glob(source):
-        # A name that promises lists need not be looked up.
-        return lists if list_format(source) or not holds_archives(source) else SourceKind.ARCHIVES
-    path = Path(source)
-    if path.is_dir():
-        with source_errors(source):
-            return lists if is_list_folder(path) else _folder_kind(path, pages=pages)
-    if not path.exists():
-        raise ConfigError(f"no such source: {source}. Give a URL list, a folder of pictures, or an http(s) page.")
-    if not list_format(path.name):
-        raise ConfigError(f"{source} is not a URL list: its name must end in one of {LIST_NAMES}.")
-    return lists
-
-
-def _folder_kind(path: Path, *, pages: bool) -> SourceKind:
-    if pages:
-        return SourceKind.SAVED_PAGES
-    if find_shards(path):
-        return SourceKind.SHARDS
-    return SourceKind.ARCHIVES if holds_archives(str(path)) else SourceKind.FOLDER
-
-
-def source_identity(source: str, *, pages: bool = False) -> str:
-    """Give the digest that stands for a source's content: bytes of lists, names, sizes and times of a folder.
-
-    A page's content is not known before it is read, so its URL stands for it.
-
-    Args:
-        source: a path, a pattern or a URL.
-        pages: as for `source_kind`.
-
-    Raises:
-        ConfigError: there is no such source, or it cannot be read.
-        TransientError: a remote store does not answer.
-    """
-    kind = source_kind(source, pages=pages)
     with source_errors(source):
-        if kind.is_stored or kind is SourceKind.SAVED_PAGES:
-            return _digest(folder_listing(Path(source)))
-        if kind is SourceKind.ARCHIVES:
-            return _digest(f"{file.name}\t{file.version()}" for file in find_archives(source))
-        if kind in (SourceKind.LIST, SourceKind.PAGE_LIST):
-            files = find_lists(source)
-            if files == [ListFile(source)]:
-                return files[0].fingerprint()
-            return _digest(f"{file.name}\t{file.fingerprint()}" for file in files)
-    return _digest([source])
-
-
-def _digest(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+        files = find_lists(source)
+        if files == [ListFile(source)]:
+            return files[0].fingerprint()
+        return digest_of_lines(f"{file.name}\t{file.fingerprint()}" for file in files)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,13 @@
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
+from zipfile import ZipFile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,11 +16,18 @@ import pytest
 from t2i_core.data.answer import Fetched
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection
+from t2i_core.data.shards.reader import iter_samples
 from t2i_core.data.sources.folder import read_local
-from t2i_core.data.sources.kind import SourceKind, read_list, source_identity, source_kind
+from t2i_core.data.sources.lists import read_list
+from t2i_core.data.sources.open import KINDS, open_source
 from t2i_core.data.sources.orphans import OrphanLog
 from t2i_core.data.sources.shards import read_shards
 from t2i_core.errors import ConfigError
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard, plan_ingest
+
+PICTURES = IngestConfig().reading()
+PAGES = IngestConfig(pages=True).reading()
 
 ROWS = [{"url": "http://a.example/1,2.png", "caption": 'a "red", cat', "license": "CC0"}]
 
@@ -115,27 +127,27 @@ def test_an_empty_caption_column_means_none(tmp_path: Path) -> None:
 
 def test_kinds_of_sources(tmp_path: Path) -> None:
     path = write(tmp_path / "list.csv", "url\n")
-    assert source_kind("https://example.com/") is SourceKind.PAGE
-    assert source_kind(str(path)) is SourceKind.LIST
-    assert source_kind(str(path), pages=True) is SourceKind.PAGE_LIST
+    assert open_source("https://example.com/", PICTURES).kind == "page"
+    assert open_source(str(path), PICTURES).kind == "list"
+    assert open_source(str(path), PAGES).kind == "page_list"
     (tmp_path / "a.png").touch()
-    assert source_kind(str(tmp_path)) is SourceKind.FOLDER
+    assert open_source(str(tmp_path), PICTURES).kind == "folder"
     (tmp_path / "00000.tar").touch()
-    assert source_kind(str(tmp_path)) is SourceKind.SHARDS
+    assert open_source(str(tmp_path), PICTURES).kind == "shards"
     with pytest.raises(ConfigError, match="no such source"):
-        source_kind(str(tmp_path / "missing.csv"))
+        open_source(str(tmp_path / "missing.csv"), PICTURES)
     with pytest.raises(ConfigError, match="not a URL list"):
-        source_kind(str(write(tmp_path / "list.xls", "x")))
+        open_source(str(write(tmp_path / "list.xls", "x")), PICTURES)
 
 
 def test_identity_follows_content(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a.csv", "url\nx\n"), write(tmp_path / "b.csv", "url\nx\n")
-    assert source_identity(str(first)) == source_identity(str(second))
+    assert open_source(str(first), PICTURES).identity() == open_source(str(second), PICTURES).identity()
     folder = tmp_path / "pictures"
     folder.mkdir()
-    before = source_identity(str(folder))
+    before = open_source(str(folder), PICTURES).identity()
     write(folder / "a.txt", "x")
-    assert source_identity(str(folder)) != before
+    assert open_source(str(folder), PICTURES).identity() != before
 
 
 def test_local_reads_stay_in_the_folder(tmp_path: Path) -> None:
@@ -163,3 +175,72 @@ def test_a_damaged_tar_is_no_source(tmp_path: Path) -> None:
     (tmp_path / "00000.tar").write_bytes(b"not a tar" * 1000)
     with pytest.raises(ConfigError, match="cannot read shard"):
         list(read_shards(tmp_path, OrphanLog(tmp_path)))
+
+
+ZIPPED_PICTURES = '''
+"""A zip of pictures, each captioned by its name."""
+from pathlib import Path
+from pkgutil import resolve_name
+from zipfile import ZipFile
+
+from t2i_core.data.answer import Fetched
+from t2i_core.data.record import SourceRecord
+from t2i_core.data.sources.source import Source
+from t2i_core.manifest import sha256_of
+
+
+class ZippedPictures(Source):
+    is_fetched = False
+
+    @classmethod
+    def fits(cls, name, options):
+        return name.endswith(".zip")
+
+    def identity(self):
+        return sha256_of(Path(self.name))
+
+    def records(self, planning):
+        for name in ZipFile(self.name).namelist():
+            yield SourceRecord(url=name, caption=Path(name).stem, location=name)
+
+    def store(self):
+        return lambda record, max_bytes: Fetched(ZipFile(self.name).read(record.location), "", 0)
+'''
+
+
+def test_a_new_kind_is_one_file_and_one_line(
+    tmp_path: Path, make_png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe in the README, word by word."""
+    write(tmp_path / "zipped_pictures.py", ZIPPED_PICTURES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(KINDS, "zip", "zipped_pictures:ZippedPictures")
+    with ZipFile(tmp_path / "a.zip", "w") as archive:
+        for number, name in enumerate(["a cat.png", "a dog.png", "a hen.png"]):
+            archive.writestr(name, make_png((number, 99, 9)))
+    config = IngestConfig(image_size=16, samples_per_shard=2)
+
+    plan = plan_ingest(str(tmp_path / "a.zip"), config, tmp_path / "dataset")
+    for shard_id in range(plan.num_shards):
+        ingest_shard(plan, shard_id)
+    ref = finish_ingest(plan)
+
+    assert plan.kind == "zip" and (ref.counts["kept"], ref.counts["shards"]) == (3, 2)
+    tars = sorted((tmp_path / "dataset/shards").glob("*.tar"))
+    assert [sample.caption for tar in tars for sample in iter_samples(tar)] == ["a cat", "a dog", "a hen"]
+    assert ingest(str(tmp_path / "a.zip"), config, tmp_path / "dataset").hit
+
+
+def test_a_worker_that_knows_the_kind_looks_at_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guessing scans folders; whoever is told the kind must not."""
+    (tmp_path / "a.png").touch()
+    guessed = open_source(str(tmp_path), PICTURES)
+    for name in KINDS:
+        monkeypatch.setattr(resolve_name(KINDS[name]), "fits", None)
+    assert type(open_source(str(tmp_path), PICTURES, guessed.kind)) is type(guessed)
+
+
+def test_reading_a_folder_loads_nothing_that_talks_to_the_web() -> None:
+    code = "import sys, t2i_core.data.sources.folder, t2i_core.data.sources.open; print('pycurl' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
