@@ -2,22 +2,21 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from t2i_core.data.account.shortfall import shortfalls
 from t2i_core.door import is_file, read_file
-from t2i_core.evaluation.benchmark import TASK_TITLES
-from t2i_core.evaluation.report import SUMMARY_TITLES
+from t2i_core.evaluation.metrics.section import Section, Table, spelt
 from t2i_core.layout import MAX_LOG_BYTES, MAX_STATS_BYTES
 from t2i_core.manifest import read_manifest
 from t2i_core.progress import plain
 
-SCORE_COLUMNS = {"model": "diffusion", "baseline": "CNN", "shuffled": "floor", "real": "ceiling"}
 SPEED_METRIC = "perf/images_per_second"
 
 
@@ -38,16 +37,7 @@ def print_summary(console: Console, workspace: Path) -> None:
 def summary(workspace: Path) -> RenderableType:
     """Lay out the pictures, the trainings and the scores, with 95 % intervals, of a finished pipeline."""
     metrics = json.loads(read_file(workspace / "evaluation" / "metrics.json", MAX_LOG_BYTES))
-    parts: list[RenderableType] = [pictures_table(workspace / "dataset"), trainings_table(workspace / "runs")]
-    if metrics["composition"]:
-        parts.append(scores_table(metrics["composition"]["rows"]))
-        if unsure := metrics["composition"]["rows"]["model"]["unsure"]:
-            text = f"unsure, counted as failed: {_percent(unsure)} % of the model's pictures"
-            parts.append(Text.from_markup(text))
-    if metrics["clip"] and not metrics["clip"]["withheld"]:
-        parts.append(clip_table(metrics["clip"]))
-        if reason := metrics["clip"].get("no_headline"):
-            parts.append(Text(f"CLIP skill is withheld: {reason}.", style="yellow"))
+    parts = [pictures_table(workspace / "dataset"), trainings_table(workspace / "runs"), *score_tables(metrics)]
     spaced = [row for part in parts for row in (part, "")]
     missing = shortfalls(read_manifest(workspace / "dataset", "dataset").counts)
     lacking = (
@@ -58,7 +48,7 @@ def summary(workspace: Path) -> RenderableType:
     )
 
 
-def pictures_table(dataset_dir: Path) -> Table:
+def pictures_table(dataset_dir: Path) -> RichTable:
     """Count pictures kept, and rejected by reason."""
     counts = read_manifest(dataset_dir, "dataset").counts
     speed = pictures_per_second(dataset_dir)
@@ -80,7 +70,7 @@ def pictures_per_second(dataset_dir: Path) -> float:
     return float(sum(shard["count"] for shard in stats)) / seconds if seconds > 0 else 0.0
 
 
-def trainings_table(runs_dir: Path) -> Table:
+def trainings_table(runs_dir: Path) -> RichTable:
     """Give images seen and images a second of each training."""
     table = _table("Training", "images seen", "images/s")
     for run_dir in sorted(path for path in runs_dir.iterdir() if is_file(path / "manifest.json")):
@@ -98,47 +88,36 @@ def training_figures(run_dir: Path) -> tuple[int, float]:
     return images, speeds[len(speeds) // 2] if speeds else 0.0
 
 
-def scores_table(rows: dict[str, Any]) -> Table:
-    """Give strict accuracy by task, in percent, each with its 95 % interval.
+def score_tables(metrics: Mapping[str, Any]) -> list[RichTable]:
+    """Give what each metric shows in short, and the figures of all."""
+    sections = [Section.parse(section) for section in metrics["sections"].values()]
+    return [*(short_table(table) for section in sections for table in section.tables), figures_table(sections)]
 
-    The floor is the model's own pictures against other prompts, the ceiling is real pictures.
-    """
-    present = {name: title for name, title in SCORE_COLUMNS.items() if name in rows}
-    table = _table("Strict accuracy, % [95 % interval]", *present.values())
-    tasks = list(next(iter(rows.values()))["strict"])
-    for task in tasks:
-        cells = [_percent(rows[name]["strict"].get(task)) for name in present]
-        table.add_row(TASK_TITLES[task], *cells)
-    table.add_row("all tasks", *(_percent(rows[name]["overall"]) for name in present), style="bold")
+
+def short_table(table: Table) -> RichTable:
+    """Give a table of a metric: shares in percent, each with its 95 % interval."""
+    percent = any(column.shows == "share" for column in table.columns)
+    title = f"{table.title}, % [95 % interval]" if percent else table.title
+    shown = _table(title, *(column.brief for column in table.columns))
+    for row in table.rows:
+        cells = (spelt(cell, column.shows, percent=True) for cell, column in zip(row.cells, table.columns, strict=True))
+        shown.add_row(*(Text(plain(text)) for text in (row.name, *cells)), style="bold" if row.total else "")
+    return shown
+
+
+def figures_table(sections: Sequence[Section]) -> RichTable:
+    """Give the figures of all metrics, and why one is withheld."""
+    table = _table("Figures", "value", "95 % interval")
+    for figure in (figure for section in sections for figure in section.figures):
+        reason = "" if figure.value else f": {figure.note}"
+        style = {"good": "", "warn": "yellow", "bad": "red"}[figure.level]
+        table.add_row(Text(plain(f"{figure.name}{reason}")), Text(figure.text, style=style), Text(figure.interval))
     return table
 
 
-def clip_table(clip: dict[str, Any]) -> Table:
-    """Give the CLIP scores, each with its 95 % interval."""
-    table = _table("CLIP", "score")
-    for name, estimate in clip["summary"].items():
-        if name == "skill" and clip.get("no_headline"):
-            continue
-        table.add_row(Text(plain(SUMMARY_TITLES.get(name, name))), _estimate(estimate))
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def _table(title: str, *columns: str) -> RichTable:
+    table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(title)
     for column in columns:
         table.add_column(column, justify="right")
     return table
-
-
-def _percent(estimate: dict[str, Any] | None) -> str:
-    if estimate is None:
-        return "-"
-    value, low, high = (round(100 * estimate[name]) for name in ("value", "low", "high"))
-    return f"{value} \\[{low}, {high}]"
-
-
-def _estimate(estimate: dict[str, Any] | None) -> str:
-    if estimate is None:
-        return "-"
-    return f"{estimate['value']:.2f} \\[{estimate['low']:.2f}, {estimate['high']:.2f}]"

@@ -16,6 +16,7 @@ from t2i_core.config import Config
 from t2i_core.door import read_file
 from t2i_core.errors import DataError
 from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.metrics.section import Link
 from t2i_core.lineage.ancestors import Ancestor
 from t2i_core.machine import Machine, code_commit, describe_machine
 from t2i_core.manifest import read_manifest, relative_source
@@ -59,14 +60,6 @@ def note_circumstances(seconds: Mapping[str, float], drawn_with: Mapping[str, st
         drawn_with=dict(drawn_with),
         seconds={part: round(value, 2) for part, value in seconds.items()},
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A file or folder that a report points to, by a path relative to the report's folder."""
-
-    text: str
-    href: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ from typing import Any
 from t2i_core.canonical import canonical_json
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.errors import ConfigError
-from t2i_core.evaluation.benchmark import BENCHMARK_VERSION
+from t2i_core.evaluation.background import Runs
 from t2i_core.evaluation.circumstances import CIRCUMSTANCES_NAME, note_circumstances
 from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.judges.clip_score import load_clip
+from t2i_core.evaluation.judges.composition import CHECKER_VERSION
 from t2i_core.evaluation.measure import Evaluation, PictureMaker, measure
-from t2i_core.evaluation.metrics.clip_score import load_clip
-from t2i_core.evaluation.metrics.composition import CHECKER_VERSION
-from t2i_core.evaluation.report import Runs, metrics_of, write_report
+from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
+from t2i_core.evaluation.report import metrics_of, write_report
 from t2i_core.generation.generate import load_generator, refuse_ignored
 from t2i_core.lineage.mark import png_bytes
 from t2i_core.manifest import (
@@ -156,20 +157,16 @@ def _write_pictures(stage: Path, evaluation: Evaluation, key: StepKey) -> Iterat
 
 
 def _judgement(evaluation: Evaluation, who: str, p: int, k: int) -> dict[str, Any]:
+    """Join what all metrics say of a picture."""
     record: dict[str, Any] = {}
-    if evaluation.composition:
-        verdict = evaluation.composition.verdicts[who][p][k]
-        record |= {"outcome": verdict.outcome, "strict": verdict.strict, "lenient": verdict.lenient}
-        record |= {"atoms": verdict.atoms}
-        record["reason"] = verdict.reason
-    if evaluation.clip and who == "model":
-        record["cosine"] = round(float(evaluation.clip.cosines[p, k]), 6)
+    for section in evaluation.sections.values():
+        if section.by_picture and who in section.by_picture:
+            record |= section.by_picture[who][p][k]
     return record
 
 
 def _counts(evaluation: Evaluation) -> dict[str, int]:
-    model = evaluation.drawn["model"]
-    counts = {"prompts": len(evaluation.benchmark.prompts), "images": model.seeds.size}
-    if evaluation.composition:
-        counts["strict_passes"] = sum(v.strict for row in evaluation.composition.verdicts["model"] for v in row)
+    counts = {"prompts": len(evaluation.benchmark.prompts), "images": evaluation.drawn["model"].seeds.size}
+    for section in evaluation.sections.values():
+        counts |= section.counts or {}
     return counts

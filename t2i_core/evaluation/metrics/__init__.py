@@ -1,1 +1,1 @@
-"""What judges pictures, and what proves that it may: the checker, CLIP, neighbours, intervals."""
+"""What is measured, a file a metric: each takes the evidence and gives a section, and `table.py` lists them."""

@@ -5,8 +5,7 @@ from importlib.resources import as_file
 import numpy as np
 import pytest
 
-from t2i_core.evaluation.headline import eye_gate
-from t2i_core.evaluation.metrics.agreement import (
+from t2i_core.evaluation.judges.agreement import (
     FALSE_PASS_BAD,
     SENSITIVITY_BAD,
     SHEET,
@@ -15,7 +14,8 @@ from t2i_core.evaluation.metrics.agreement import (
     compare_with_eye,
     load_sheet,
 )
-from t2i_core.evaluation.metrics.verdict import Verdict
+from t2i_core.evaluation.judges.verdict import Verdict
+from t2i_core.evaluation.metrics.checker import eye_gate
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from t2i_core.errors import DataError
-from t2i_core.evaluation.benchmark import Sample, choose_prompts, scene_of
+from t2i_core.evaluation.metrics.benchmark import Sample, choose_prompts, scene_of
 from t2i_core.samples.scenes import caption_scene, make_scene
 
 PIXELS = np.zeros((8, 8, 3), dtype=np.uint8)
@@ -13,7 +13,7 @@ PIXELS = np.zeros((8, 8, 3), dtype=np.uint8)
 def scene_sample(index, wording="there is {things} on a {background} background"):
     scene = make_scene(0, index)
     attributes = {"scene": scene.model_dump(mode="json"), "group": scene.combination}
-    return Sample(f"{index:09d}", caption_scene(scene, wording), PIXELS, attributes)
+    return Sample(f"{index:09d}", caption_scene(scene, wording), lambda: PIXELS, attributes)
 
 
 SCENES = [scene_sample(i) for i in range(300)]
@@ -35,7 +35,7 @@ def test_prompts_are_distinct_plainly_worded_and_fill_every_task():
 
 def test_few_combinations_are_asked_again_in_other_words_beside_other_pictures():
     counting = [s for s in SCENES if s.attributes["scene"]["task"] == "counting"]
-    twin = Sample("twin", counting[0].caption, PIXELS + 1, counting[0].attributes)
+    twin = Sample("twin", counting[0].caption, lambda: PIXELS + 1, counting[0].attributes)
     benchmark = choose(test=[counting[0], twin, counting[1]], prompts_per_task=5)
     texts = [p.text for p in benchmark.prompts]
     assert len(set(texts)) == len(texts) == 5
@@ -60,13 +60,20 @@ def test_a_combination_seen_in_training_is_left_out_and_counted():
     assert not seen & {p.scene.combination for p in benchmark.prompts}
 
 
+def test_only_the_pictures_of_chosen_prompts_are_decoded():
+    decoded = []
+    samples = [Sample(s.key, s.caption, lambda s=s: decoded.append(s.key) or PIXELS, s.attributes) for s in SCENES]
+    benchmark = choose(test=samples, prompts_per_task=2)
+    assert decoded == [p.key for p in benchmark.prompts]
+
+
 def test_nothing_held_out_is_an_error_that_says_so():
     with pytest.raises(DataError, match="never saw"):
         choose(groups={s.attributes["group"] for s in SCENES})
 
 
 def test_data_without_scenes_asks_for_training_captions():
-    train = [Sample(str(i), f"emoji {i % 20}", PIXELS, {"emoji": {"name": "x"}}) for i in range(60)]
+    train = [Sample(str(i), f"emoji {i % 20}", lambda: PIXELS, {"emoji": {"name": "x"}}) for i in range(60)]
     benchmark = choose(test=train[:5], train=train, prompts_per_task=15)
     assert benchmark.kind == "captions"
     assert len({p.text for p in benchmark.prompts}) == len(benchmark.prompts) == 15

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from t2i_core.evaluation.metrics.clip_gate import RealPair, check_clip, flipped, miscounted, swapped
-from t2i_core.evaluation.metrics.composition import extract
+from t2i_core.evaluation.judges.clip_gate import RealPair, check_clip, flipped, miscounted, swapped
+from t2i_core.evaluation.judges.composition import extract
 from t2i_core.samples.scenes import (
     BACKGROUNDS,
     COLORS,

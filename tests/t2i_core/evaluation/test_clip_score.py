@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from t2i_core.errors import ConfigError
-from t2i_core.evaluation.metrics.clip_score import cosine_x100, hessel, load_clip, r_precision, with_prefix
+from t2i_core.evaluation.judges.clip_score import cosine_x100, hessel, load_clip, r_precision, with_prefix
 
 MODEL = {
     "embed_dim": 16,

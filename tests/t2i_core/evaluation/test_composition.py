@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2i_core.errors import DataError
-from t2i_core.evaluation.metrics.composition import Extraction, Found, extract
-from t2i_core.evaluation.metrics.shape_names import ALL_SHAPES
-from t2i_core.evaluation.metrics.verdict import holds, judge
+from t2i_core.evaluation.judges.composition import Extraction, Found, extract
+from t2i_core.evaluation.judges.shape_names import ALL_SHAPES
+from t2i_core.evaluation.judges.verdict import holds, judge
 from t2i_core.samples.scenes import (
     BACKGROUNDS,
     COLORS,

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from t2i_core.evaluation.metrics.composition_gate import check_checker, wrong_scenes
-from t2i_core.evaluation.metrics.statistics import wilson
+from t2i_core.evaluation.judges.composition_gate import check_checker, wrong_scenes
+from t2i_core.evaluation.judges.statistics import wilson
 from t2i_core.samples.scenes import SHAPES, make_scene
 
 

@@ -1,6 +1,7 @@
 """The whole step on a real data set, with stand-in systems whose answers are known: an oracle and one that is wrong."""
 
 import base64
+import importlib
 import io
 import itertools
 import json
@@ -15,21 +16,25 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
+from rich.console import Console
 
 from flows.commands.evaluate import app
 from flows.options import build_config
+from flows.summary import score_tables
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.errors import ConfigError
-from t2i_core.evaluation.benchmark import DISTINCT_WORDINGS
+from t2i_core.evaluation import measure, metrics
 from t2i_core.evaluation.circumstances import Circumstances
 from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.metrics.benchmark import DISTINCT_WORDINGS
 from t2i_core.evaluation.step import evaluate, evaluate_key
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
 from t2i_core.machine import code_commit, describe_machine
 from t2i_core.manifest import StepKey, describe_file, read_manifest, sha256_of, write_manifest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
+from tasks import evaluate as task
 
 NUM_SCENES = 260
 CONFIG = EvaluateConfig(prompts_per_task=5, images_per_prompt=2, num_train=50, bootstrap_resamples=200)
@@ -302,7 +307,7 @@ def test_the_command_in_the_page_makes_the_same_evaluation_again(evaluated, worl
 def test_the_short_report_holds_the_table(evaluated):
     lines = (evaluated[1] / "report.md").read_text().splitlines()
     (position,) = [line for line in lines if line.startswith("| Position")]
-    assert position.split("|")[3].strip().startswith("1.00")
+    assert position.split("|")[2].strip().startswith("1.00")
     assert any("no CLIP was given" in line for line in lines)
 
 
@@ -355,3 +360,32 @@ def test_seeds_of_pictures_differ_and_do_not_depend_on_how_many_are_drawn(evalua
     baseline = [r for r in records if r["drawn_by"] == "baseline"]
     assert len({r["seed"] for r in model}) == len(model)
     assert [r["seed"] for r in model] == [r["seed"] for r in baseline]
+
+
+def test_a_metric_added_as_the_docs_say_is_in_every_form_of_the_report(world, tmp_path, monkeypatch):
+    root, scenes = world
+    told = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text().partition("## A metric of your own")[2]
+    file, line = re.findall(r"```python\n(.*?)```", told, re.DOTALL)
+    (name,) = re.findall(r"This one, `(\w+)\.py`, is complete", told)
+    (tmp_path / f"{name}.py").write_text(file)
+    monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path)])
+    module = importlib.import_module(f"{metrics.__name__}.{name}")
+    added = eval(f"{{{line}}}", {name: module})
+    monkeypatch.setattr(measure, "METRICS", measure.METRICS | added)
+
+    config = CONFIG.with_changes(prompts_per_task=1)
+    ref = evaluate(root / "model", config, tmp_path / "evaluation", open_run=lambda run: Oracle(scenes))
+
+    data = json.loads((ref.path / "metrics.json").read_text())
+    shown = f"{data[name]['model']['value']:.2f}"
+    assert 0 < data[name]["model"]["value"] < 255
+    assert data["sections"][name]["figures"][0]["value"] == data[name]["model"]
+    page = Page((ref.path / "report.html").read_text())
+    assert name in page.ids and f"{shown} of 255" in page.text and page.text.count(shown) == 2
+    artifact = task.report(ref)
+    assert f"- **brightness: {shown} of 255**" in artifact and f"| model | {shown} [" in artifact
+    console = Console(file=io.StringIO(), width=120)
+    console.print(*score_tables(data))
+    printed = console.file.getvalue()
+    assert re.search(rf"^model +{re.escape(shown)} \[", printed, re.MULTILINE)
+    assert re.search(rf"^brightness +{re.escape(shown)} of 255 ", printed, re.MULTILINE)

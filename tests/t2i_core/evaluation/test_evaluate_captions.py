@@ -88,7 +88,7 @@ def test_a_clip_that_learned_nothing_is_withheld_with_the_reason(evaluated):
     assert "is needed" in metrics["clip"]["gate"]["reason"]
     html, short = (folder / "report.html").read_text(), (folder / "report.md").read_text()
     assert "score withheld" in html and "R-precision (chance" not in html
-    assert "gate FAILED" in short and "Mean cosine" not in short
+    assert "CLIP gate failed" in short and "Mean cosine" not in short
     assert any("withheld" in note for note in metrics["not_scored"])
     lines = (folder / "samples.jsonl").read_text().splitlines()
     assert len(lines) == 24 and all("cosine" in json.loads(line) for line in lines)

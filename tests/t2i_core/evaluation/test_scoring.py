@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from t2i_core.evaluation.benchmark import Benchmark, Prompt
-from t2i_core.evaluation.config import EvaluateConfig
-from t2i_core.evaluation.headline import headline_of, unsure_level
-from t2i_core.evaluation.measure import Evaluation
-from t2i_core.evaluation.metrics.clip_gate import GateCheck, RealPair
-from t2i_core.evaluation.metrics.clip_score import ClipIdentity
-from t2i_core.evaluation.metrics.statistics import wilson
-from t2i_core.evaluation.scoring import compare, look, score_clip, score_shuffled, score_verdicts
+from t2i_core.evaluation.judges.clip_gate import GateCheck, RealPair
+from t2i_core.evaluation.judges.clip_score import ClipIdentity
+from t2i_core.evaluation.judges.statistics import wilson
+from t2i_core.evaluation.metrics.accuracy import score_shuffled, score_verdicts, unsure_level
+from t2i_core.evaluation.metrics.benchmark import Benchmark, Prompt
+from t2i_core.evaluation.metrics.clip import score_clip, section_of
+from t2i_core.evaluation.metrics.evidence import compare, look
+from t2i_core.evaluation.report import level_of
 from t2i_core.samples.scenes import WORDINGS, caption_scene, make_scene, render_scene
 
 
@@ -89,33 +89,22 @@ def drawn(scenes):
 
 
 def card_of(scores):
-    evaluation = Evaluation(
-        config=EvaluateConfig(),
-        benchmark=Benchmark("captions", PROMPTS, 0, 20),
-        drawn={},
-        composition=None,
-        clip=scores,
-        copies=None,
-        ancestors=[],
-        not_scored=(),
-        seconds={},
-        num_train=0,
-    )
-    return headline_of(evaluation)
+    section = section_of(scores)
+    return section.figures[0], section.gates[0], level_of([section])
 
 
 def test_the_skill_of_a_clip_that_failed_any_check_is_no_headline():
     good = clip([[i, i] for i in range(20)])
-    card = card_of(good)
-    assert (card.level, card.figures[0].text) == ("good", "1.00")
+    figure, _, level = card_of(good)
+    assert (level, figure.text) == ("good", "1.00")
     # A check that only labels: the score itself may be shown further down.
     blind = GateCheck("zero-shot shape", wilson(7, 24), 0.25, None, False)
-    card = card_of(replace(good, gate=replace(good.gate, checks=(*good.gate.checks, blind))))
-    assert card.figures[0].text == "withheld" and "zero-shot shape (0.29, chance 0.25)" in card.figures[0].note
-    assert card.level == "warn" and card.gates[0].text == "CLIP gate passed in part"
+    figure, gate, level = card_of(replace(good, gate=replace(good.gate, checks=(*good.gate.checks, blind))))
+    assert figure.text == "withheld" and "zero-shot shape (0.29, chance 0.25)" in figure.note
+    assert level == "warn" and gate.text == "CLIP gate passed in part"
     needed = replace(blind, needed=0.5)
-    card = card_of(replace(good, gate=replace(good.gate, checks=(needed,))))
-    assert card.figures[0].text == "withheld" and card.level == "bad"
+    figure, _, level = card_of(replace(good, gate=replace(good.gate, checks=(needed,))))
+    assert figure.text == "withheld" and level == "bad"
 
 
 @pytest.mark.parametrize(

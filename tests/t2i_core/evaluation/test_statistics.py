@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from t2i_core.evaluation.metrics.statistics import (
+from t2i_core.evaluation.judges.statistics import (
     auc,
     mean_by_prompt,
     mean_over_tasks,

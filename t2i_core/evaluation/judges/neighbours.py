@@ -4,6 +4,7 @@ No absolute threshold says "copy": in a small closed world near-coincidences are
 measured for real pictures that training never saw, and only what is closer than those counts.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,32 +60,30 @@ class Neighbours:
         }
 
 
-def find_neighbours(generated: Pictures, held_out: Pictures, train: Pictures) -> Neighbours:
+def find_neighbours(generated: Pictures, held_out: Iterable[Pictures], train: Iterable[Pictures]) -> Neighbours:
     """Find the nearest training picture of each generated and each held-out picture.
 
     Args:
         generated: (N, H, W, 3) uint8, N > 0.
-        held_out: (M, H, W, 3) uint8, M > 0.
-        train: (T, H, W, 3) uint8, T > 0.
+        held_out: parts of M > 0 pictures, (part, H, W, 3) uint8.
+        train: parts of T > 0 pictures, likewise.
     """
-    base = _thumbnails(train)
+    base = np.concatenate([_thumbnails(part) for part in train])
     near, index = _nearest(_thumbnails(generated), base)
-    calibration, _ = _nearest(_thumbnails(held_out), base)
-    return Neighbours(near, index, calibration, len(train))
+    calibration, _ = _nearest(np.concatenate([_thumbnails(part) for part in held_out]), base)
+    return Neighbours(near, index, calibration, len(base))
 
 
-def recall_at_1(generated: Pictures, own: Pictures, train: Pictures) -> npt.NDArray[np.bool_]:
+def recall_at_1(generated: Pictures, own: Pictures, found: Neighbours) -> npt.NDArray[np.bool_]:
     """Ask of each generated picture whether, among all training pictures, its prompt's own one is the nearest.
 
     Args:
         generated: (N, H, W, 3) uint8.
         own: (N, H, W, 3) uint8, the training picture of each prompt.
-        train: (T, H, W, 3) uint8.
+        found: the nearest training pictures of the generated ones.
     """
-    drawn = _thumbnails(generated)
-    near, _ = _nearest(drawn, _thumbnails(train))
-    distance = np.sqrt(((drawn - _thumbnails(own)) ** 2).mean(axis=1))
-    return np.asarray(distance <= near + 1e-3)
+    distance = np.sqrt(((_thumbnails(generated) - _thumbnails(own)) ** 2).mean(axis=1))
+    return np.asarray(distance <= found.generated + 1e-3)
 
 
 def _thumbnails(pictures: Pictures) -> Floats:

@@ -18,14 +18,14 @@ from PIL import Image
 from pydantic import Field
 
 from t2i_core.config import Config
-from t2i_core.evaluation.metrics.composition import CHECKER_VERSION, extract
-from t2i_core.evaluation.metrics.statistics import Estimate, wilson
-from t2i_core.evaluation.metrics.verdict import Verdict, judge
+from t2i_core.evaluation.judges.composition import CHECKER_VERSION, extract
+from t2i_core.evaluation.judges.statistics import Estimate, wilson
+from t2i_core.evaluation.judges.verdict import Verdict, judge
 from t2i_core.samples.scenes import Scene
 
 Picture = npt.NDArray[np.uint8]
 
-SHEET = files("t2i_core.evaluation.metrics") / "sheet"
+SHEET = files("t2i_core.evaluation.judges") / "sheet"
 # How often the checker may pass a picture that is wrong to the eye, and must pass one that is right: beyond the first
 # of each pair its scores need a grain of salt, beyond the second they are not worth much.
 MAX_FALSE_PASS, FALSE_PASS_BAD = 0.05, 0.10

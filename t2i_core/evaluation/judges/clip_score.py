@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from t2i_core.errors import ConfigError
-from t2i_core.evaluation.metrics.clip_folder import check_size, download_files, find_files, read_clip_config, understood
+from t2i_core.evaluation.judges.clip_folder import check_size, download_files, find_files, read_clip_config, understood
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Literal
 
-from t2i_core.evaluation.metrics.composition import Extraction, Found
+from t2i_core.evaluation.judges.composition import Extraction, Found
 from t2i_core.samples.scenes import RADII, Relation, Scene, SceneObject
 
 Outcome = Literal["pass", "fail", "unsure"]

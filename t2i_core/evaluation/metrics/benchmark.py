@@ -9,7 +9,7 @@ each is asked again in other words, and statistics take all prompts of one combi
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -92,11 +92,14 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """What the benchmark needs of a sample: its key, caption, picture (H, W, 3) uint8 and attributes."""
+    """What the benchmark needs of a sample: its key, caption and attributes, and its picture only once it is chosen.
+
+    `picture` decodes it, (H, W, 3) uint8.
+    """
 
     key: str
     caption: str
-    image: npt.NDArray[np.uint8]
+    picture: Callable[[], npt.NDArray[np.uint8]]
     attributes: Mapping[str, Any]
 
 
@@ -168,7 +171,7 @@ def _held_out_scenes(test: Sequence[Sample], train_groups: set[str], per_task: i
 def _asked(name: str, wording: str, samples: Sequence[tuple[Sample, Scene]]) -> Prompt:
     """Ask for a combination in some words; each wording stands beside another real picture where there are several."""
     sample, scene = samples[DISTINCT_WORDINGS.index(wording) % len(samples)]
-    return Prompt(name, scene.task, caption_scene(scene, wording), scene, sample.image, sample.key)
+    return Prompt(name, scene.task, caption_scene(scene, wording), scene, sample.picture(), sample.key)
 
 
 def _seen_captions(train: Sequence[Sample], num: int, seed: int) -> Benchmark:
@@ -179,7 +182,7 @@ def _seen_captions(train: Sequence[Sample], num: int, seed: int) -> Benchmark:
         raise DataError("the training split is empty: there is no caption to draw.")
     ranked = sorted(distinct, key=lambda caption: _rank(seed, caption))[:num]
     prompts = tuple(
-        Prompt(f"{RECALL_TASK}-{i:03d}", RECALL_TASK, text, None, distinct[text].image, distinct[text].key)
+        Prompt(f"{RECALL_TASK}-{i:03d}", RECALL_TASK, text, None, distinct[text].picture(), distinct[text].key)
         for i, text in enumerate(ranked)
     )
     return Benchmark("captions", prompts, 0, len(distinct))

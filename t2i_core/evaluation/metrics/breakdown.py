@@ -1,12 +1,14 @@
 """What is hard for a model: strict accuracy by color, shape, size, relation, number and background of the prompt."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Unpack
 
-from t2i_core.evaluation.benchmark import Benchmark
-from t2i_core.evaluation.metrics.composition import Extraction
-from t2i_core.evaluation.metrics.statistics import Estimate, share_by_prompt
-from t2i_core.evaluation.metrics.verdict import Verdict
+from t2i_core.evaluation.judges.statistics import Estimate, share_by_prompt
+from t2i_core.evaluation.judges.verdict import Verdict
+from t2i_core.evaluation.metrics.benchmark import Benchmark
+from t2i_core.evaluation.metrics.evidence import Evidence, Resampling
+from t2i_core.evaluation.metrics.section import Beside, Column, Row, Section, Table, Text
 from t2i_core.samples.scenes import BACKGROUNDS, COLORS, NUMBERS, RADII, RELATIONS, Scene
 
 # The order in which attributes and their values are listed.
@@ -20,16 +22,36 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 
 
+LEAD = "Strict accuracy over all prompts that name it; sizes are asked of single objects. Bars go from 0 to 1."
+
+
+def measure(evidence: Evidence) -> Section:
+    """Break strict accuracy down, where the data has scenes."""
+    if not evidence.has_scenes:
+        return Section(title="Accuracy by what is asked for")
+    found = break_down(evidence.benchmark, evidence.verdicts["model"], **evidence.resampling)
+    columns = [Column("Accuracy", "point"), Column("Interval", "line", tone="model"), Column("Combinations", "count")]
+    tables = [
+        Table(name.capitalize(), name.capitalize(), columns, [Row(v, [e, e, f"of {e.num}"]) for v, e in table.items()])
+        for name, table in found.items()
+    ]
+    return Section(
+        title="Accuracy by what is asked for",
+        key="composition",
+        blocks=[Text(LEAD, quiet=True), Beside("", tables)],
+        data={"breakdown": {n: {value: e.as_dict() for value, e in table.items()} for n, table in found.items()}},
+    )
+
+
 def break_down(
-    benchmark: Benchmark, verdicts: Sequence[Sequence[Verdict]], *, seed: int, resamples: int
+    benchmark: Benchmark, verdicts: Sequence[Sequence[Verdict]], **how: Unpack[Resampling]
 ) -> dict[str, dict[str, Estimate]]:
     """Give strict accuracy over all prompts that have an attribute, by attribute and value.
 
     Args:
         benchmark: the prompts.
         verdicts: by prompt and picture.
-        seed: of the resampling.
-        resamples: number of bootstrap resamples.
+        **how: seed and resamples of the intervals.
     """
     rows: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, prompt in enumerate(benchmark.prompts):
@@ -41,7 +63,7 @@ def break_down(
         for value in values:
             if mine := rows.get((name, value)):
                 outcomes = [[float(v.strict) for i in group for v in verdicts[i]] for group in benchmark.groups(mine)]
-                table.setdefault(name, {})[value] = share_by_prompt(outcomes, seed=seed, resamples=resamples)
+                table.setdefault(name, {})[value] = share_by_prompt(outcomes, **how)
     return table
 
 
@@ -57,24 +79,3 @@ def attributes_of(scene: Scene) -> Iterator[tuple[str, str]]:
     if scene.task == "counting":
         yield "number", NUMBERS[len(scene.objects)]
     yield "background", scene.background
-
-
-def outcome_counts(benchmark: Benchmark, verdicts: Sequence[Sequence[Verdict]]) -> dict[str, dict[str, int]]:
-    """Count pictures that pass, fail and are unsure, by task."""
-    return {
-        task: {
-            outcome: sum(v.outcome == outcome for i in rows for v in verdicts[i])
-            for outcome in ("pass", "fail", "unsure")
-        }
-        for task, rows in benchmark.by_task().items()
-    }
-
-
-def doubts(seen: Sequence[Sequence[Extraction]]) -> dict[str, int]:
-    """Count pictures by what made the checker unsure, the most frequent first; one picture may count for several."""
-    counts: Counter[str] = Counter()
-    for row in seen:
-        for extraction in row:
-            reasons = {extraction.refused} | {str(o.unsure or "") for o in extraction.objects}
-            counts.update(reasons - {""})
-    return dict(counts.most_common())

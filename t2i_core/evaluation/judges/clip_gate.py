@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from t2i_core.evaluation.metrics.clip_score import ClipScorer
-from t2i_core.evaluation.metrics.statistics import Estimate, auc, wilson
+from t2i_core.evaluation.judges.clip_score import ClipScorer
+from t2i_core.evaluation.judges.statistics import Estimate, auc, wilson
 from t2i_core.samples.scenes import COLORS, OPPOSITE, Scene, SceneObject, Shape, caption_scene
 
 Floats = npt.NDArray[np.float64]

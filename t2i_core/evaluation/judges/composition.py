@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from t2i_core.errors import DataError
-from t2i_core.evaluation.metrics.shape_names import mass_offsets, read_shape, unit_areas
+from t2i_core.evaluation.judges.shape_names import mass_offsets, read_shape, unit_areas
 from t2i_core.samples.scenes import BACKGROUNDS, COLORS
 
 CHECKER_VERSION = "composition-2"

@@ -1,0 +1,183 @@
+"""What a report says beside its scores: how the run was trained, how all was made, and where it comes from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from t2i_core.door import is_file, read_file
+from t2i_core.errors import DataError
+from t2i_core.evaluation.circumstances import (
+    LINKED,
+    Circumstances,
+    TrainingFacts,
+    folders_behind,
+    links_between,
+    reproduce_command,
+    training_facts,
+)
+from t2i_core.evaluation.measure import Evaluation
+from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
+from t2i_core.evaluation.metrics.section import Beside, Block, Chart, Column, Facts, Picture, Row, Section, Table, Text
+from t2i_core.layout import MAX_LOG_BYTES
+from t2i_core.progress import describe_seconds
+from t2i_core.report.pictures import open_picture
+
+NUM_SAMPLE_GRIDS = 4
+CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Loss", ("train/loss", "validation/loss")),
+    ("Loss per noise band (0 = least noise)", tuple(f"train/loss_band_{i}" for i in range(10))),
+    ("Images per second", ("perf/images_per_second",)),
+    ("Learning rate", ("train/learning_rate",)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The finished runs of an evaluation.
+
+    Attributes:
+        model: the run that was evaluated.
+        others: further runs by "baseline" and "clip".
+    """
+
+    model: Path
+    others: Mapping[str, Path]
+
+
+def trainings_of(runs: Runs, num_train: int) -> list[TrainingFacts]:
+    """Read what each run was made with, the model first."""
+    folders = {"Model": runs.model} | {{"clip": "CLIP"}.get(n, n.capitalize()): f for n, f in runs.others.items()}
+    return [training_facts(role, folder, num_train) for role, folder in folders.items()]
+
+
+def training_section(run_dir: Path) -> Section:
+    """Draw what the run logged, and a few of its sample grids."""
+    grids = _sample_grids(run_dir)
+    blocks: list[Block] = [Beside("", charts)] if (charts := _curves(run_dir)) else []
+    blocks += [Beside("The same prompts and seeds during training", grids)] if grids else []
+    return Section(title="Training curves", blocks=blocks)
+
+
+def _curves(run_dir: Path) -> list[Chart]:
+    rows = _metric_rows(run_dir / "metrics.jsonl")
+    x_name = next((n for n in ("images", "images_seen", "train/images", "step") if rows and n in rows[-1]), None)
+    if x_name is None:
+        return []
+    charts = []
+    for title, names in CURVES:
+        lines = {}
+        for name in names:
+            points = [(r[x_name], r[name]) for r in rows if _is_number(r.get(name)) and _is_number(r.get(x_name))]
+            if len(points) > 1:
+                lines[name.partition("/")[2]] = ([x for x, _ in points], [y for _, y in points])
+        if lines:
+            charts.append(Chart(title, "images seen" if x_name != "step" else "steps", lines=lines))
+    return charts
+
+
+def _metric_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the log; a last line cut short by a stop is left out."""
+    rows = []
+    for line in read_file(path, MAX_LOG_BYTES).splitlines() if is_file(path) else []:
+        try:
+            rows.append(json.loads(line))
+        except (ValueError, RecursionError):
+            continue
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sample_grids(run_dir: Path) -> list[Picture]:
+    """Take a few of the run's own sample grids, first to last; one that is no sound PNG is left out."""
+    paths = sorted((run_dir / "samples").glob("*.png"))
+    picked = sorted({round(i) for i in np.linspace(0, len(paths) - 1, NUM_SAMPLE_GRIDS)}) if paths else []
+    grids = []
+    for path in (paths[i] for i in picked):
+        try:
+            grids.append(Picture(np.asarray(open_picture(path)), f"samples at {path.stem}", path.stem))
+        except DataError:
+            continue
+    return grids
+
+
+def made_section(
+    output_dir: Path, runs: Runs, evaluation: Evaluation, circumstances: Circumstances, trainings: list[TrainingFacts]
+) -> Section:
+    """Say how to make the evaluation again, and with what machine, time and trainings it was made."""
+    config, own = evaluation.config, trainings[0].main
+    sampler = f"by {own['sampler']} " if "sampler" in own else ""
+    steps = config.steps or own.get("sampling steps", "the run's own")
+    guidance = config.guidance_scale or own.get("guidance") or "as the run's own"
+    settings = [Facts(f"All settings: {t.role}", _spaced(t.settings)) for t in trainings if t.settings]
+    return Section(
+        title="How it was made",
+        blocks=[
+            Text("In the folder of this page, this command makes the same evaluation again:"),
+            Text(reproduce_command(config, output_dir, runs.model, runs.others), command=True),
+            Text(_sameness(evaluation, circumstances), quiet=True),
+            Facts("Machine and time", _machine_and_time(circumstances)),
+            _table_of_trainings(trainings),
+            Text(
+                f"The model's pictures above were drawn {sampler}with {steps} steps and guidance {guidance}.",
+                quiet=True,
+            ),
+            *settings,
+        ],
+    )
+
+
+def _spaced(settings: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", " "): value or "–" for name, value in settings.items()}
+
+
+def _sameness(evaluation: Evaluation, circumstances: Circumstances) -> str:
+    code = f"commit {circumstances.code_commit}" if circumstances.code_commit else f"t2i {circumstances.code_version}"
+    return (
+        f"On the same kind of machine with {code} it writes the same pictures and the same `metrics.json`. A picture's "
+        f"seed is a hash of seed {evaluation.config.seed}, prompt and number, whatever the batch. Prompts "
+        f"{BENCHMARK_VERSION}, run `{evaluation.ancestors[0].manifest.digest[:16]}`."
+    )
+
+
+def _machine_and_time(circumstances: Circumstances) -> dict[str, str]:
+    machine = circumstances.machine
+    facts = {
+        "processor": machine.cpu,
+        "cores used": str(machine.cores),
+        "graphics cards": ", ".join(machine.gpus),
+        "memory": f"{machine.memory_gb:.0f} GB" if machine.memory_gb else "not known",
+        "software": f"{machine.system}, Python {machine.python}, PyTorch {machine.torch}",
+    }
+    facts |= {f"drawn by the {who} on": what for who, what in circumstances.drawn_with.items()}
+    facts |= {part: describe_seconds(seconds) for part, seconds in circumstances.seconds.items()}
+    return {name: value for name, value in facts.items() if value}
+
+
+def _table_of_trainings(trainings: list[TrainingFacts]) -> Table:
+    names = dict.fromkeys(name for training in trainings for name in training.main)
+    rows = [Row(name, [training.main.get(name, "–") for training in trainings]) for name in names]
+    return Table("Trainings", "Fact", [Column(training.role) for training in trainings], rows)
+
+
+def origin_section(output_dir: Path, runs: Runs, evaluation: Evaluation) -> Section:
+    """Follow the score back to the data, with links to the files."""
+    rows = []
+    for manifest in (ancestor.manifest for ancestor in evaluation.ancestors):
+        made_by = f"{manifest.key.step} v{manifest.key.version}, t2i {manifest.code_version}"
+        counts = ", ".join(f"{name.replace('_', ' ')} {num:,}" for name, num in manifest.counts.items())
+        rows.append(Row(manifest.kind, [manifest.digest[:16], made_by, counts]))
+    links = links_between(output_dir, folders_behind(evaluation.ancestors, runs.others), LINKED["evaluation"])
+    return Section(
+        title="Where it comes from",
+        blocks=[
+            Table("Folders", "Folder", [Column("Digest"), Column("Made by"), Column("Counts")], rows),
+            Facts("Files", {title: found for title, found in links.items() if found}),
+        ],
+    )

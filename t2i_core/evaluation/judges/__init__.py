@@ -1,0 +1,1 @@
+"""What judges pictures, and what proves that it may: the checker, CLIP, neighbours, intervals."""
