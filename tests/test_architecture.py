@@ -57,7 +57,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "systems": {"models", "diffusion"},
     "training": {"systems", "models", "diffusion", "data.batches", "data.bounded"},
     "lineage": {"data.batches", "data.dataset", "data.shards", "data.tables"},
-    "generation": {"training", "systems", "models", "lineage", "data.batches", "data.bounded"},
+    "generation": {"training", "systems", "diffusion", "models", "lineage", "data.batches", "data.bounded"},
     "evaluation.judges": {"samples"},
     "evaluation.metrics": {"evaluation.judges", "samples"},
     "evaluation": {

@@ -5,4 +5,4 @@ from typing import Literal
 ScheduleName = Literal["cosine", "flow"]
 Parameterization = Literal["eps", "x_0", "v", "velocity"]
 TimeSampling = Literal["uniform", "logit_normal"]
-SamplerName = Literal["ddim", "heun", "dpmpp_2m"]
+SamplerName = Literal["ddim", "ddpm", "heun", "dpmpp_2m"]

@@ -36,6 +36,14 @@ def squared_errors(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction.float() - target.float()).square().flatten(1).mean(1)
 
 
-def band_of(t: Tensor) -> Tensor:
-    """Number the noise band of each time, 0 (nearly clean) to NUM_BANDS - 1 (nearly noise): (B,) int64."""
-    return (t * NUM_BANDS).long().clamp(0, NUM_BANDS - 1)
+def by_band(errors: Tensor, u: Tensor) -> dict[str, Tensor]:
+    """Part errors by noise band: (B,) each, NaN for the samples of other bands.
+
+    A band is a fifth of the training times, and so a range between two quantiles of their log-SNR.
+
+    Args:
+        errors: (B,) float.
+        u: (B,) float in (0, 1), the uniform numbers that the times were made of; near 1 is noise.
+    """
+    band = (u * NUM_BANDS).long()
+    return {f"loss_band_{b}": torch.where(band == b, errors, math.nan) for b in range(NUM_BANDS)}

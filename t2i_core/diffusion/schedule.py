@@ -1,6 +1,10 @@
-"""Noise schedules: t in [0, 1] -> (alpha, sigma), and the times that a sampler visits."""
+"""Noise schedules: t in [0, 1] -> (alpha, sigma), and the times that training and samplers visit."""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -9,45 +13,67 @@ from t2i_core.diffusion.kinds import ScheduleName
 
 # Keeps log-SNR finite at both ends; the error it makes is far below one grey level.
 EDGE = 1e-4
+# Side of the pictures that a shift is given for, pixels.
+SHIFT_SIDE = 64
+Time = TypeVar("Time", float, Tensor)
 
 
-def alpha_sigma(schedule: ScheduleName, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Give signal and noise scale at time t.
+@dataclass(frozen=True, slots=True)
+class Schedule(ABC):
+    """A path from picture to noise.
 
-    `cosine` is variance preserving, alpha = cos(pi t / 2) (Nichol & Dhariwal 2021, arXiv:2102.09672, without offset);
-    `flow` is the straight path alpha = 1 - t, sigma = t (Liu et al. 2022, arXiv:2209.03003).
-
-    Args:
-        schedule: which path.
-        t: (B,) float in [0, 1].
-
-    Returns:
-        alpha and sigma: (B, 1, 1, 1) float.
+    Attributes:
+        shift: how far times lean to noise for pictures of 64 pixels a side; 1 leaves them as they are.
     """
-    t = t.view(-1, 1, 1, 1)
-    if schedule == "cosine":
+
+    shift: float = 1.0
+
+    @abstractmethod
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Give signal and noise scale at times t: float in [0, 1], any shape."""
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        """Give 2 log(alpha / sigma) at times t, any shape, clipped away from the infinite ends."""
+        alpha, sigma = self.alpha_sigma(t.clamp(EDGE, 1 - EDGE))
+        return 2 * (alpha.log() - sigma.log())
+
+    def shifted(self, t: Time, shape: Sequence[int]) -> Time:
+        """Lean times to noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206, equation 23).
+
+        In logits this adds log(s). The more pixels share a colour, the more noise it takes to hide it, so s grows with
+        the square root of their number.
+
+        Args:
+            t: float in [0, 1], or a tensor of them, any shape.
+            shape: of a sample, (C, H, W); what is no picture is not shifted further.
+        """
+        shift = self.shift * math.sqrt(math.prod(shape[1:])) / SHIFT_SIDE if len(shape) > 1 else self.shift
+        return shift * t / (1 + (shift - 1) * t)
+
+    def times(self, num_steps: int, shape: Sequence[int]) -> list[float]:
+        """List the S + 1 times of a sampler, evenly spaced before the shift, from 1 (noise) down to 0."""
+        return [self.shifted(1 - i / num_steps, shape) for i in range(num_steps + 1)]
+
+
+class Cosine(Schedule):
+    """Variance preserving: alpha = cos(pi t / 2) (Nichol & Dhariwal 2021, arXiv:2102.09672, without offset)."""
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Schedule.alpha_sigma`."""
         return torch.cos(0.5 * math.pi * t), torch.sin(0.5 * math.pi * t)
-    return 1 - t, t
 
 
-def log_snr(schedule: ScheduleName, t: Tensor) -> Tensor:
-    """Give 2 log(alpha / sigma) at time t: (B,) float, clipped away from the infinite ends."""
-    alpha, sigma = alpha_sigma(schedule, t.clamp(EDGE, 1 - EDGE))
-    return 2 * (alpha.log() - sigma.log()).flatten()
+class Flow(Schedule):
+    """The straight path: alpha = 1 - t, sigma = t (Liu et al. 2022, arXiv:2209.03003)."""
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Schedule.alpha_sigma`."""
+        return 1 - t, t
 
 
-def shift_times(t: Tensor, shift: float) -> Tensor:
-    """Lean times to noise: shift t / (1 + (shift - 1) t) (Esser et al. 2024, arXiv:2403.03206, equation 23).
-
-    In logits this adds log(shift). The more pixels share a colour, the more noise it takes to hide it.
-
-    Args:
-        t: float in [0, 1], any shape.
-        shift: 1 leaves t as it is.
-    """
-    return shift * t / (1 + (shift - 1) * t)
+SCHEDULES: dict[ScheduleName, type[Schedule]] = {"cosine": Cosine, "flow": Flow}
 
 
-def sampling_times(num_steps: int) -> Tensor:
-    """List evenly spaced times, from 1 (noise) to 0 (clean): (S + 1,) float64."""
-    return torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)
+def over(t: Tensor, x: Tensor) -> Tensor:
+    """Shape times t: (B,) so that each spreads over its sample of x: (B, ...)."""
+    return t.view(-1, *[1] * (x.ndim - 1))

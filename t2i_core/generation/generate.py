@@ -15,6 +15,7 @@ from t2i_core.config import Config
 from t2i_core.data.batches.pixels import to_uint8
 from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.diffusion.chance import Chance
 from t2i_core.door import read_file
 from t2i_core.errors import CheckpointError, ConfigError
 from t2i_core.generation.config import GenerateConfig
@@ -23,11 +24,12 @@ from t2i_core.lineage.mark import png_bytes
 from t2i_core.manifest import read_manifest, write_atomically
 from t2i_core.models.config import Sizes
 from t2i_core.progress import OnProgress, Progress, ignore_progress
-from t2i_core.systems.build import AnySystem, build_system
-from t2i_core.systems.system import DrawSettings
+from t2i_core.systems.build import build_stage
+from t2i_core.systems.condition import Condition, Text
+from t2i_core.systems.stage import Drawer, DrawSettings
 from t2i_core.training.checkpoint import list_checkpoints, open_checkpoint
+from t2i_core.training.config import VERSION
 from t2i_core.training.device import Compute, choose_compute
-from t2i_core.training.loop import caption_condition
 from t2i_core.training.preset import Preset
 
 BATCH_SIZE = 32
@@ -56,9 +58,9 @@ def image_seed(seed: int, prompt: str, index: int) -> int:
 class Generator:
     """A finished run, ready to draw."""
 
-    def __init__(self, system: AnySystem, tokenizer: Tokenizer, image_size: int, compute: Compute) -> None:
+    def __init__(self, drawer: Drawer, tokenizer: Tokenizer, image_size: int, compute: Compute) -> None:
         self.image_size = image_size
-        self._system, self._tokenizer, self._compute = system, tokenizer, compute
+        self._drawer, self._tokenizer, self._compute = drawer, tokenizer, compute
 
     @property
     def drawn_with(self) -> str:
@@ -92,17 +94,14 @@ class Generator:
         # Every batch has one shape, so that a picture does not depend on which others are drawn with it.
         padding = BATCH_SIZE - len(prompts)
         ids, mask = self._tokenizer.encode([*prompts, *[""] * padding])
-        condition = caption_condition(ids, mask).to(device)
-        noise = torch.stack([_noise(s, side) for s in [*seeds, *[0] * padding]]).to(device)
+        text = Text(ids=torch.from_numpy(ids), mask=torch.from_numpy(mask))
+        condition = Condition(text=text).map(lambda tensor: tensor.to(device))
+        chance = Chance(0, torch.tensor([*seeds, *[0] * padding], device=device))
         settings = DrawSettings(guidance_scale=config.guidance_scale, num_steps=config.steps)
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self._compute.precision == "bfloat16"):
-            drawn = self._system.draw(condition, noise.contiguous(memory_format=torch.channels_last), settings)
+            drawn = self._drawer.draw(condition, (3, side, side), chance, settings)
         pictures: NDArray[np.uint8] = to_uint8(drawn).cpu().numpy()[: len(prompts)]
         return pictures
-
-
-def _noise(seed: int, side: int) -> torch.Tensor:
-    return torch.randn(3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
 def load_generator(run_dir: Path, compute: Compute | None = None) -> Generator:
@@ -116,24 +115,29 @@ def load_generator(run_dir: Path, compute: Compute | None = None) -> Generator:
         ConfigError: the folder is not a finished run, or the run draws nothing (a CLIP).
         CheckpointError: its checkpoint is damaged.
     """
-    read_manifest(run_dir, "run")
+    trained_with = read_manifest(run_dir, "run").key.version
+    if trained_with != VERSION:
+        raise ConfigError(
+            f"{run_dir} was trained by version {trained_with} of training, and would draw otherwise with this one, "
+            f"version {VERSION}: train it again."
+        )
     checkpoints = list_checkpoints(run_dir)
     if not checkpoints:
         raise CheckpointError(f"{run_dir} has lost its checkpoints. Run its training again.")
     preset, sizes = _read_config(run_dir)
     try:
-        system = build_system(preset.system, **sizes.model_dump())
+        stage = build_stage(preset.system, sizes)
     except ConfigError as err:
         raise CheckpointError(f"{run_dir / 'config.json'} was not made by t2i, or on a larger machine: {err}") from err
-    if not system.can_draw:
+    if not isinstance(stage, Drawer):
         raise ConfigError(f"{run_dir} is a {preset.system.kind} run: it scores pictures and cannot draw them.")
-    open_checkpoint(checkpoints[-1], system).restore(system, "ema")
+    open_checkpoint(checkpoints[-1], stage).restore(stage, "ema")
     tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
     if (tokenizer.vocab_size, tokenizer.context_length) != (sizes.vocab_size, sizes.context_length):
         raise CheckpointError(f"{run_dir / 'tokenizer.json'} does not fit its config.json: one was changed.")
     compute = compute or choose_compute()
-    system = system.to(compute.device).to(memory_format=torch.channels_last).eval()
-    return Generator(system, tokenizer, sizes.image_size, compute)
+    stage.to(compute.device).to(memory_format=torch.channels_last).eval()
+    return Generator(stage, tokenizer, sizes.image_size, compute)
 
 
 def _read_config(run_dir: Path) -> tuple[Preset, Sizes]:

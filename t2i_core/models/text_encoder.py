@@ -3,6 +3,8 @@
 Gives one vector a token for cross-attention and one pooled vector for the whole caption.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,6 +30,21 @@ def visible_tokens(mask: Tensor, num_heads: int) -> Tensor:
     back = place[None, :] <= place[:, None]
     directions = torch.stack([back if head < num_heads // 2 else back.T for head in range(num_heads)])
     return mask[:, None, None, :] & directions | (place[None, :] == place[:, None])
+
+
+class Encoded(NamedTuple):
+    """What an encoder makes of captions.
+
+    Attributes:
+        tokens: (B, L, D) float, a vector a token.
+        pooled: (B, D) float, their mean over real tokens, brought back to unit variance: the mean of n words is faint,
+            and what is faint is learned late.
+        mask: (B, L) bool, True = real token.
+    """
+
+    tokens: Tensor
+    pooled: Tensor
+    mask: Tensor
 
 
 class TextBlock(nn.Module):
@@ -64,17 +81,17 @@ class TextEncoder(nn.Module):
         self.blocks = nn.ModuleList(TextBlock(config.width, config.num_heads) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, ids: Tensor, mask: Tensor, keep: Tensor | None = None) -> Encoded:
         """Encode captions.
 
         Args:
             ids: (B, L) int64, token ids.
             mask: (B, L) bool, True = real token.
-
-        Returns:
-            (B, L, D) float token vectors, and (B, D) float, their mean over real tokens, brought back to unit variance:
-            the mean of n words is faint, and what is faint is learned late.
+            keep: (B,) bool, False = the null caption: padding, which no other caption shows, seen alone.
         """
+        if keep is not None:
+            first = torch.arange(ids.shape[1], device=ids.device) == 0
+            ids, mask = ids * keep[:, None], torch.where(keep[:, None], mask, first)
         x = self.tokens(ids) + self.positions[: ids.shape[1]]
         visible = visible_tokens(mask, self.config.num_heads)
         for block in self.blocks:
@@ -82,4 +99,4 @@ class TextEncoder(nn.Module):
         x = self.norm(x)
         weights = mask.to(x.dtype)[..., None]
         pooled = (x * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return x, F.layer_norm(pooled, pooled.shape[-1:])
+        return Encoded(x, F.layer_norm(pooled, pooled.shape[-1:]), mask)

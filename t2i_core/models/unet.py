@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from t2i_core.models.config import MAP_STRIDE, NUM_GROUPS, UNetConfig
 from t2i_core.models.layers import NUM_COORDINATES, Attention, FeedForward, TimeEmbedding, coordinates, zero_init
+from t2i_core.models.text_encoder import Encoded
 
 
 class ResBlock(nn.Module):
@@ -152,16 +153,15 @@ class UNet(nn.Module):
         self.norm = nn.GroupNorm(NUM_GROUPS, channels[0])
         self.head = zero_init(nn.Conv2d(channels[0], patch_channels, 3, padding=1))
 
-    def forward(self, x_t: Tensor, t: Tensor, tokens: Tensor, pooled: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, text: Encoded) -> Tensor:
         """Predict.
 
         Args:
             x_t: (B, 3, H, W) float, noised picture; H and W multiples of `config.side_multiple`.
             t: (B,) float in [0, 1]; 0 is clean.
-            tokens: (B, L, D) float, token vectors.
-            pooled: (B, D) float, pooled text.
-            mask: (B, L) bool, True = real token.
+            text: the captions.
         """
+        tokens, pooled, mask = text
         condition = (F.silu(self.time(t) + self.pooled(pooled)), tokens, mask)
         x = self.stem(F.pixel_unshuffle(x_t, self.config.patch_size))
         early, late = self.map(*x.shape[-2:], tokens, mask) if self.map is not None else (0.0, 0.0)

@@ -4,15 +4,20 @@ The networks and the tokenizer are open_clip's, so the finished run is an ordina
 from every text-to-image system and shares no weights with one.
 """
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from torch import Tensor, nn
 
+from t2i_core.manifest import write_atomically
+from t2i_core.models.config import Sizes
+from t2i_core.systems.condition import Text
 from t2i_core.systems.config import CLIPConfig
-from t2i_core.systems.system import Batch, Condition, DrawSettings, Losses, no_bands
+from t2i_core.systems.stage import Batch, Losses, Stage
+from t2i_core.systems.weights import save_tensors
 
 # Pixels in [-1, 1] are what these give to a picture in [0, 1].
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
@@ -43,23 +48,22 @@ def open_clip_config(config: CLIPConfig, image_size: int) -> dict[str, Any]:
     }
 
 
-class CLIPSystem(nn.Module):
+class CLIPStage(Stage):
     """Image tower, text tower and a temperature."""
 
-    uses_noise = False
-    can_draw = False
-
-    def __init__(self, config: CLIPConfig, image_size: int) -> None:
+    def __init__(self, config: CLIPConfig, sizes: Sizes) -> None:
         super().__init__()
-        self.config = config
-        self.clip = open_clip.CLIP(**open_clip_config(config, image_size)["model_cfg"])
+        if sizes.image_size % config.patch_size:
+            raise ValueError(f"pictures of {sizes.image_size} pixels do not fit patches of {config.patch_size}.")
+        self.config = open_clip_config(config, sizes.image_size)
+        self.clip = open_clip.CLIP(**self.config["model_cfg"])
 
-    def encode(self, captions: Sequence[str]) -> Condition:
+    def read(self, captions: Sequence[str]) -> Text:
         """Turn captions into open_clip's token ids."""
-        tokenizer = open_clip.SimpleTokenizer(context_length=self.config.context_length)
+        tokenizer = open_clip.SimpleTokenizer(context_length=self.clip.context_length)
         known = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
         ids = tokenizer(list(known))[[known[caption] for caption in captions]]
-        return Condition(token_ids=ids, token_mask=torch.ones_like(ids, dtype=torch.bool))
+        return Text(ids=ids, mask=torch.ones_like(ids, dtype=torch.bool))
 
     def loss(self, batch: Batch) -> Losses:
         """Contrast pictures and captions within the batch.
@@ -67,24 +71,22 @@ class CLIPSystem(nn.Module):
         Equal captions are positives of each other, since a small world repeats them (Khosla et al. 2020,
         arXiv:2004.11362).
         """
-        ids = batch.condition.token_ids
-        image = self.clip.encode_image(batch.x_0, normalize=True).float()
+        assert batch.condition.text is not None
+        ids = batch.condition.text.ids
+        assert ids is not None
+        image = self.clip.encode_image(batch.target, normalize=True).float()
         text = self.clip.encode_text(ids, normalize=True).float()
         scale = self.clip.logit_scale.clamp(max=MAX_LOG_SCALE).exp()
         logits = scale * image @ text.T
         same = (ids[:, None] == ids[None]).all(-1).float()
         targets = same / same.sum(1, keepdim=True)
         each = -0.5 * ((logits.log_softmax(1) * targets).sum(1) + (logits.T.log_softmax(1) * targets).sum(1))
-        return Losses(total=each.mean(), each=each.detach(), band=no_bands(each))
+        return Losses(total=each.mean(), figures={"loss": each.detach()})
 
-    def draw(self, condition: Condition, noise: Tensor, settings: DrawSettings) -> Tensor:
-        """Refuse: a CLIP draws nothing.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError("a CLIP scores pictures; it cannot draw them")
-
-    def hidden_matrices(self) -> Sequence[nn.Parameter]:
-        """Leave all weights to Adam, as the field does."""
-        return ()
+    def export(self, folder: Path) -> list[Path]:
+        """Write the folder that open_clip loads."""
+        folder = folder / "open_clip"
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / "open_clip_config.json", json.dumps(self.config, indent=2).encode())
+        save_tensors(folder / "open_clip_model.safetensors", self.clip.state_dict())
+        return sorted(folder.iterdir())

@@ -36,8 +36,8 @@ class DiffusionConfig(Config):
     time_shift: float = Field(
         6.0,
         ge=1,
-        description="How far training and sampling lean to noise. Flat 64-pixel pictures show their layout through "
-        "very strong noise, so what the caption decides is decided at t > 0.9.",
+        description="How far training and sampling lean to noise at 64 pixels a side, where flat pictures show their "
+        "layout through very strong noise: what the caption decides is decided at t > 0.9. Grows with the side.",
     )
     time_sampling: TimeSampling = Field("logit_normal", description="How training times are drawn, before the shift.")
     time_std: float = Field(1.3, gt=0, description="Standard deviation of logit(t).")

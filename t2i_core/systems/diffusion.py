@@ -5,66 +5,61 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.guidance import Denoiser, guide
-from t2i_core.diffusion.loss import band_of, sample_times, squared_errors
+from t2i_core.diffusion.loss import by_band, sample_times, squared_errors
 from t2i_core.diffusion.parameterization import target_of, x_0_from
 from t2i_core.diffusion.sampler import SAMPLERS
-from t2i_core.diffusion.schedule import alpha_sigma, sampling_times, shift_times
-from t2i_core.models.config import TextEncoderConfig
-from t2i_core.models.text_encoder import TextEncoder
+from t2i_core.diffusion.schedule import SCHEDULES, over
+from t2i_core.models.config import Sizes
 from t2i_core.models.unet import UNet
+from t2i_core.systems.condition import Condition
 from t2i_core.systems.config import DiffusionConfig
-from t2i_core.systems.system import Batch, Condition, DrawSettings, Losses, hidden_matrices
-
-END_TOKEN = 2
+from t2i_core.systems.stage import Batch, DrawSettings, Losses, Stage, encode, hidden_matrices, text_encoder
 
 
-class DiffusionSystem(nn.Module):
+class DiffusionStage(Stage):
     """Caption and noise -> picture, step by step."""
 
-    uses_noise = True
-    can_draw = True
-
-    def __init__(self, config: DiffusionConfig, vocab_size: int, context_length: int) -> None:
+    def __init__(self, config: DiffusionConfig, sizes: Sizes) -> None:
         super().__init__()
-        self.config = config
-        self.text = TextEncoder(
-            TextEncoderConfig(
-                vocab_size=vocab_size,
-                context_length=context_length,
-                width=config.unet.text_width,
-                num_layers=config.text_layers,
+        if sizes.image_size % config.unet.side_multiple:
+            raise ValueError(
+                f"pictures of {sizes.image_size} pixels do not fit this U-Net: use a multiple of "
+                f"{config.unet.side_multiple}."
             )
-        )
+        self.config = config
+        self.schedule = SCHEDULES[config.schedule](config.time_shift)
+        self.text = text_encoder(sizes, config.unet.text_width, config.text_layers)
         self.unet = UNet(config.unet)
 
     def loss(self, batch: Batch) -> Losses:
         """Weighted squared error of the prediction at random times."""
-        config = self.config
-        unshifted = sample_times(batch.u, config.time_sampling, std=config.time_std)
-        t = shift_times(unshifted, config.time_shift)
-        alpha, sigma = alpha_sigma(config.schedule, t)
-        x_t = alpha * batch.x_0 + sigma * batch.eps
-        tokens, pooled = self.text(batch.condition.token_ids, batch.condition.token_mask)
-        prediction = self.unet(x_t, t, tokens, pooled, batch.condition.token_mask)
-        each = squared_errors(prediction, target_of(config.prediction, batch.x_0, batch.eps, alpha, sigma))
+        config, x_0 = self.config, batch.target
+        eps, u = batch.chance.normal("eps", x_0.shape[1:]), batch.chance.spread("time")
+        unshifted = sample_times(u, config.time_sampling, std=config.time_std)
+        t = self.schedule.shifted(unshifted, x_0.shape[1:])
+        alpha, sigma = self.schedule.alpha_sigma(over(t, x_0))
+        prediction = self.unet(alpha * x_0 + sigma * eps, t, encode(self.text, batch.condition))
+        each = squared_errors(prediction, target_of(config.prediction, x_0, eps, alpha, sigma))
         weight = unshifted.clamp(min=config.min_time) ** -2 if config.prediction == "x_0" else 1.0
-        return Losses(total=(each * weight).mean(), each=each.detach(), band=band_of(t))
+        seen = each.detach()
+        return Losses(total=(each * weight).mean(), figures={"loss": seen} | by_band(seen, u))
 
-    def draw(self, condition: Condition, noise: Tensor, settings: DrawSettings) -> Tensor:
+    def draw(self, condition: Condition, shape: Sequence[int], chance: Chance, settings: DrawSettings) -> Tensor:
         """Draw with the configured sampler and guidance."""
         config = self.config
         scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
-        times = shift_times(sampling_times(settings.num_steps or config.num_steps), config.time_shift)
-        denoise = guide(self._denoiser(condition), self._denoiser(null_like(condition)), scale)
-        return SAMPLERS[config.sampler](denoise, noise, times, config.schedule)
+        denoise = self._denoiser(condition) if scale == 1 else guide(self._denoiser(_with_null(condition)), scale)
+        times = self.schedule.times(settings.num_steps or config.num_steps, shape)
+        return SAMPLERS[config.sampler](denoise, chance.normal("eps", shape), times, self.schedule, chance)
 
     def _denoiser(self, condition: Condition) -> Denoiser:
-        tokens, pooled = self.text(condition.token_ids, condition.token_mask)
+        text = encode(self.text, condition)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            raw = self.unet(x_t, t, tokens, pooled, condition.token_mask)
-            alpha, sigma = alpha_sigma(self.config.schedule, t)
+            raw = self.unet(x_t, t, text)
+            alpha, sigma = self.schedule.alpha_sigma(over(t, x_t))
             return x_0_from(self.config.prediction, raw.float(), x_t, alpha, sigma)
 
         return denoise
@@ -74,8 +69,9 @@ class DiffusionSystem(nn.Module):
         return hidden_matrices(self, self.unet.outer_layers())
 
 
-def null_like(condition: Condition) -> Condition:
-    """Give the empty caption in the shape of a condition."""
-    ids, mask = torch.zeros_like(condition.token_ids), torch.zeros_like(condition.token_mask)
-    ids[:, 0], mask[:, 0] = END_TOKEN, True
-    return Condition(token_ids=ids, token_mask=mask)
+def _with_null(condition: Condition) -> Condition:
+    """Put the same samples without their captions behind those of a condition."""
+    both = condition.map(lambda tensor: torch.cat([tensor, tensor]))
+    assert both.text is not None
+    num = len(both.text.mask)
+    return both.kept("text", torch.arange(num, device=both.text.mask.device) < num // 2)

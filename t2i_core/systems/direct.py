@@ -4,45 +4,35 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from t2i_core.diffusion.chance import Chance
 from t2i_core.models.cnn import CNNDecoder
-from t2i_core.models.config import TextEncoderConfig
-from t2i_core.models.text_encoder import TextEncoder
+from t2i_core.models.config import Sizes
+from t2i_core.systems.condition import Condition
 from t2i_core.systems.config import DirectConfig
-from t2i_core.systems.system import Batch, Condition, DrawSettings, Losses, hidden_matrices, no_bands
+from t2i_core.systems.stage import Batch, DrawSettings, Losses, Stage, encode, hidden_matrices, text_encoder
 
 
-class DirectSystem(nn.Module):
+class DirectStage(Stage):
     """Caption -> picture without noise."""
 
-    uses_noise = False
-    can_draw = True
-
-    def __init__(self, config: DirectConfig, vocab_size: int, context_length: int, image_size: int) -> None:
+    def __init__(self, config: DirectConfig, sizes: Sizes) -> None:
         super().__init__()
-        self.text = TextEncoder(
-            TextEncoderConfig(
-                vocab_size=vocab_size,
-                context_length=context_length,
-                width=config.text_width,
-                num_layers=config.text_layers,
-            )
-        )
-        self.decoder = CNNDecoder(config.cnn, config.text_width, image_size)
+        self.text = text_encoder(sizes, config.text_width, config.text_layers)
+        self.decoder = CNNDecoder(config.cnn, config.text_width, sizes.image_size)
 
     def forward(self, condition: Condition) -> Tensor:
         """Draw (B, 3, H, W)."""
-        _, pooled = self.text(condition.token_ids, condition.token_mask)
-        picture: Tensor = self.decoder(pooled)
-        return picture
+        picture: Tensor = self.decoder(encode(self.text, condition).pooled)
+        return picture.float()
 
     def loss(self, batch: Batch) -> Losses:
         """Mean squared error between the drawing and the picture."""
-        each = (self(batch.condition).float() - batch.x_0).square().flatten(1).mean(1)
-        return Losses(total=each.mean(), each=each.detach(), band=no_bands(each))
+        each = (self(batch.condition) - batch.target).square().flatten(1).mean(1)
+        return Losses(total=each.mean(), figures={"loss": each.detach()})
 
-    def draw(self, condition: Condition, noise: Tensor, settings: DrawSettings) -> Tensor:
-        """Draw; noise, guidance and steps do not apply."""
-        drawing: Tensor = self(condition).float()
+    def draw(self, condition: Condition, shape: Sequence[int], chance: Chance, settings: DrawSettings) -> Tensor:
+        """Draw in the one size there is; noise, guidance and steps do not apply."""
+        drawing: Tensor = self(condition)
         return drawing
 
     def hidden_matrices(self) -> Sequence[nn.Parameter]:

@@ -1,11 +1,7 @@
 """Checkpoints: safetensors and JSON in a folder of their own, written atomically, checked by sha256, never pickled."""
 
-import errno
 import json
-import os
-import re
 import shutil
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +9,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from t2i_core.door import create_file, read_file
+from t2i_core.door import read_file
 from t2i_core.errors import CheckpointError
 from t2i_core.manifest import sha256_of, staged_folder, write_atomically
-from t2i_core.systems.build import size_bytes
+from t2i_core.systems.weights import save_tensors, size_bytes
 
 SCHEMA_VERSION = 1
 STATE_NAME = "state.json"
@@ -63,22 +59,6 @@ class Checkpoint:
             module.load_state_dict(self.tensors(name))
         except RuntimeError as err:
             raise CheckpointError(f"{self.path} does not fit this model: {str(err).splitlines()[-1].strip()}") from err
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors, readable by whoever may read other files; the library leaves it to the owner.
-
-    Raises:
-        OSError: the disk is full, or fails; the library tells the number of the system's error only in its text.
-    """
-    with create_file(path) as file:
-        mode = os.fstat(file.fileno()).st_mode
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-    except SafetensorError as err:
-        number = re.search(r"os error (\d+)", str(err))
-        raise OSError(int(number[1]) if number else errno.EIO, str(err), str(path)) from err
-    path.chmod(stat.S_IMODE(mode))
 
 
 def checkpoint_dir(run_dir: Path, step: int) -> Path:

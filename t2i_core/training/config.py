@@ -11,7 +11,7 @@ from t2i_core.manifest import StepKey, read_manifest
 from t2i_core.recipe import is_file_name, recipe_label
 from t2i_core.training.preset import Preset, load_preset
 
-STEP, VERSION = "train", 1
+STEP, VERSION = "train", 2
 
 
 class TrainConfig(Config):

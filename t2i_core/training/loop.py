@@ -1,32 +1,28 @@
 """The loop that trains every stage of every system.
 
-All randomness is counted: noise, times, caption dropout and data order are functions of (seed, stream, pictures seen),
-so N steps equal k steps, a stop, and N - k more, bit for bit on a CPU.
+All randomness is counted: noise, times, caption dropout and data order are functions of (seed, stream, number of the
+sample), so N steps equal k steps, a stop, and N - k more, bit for bit on a CPU.
 """
 
-import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from t2i_core.canonical import digest_of
 from t2i_core.data.batches.loader import Split
 from t2i_core.data.batches.order import sample_at
 from t2i_core.data.batches.pixels import to_unit
-from t2i_core.diffusion.loss import NUM_BANDS
+from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import CheckpointError, TrainingError
-from t2i_core.systems.build import AnySystem
-from t2i_core.systems.diffusion import null_like
-from t2i_core.systems.system import Batch, Condition, Losses
+from t2i_core.systems.condition import Condition, Text, mapped
+from t2i_core.systems.stage import Batch, Losses, Stage
 from t2i_core.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
 from t2i_core.training.device import Compute
 from t2i_core.training.ema import EMA
@@ -36,35 +32,31 @@ from t2i_core.training.preset import Preset
 MAX_SKIPPED_IN_A_ROW = 20
 
 
-@dataclass(slots=True)
 class Sums:
-    """What has been added up since the last log line."""
+    """Figures added up since the last log line; they stay on the device until they are read.
 
-    steps: int = 0
-    grad_norm: float = 0.0
-    error: list[float] = field(default_factory=lambda: [0.0] * NUM_BANDS)
-    count: list[int] = field(default_factory=lambda: [0] * NUM_BANDS)
+    Attributes:
+        steps: added so far.
+    """
 
-    def add(self, losses: Losses, grad_norm: float) -> None:
-        """Count one step."""
+    def __init__(self, figures: Mapping[str, tuple[float, float]] | None = None, steps: int = 0) -> None:
+        self.steps = steps
+        self._sums = {name: torch.tensor(pair, dtype=torch.float32) for name, pair in (figures or {}).items()}
+
+    def add(self, figures: Mapping[str, Tensor]) -> None:
+        """Count one step: a sum and a number of samples by name, leaving out what is NaN."""
         self.steps += 1
-        self.grad_norm += grad_norm
-        band = losses.band.cpu()
-        for b in range(NUM_BANDS):
-            chosen = losses.each.cpu()[band == b]
-            self.error[b] += float(chosen.double().sum())
-            self.count[b] += len(chosen)
+        for name, value in figures.items():
+            pair = torch.stack([value.nansum(), value.isfinite().sum()]).float()
+            self._sums[name] = self._sums[name].to(pair.device) + pair if name in self._sums else pair
 
-    def metrics(self, *, by_band: bool) -> dict[str, float]:
-        """Give the means."""
-        out = {
-            "train/loss": sum(self.error) / max(1, sum(self.count)),
-            "train/grad_norm": self.grad_norm / max(1, self.steps),
-        }
-        if by_band:
-            rows = enumerate(zip(self.error, self.count, strict=True))
-            out |= {f"train/loss_band_{b}": error / count for b, (error, count) in rows if count}
-        return out
+    def state(self) -> dict[str, Any]:
+        """Read the sums from the device, as plain data for a checkpoint."""
+        return {"steps": self.steps, "figures": {name: pair.tolist() for name, pair in self._sums.items()}}
+
+    def means(self) -> dict[str, float]:
+        """Read the means from the device."""
+        return {name: total / count for name, (total, count) in self.state()["figures"].items() if count}
 
 
 @dataclass(slots=True)
@@ -79,14 +71,12 @@ class Position:
 
     def state(self) -> dict[str, Any]:
         """Give plain data for a checkpoint."""
-        s = self.sums
-        sums = {"steps": s.steps, "grad_norm": s.grad_norm, "error": s.error, "count": s.count}
         return {
             "step": self.step,
             "images": self.images,
             "seconds": self.seconds,
             "skipped": self.skipped,
-            "sums": sums,
+            "sums": self.sums.state(),
         }
 
     @classmethod
@@ -103,15 +93,13 @@ class Position:
 
 
 class Trainer:
-    """A system in training: weights, their average, optimizers, and the position in the data."""
+    """A stage in training: weights, their average, optimizers, and the position in the data."""
 
-    def __init__(
-        self, system: AnySystem, split: Split, condition: Condition, preset: Preset, seed: int, compute: Compute
-    ) -> None:
-        self.system = system.to(compute.device).to(memory_format=torch.channels_last)
-        self.split, self.condition, self.preset, self.seed, self.compute = split, condition, preset, seed, compute
-        self.ema = EMA(self.system, preset.ema)
-        self.optimizers = build_optimizers(self.system, self.system.hidden_matrices(), preset.optim, compute.dtype)
+    def __init__(self, stage: Stage, split: Split, text: Text, preset: Preset, seed: int, compute: Compute) -> None:
+        self.stage = stage.to(compute.device).to(memory_format=torch.channels_last)
+        self.split, self.text, self.preset, self.seed, self.compute = split, text, preset, seed, compute
+        self.ema = EMA(self.stage, preset.ema)
+        self.optimizers = build_optimizers(self.stage, self.stage.hidden_matrices(), preset.optim, compute.dtype)
         self.base_rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
         self.position = Position()
         self._skipped_in_a_row = 0
@@ -135,10 +123,11 @@ class Trainer:
         rate = self._set_rates()
         losses = self._loss(self.next_batch())
         torch.autograd.backward(losses.total)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.system.parameters(), self.preset.optim.max_grad_norm))
-        self._update(math.isfinite(norm), rate)
-        if math.isfinite(norm):
-            self.position.sums.add(losses, norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.stage.parameters(), self.preset.optim.max_grad_norm)
+        finite = bool(norm.isfinite())
+        self._update(finite, rate)
+        if finite:
+            self.position.sums.add({**losses.figures, "grad_norm": norm})
         self.position.step += 1
         self.position.images += self.preset.batch_size
         self.position.seconds += time.perf_counter() - start
@@ -152,8 +141,7 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> Losses:
         with self.autocast():
-            losses: Losses = self.system.loss(batch)
-        return losses
+            return self.stage.loss(batch)
 
     def autocast(self) -> torch.autocast:
         """Give the context in which networks run."""
@@ -164,7 +152,7 @@ class Trainer:
         if finite:
             for optimizer in self.optimizers:
                 optimizer.step()
-            self.ema.update(self.system, self.position.step)
+            self.ema.update(self.stage, self.position.step)
         else:
             self.position.skipped += 1
         if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
@@ -172,39 +160,32 @@ class Trainer:
                 f"gradients were not finite for {MAX_SKIPPED_IN_A_ROW} steps in a row at step {self.position.step} "
                 f"(learning rate x {rate:.3g}): lower the learning rate; the last checkpoint is intact."
             )
-        self.system.zero_grad()
+        self.stage.zero_grad()
 
     def next_batch(self) -> Batch:
         """Make the batch of the current position."""
-        size, first = self.preset.batch_size, self.position.images
-        rows = [sample_at(self.seed, first + i, len(self.split)) for i in range(size)]
-        pixels = torch.from_numpy(self.split.pictures(rows)).to(self.compute.device, non_blocking=True)
-        x_0 = to_unit(pixels).contiguous(memory_format=torch.channels_last)
-        eps = torch.empty(size, 0, device=x_0.device)
-        if self.system.uses_noise:
-            eps = torch.empty_like(x_0).normal_(generator=self._generator("eps", x_0.device))
-        jitter = torch.rand(size, generator=self._generator("time"))
-        u = ((torch.arange(size) + jitter) / size).to(x_0.device)  # stratified: one time in each of B equal slices
-        return Batch(x_0=x_0, condition=self._condition(rows), eps=eps, u=u)
+        first, device = self.position.images, self.compute.device
+        numbers = range(first, first + self.preset.batch_size)
+        rows = [sample_at(self.seed, number, len(self.split)) for number in numbers]
+        pixels = torch.from_numpy(self.split.pictures(rows)).to(device, non_blocking=True)
+        chance = Chance(self.seed, torch.arange(numbers.start, numbers.stop, device=device))
+        return Batch(
+            target=to_unit(pixels).contiguous(memory_format=torch.channels_last),
+            condition=self.condition(rows).dropped({"text": self.preset.caption_dropout}, chance),
+            chance=chance,
+        )
 
-    def _condition(self, rows: list[int]) -> Condition:
-        chosen = Condition(token_ids=self.condition.token_ids[rows], token_mask=self.condition.token_mask[rows])
-        drop = torch.rand(len(rows), generator=self._generator("caption_dropout")) < self.preset.caption_dropout
-        null = null_like(chosen)
-        ids = torch.where(drop[:, None], null.token_ids, chosen.token_ids)
-        mask = torch.where(drop[:, None], null.token_mask, chosen.token_mask)
-        return Condition(token_ids=ids, token_mask=mask).trimmed().to(self.compute.device)
-
-    def _generator(self, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
-        entropy = digest_of({"seed": self.seed, "stream": stream, "images": self.position.images})
-        return torch.Generator(device).manual_seed(int(entropy[:15], 16))
+    def condition(self, rows: Sequence[int]) -> Condition:
+        """Say on the device what some samples must fit."""
+        chosen = mapped(self.text, lambda tensor: tensor[rows])
+        return Condition(text=chosen.trimmed()).map(lambda tensor: tensor.to(self.compute.device))
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Give all that a checkpoint must hold."""
         return {
-            "model": self.system.state_dict(),
+            "model": self.stage.state_dict(),
             "ema": self.ema.module.state_dict(),
-            "optimizer": optimizer_tensors(self.optimizers, self.system),
+            "optimizer": optimizer_tensors(self.optimizers, self.stage),
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -213,18 +194,13 @@ class Trainer:
         Raises:
             CheckpointError: it is damaged, or of another model.
         """
-        checkpoint.restore(self.system, "model")
+        checkpoint.restore(self.stage, "model")
         checkpoint.restore(self.ema.module, "ema")
-        restore_optimizers(self.optimizers, self.system, checkpoint.tensors("optimizer"))
+        restore_optimizers(self.optimizers, self.stage, checkpoint.tensors("optimizer"))
         try:
             self.position = Position.from_state(checkpoint.state)
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise CheckpointError(f"checkpoint {checkpoint.path} is damaged: {err!r:.200}") from err
-
-
-def caption_condition(ids: "np.typing.NDArray[np.int64]", mask: "np.typing.NDArray[np.bool_]") -> Condition:
-    """Wrap a tokenizer's output."""
-    return Condition(token_ids=torch.from_numpy(ids), token_mask=torch.from_numpy(mask))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from PIL import Image
 from t2i_core.data.batches.loader import load_split, load_tokenizer
 from t2i_core.data.batches.pixels import to_uint8
 from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.diffusion.chance import Chance
 from t2i_core.door import is_file, open_to_append, read_file
 from t2i_core.errors import ConfigError, StoppedError
 from t2i_core.layout import MAX_LOG_BYTES
@@ -28,20 +29,15 @@ from t2i_core.manifest import (
     write_atomically,
     write_manifest,
 )
+from t2i_core.models.config import Sizes
 from t2i_core.progress import OnProgress, Progress, ignore_progress
-from t2i_core.systems.build import AnySystem, build_system
-from t2i_core.systems.clip import CLIPSystem, open_clip_config
-from t2i_core.systems.system import Condition, DrawSettings
-from t2i_core.training.checkpoint import (
-    checkpoint_dir,
-    latest_checkpoint,
-    list_checkpoints,
-    save_checkpoint,
-    save_tensors,
-)
+from t2i_core.systems.build import build_stage
+from t2i_core.systems.condition import Text
+from t2i_core.systems.stage import Drawer, DrawSettings, Exporter, Reader, Stage
+from t2i_core.training.checkpoint import checkpoint_dir, latest_checkpoint, list_checkpoints, save_checkpoint
 from t2i_core.training.config import TrainConfig, train_key
 from t2i_core.training.device import Compute, choose_compute, choose_device, compute_on
-from t2i_core.training.loop import Trainer, caption_condition, stop_requests
+from t2i_core.training.loop import Trainer, stop_requests
 
 # Shares of the budget after which the fixed prompts are drawn.
 GRID_AT = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -107,34 +103,37 @@ class Run:
         self.captions_dir = captions_dir
         self.preset = config.resolve()
         self.split = load_split(captions_dir, "train")
-        self.system, condition = self._build()
-        self.trainer = Trainer(self.system, self.split, condition, self.preset, config.seed, compute)
+        self.stage = self._build()
+        self.trainer = Trainer(self.stage, self.split, self._text(), self.preset, config.seed, compute)
         self._grids_done = 0
         self._last_report = self._last_save = time.monotonic()
         self._speed = (time.monotonic(), 0)
         self._writer = _tensorboard(run_dir) if config.tensorboard else None
 
-    def _build(self) -> tuple[AnySystem, Condition]:
+    def _build(self) -> Stage:
         tokenizer = load_tokenizer(self.captions_dir)
         tokenizer.save(self.run_dir / "tokenizer.json")
         torch.manual_seed(self.config.seed)
-        sizes = {
-            "vocab_size": tokenizer.vocab_size,
-            "context_length": tokenizer.context_length,
-            "image_size": self.split.image_size,
-        }
-        system = build_system(self.preset.system, **sizes)
+        sizes = Sizes(
+            vocab_size=tokenizer.vocab_size,
+            context_length=tokenizer.context_length,
+            image_size=self.split.image_size,
+        )
+        stage = build_stage(self.preset.system, sizes)
         resolved = {
             "schema_version": 1,
             "preset": self.config.preset_name,
             "system": self.preset.system.kind,
-            "sizes": sizes,
+            "sizes": sizes.model_dump(),
         }
         resolved |= {"recipe": self.preset.model_dump(mode="json"), "train": self.config.record()}
         write_atomically(self.run_dir / "config.json", json.dumps(resolved, indent=2).encode() + b"\n")
-        if isinstance(system, CLIPSystem):
-            return system, system.encode(self.split.captions)
-        return system, caption_condition(self.split.token_ids, self.split.token_mask)
+        return stage
+
+    def _text(self) -> Text:
+        if isinstance(self.stage, Reader):
+            return self.stage.read(self.split.captions)
+        return Text(ids=torch.from_numpy(self.split.token_ids), mask=torch.from_numpy(self.split.token_mask))
 
     @property
     def metrics_path(self) -> Path:
@@ -143,7 +142,7 @@ class Run:
 
     def resume(self) -> None:
         """Go back to the newest intact checkpoint, and forget what was logged after it."""
-        checkpoint = latest_checkpoint(self.run_dir, self.system)
+        checkpoint = latest_checkpoint(self.run_dir, self.stage)
         if checkpoint is not None:
             self.trainer.restore(checkpoint)
         step = self.trainer.position.step
@@ -179,12 +178,11 @@ class Run:
     def log(self) -> None:
         """Append one line of metrics."""
         position = self.trainer.position
-        by_band = self.system.uses_noise
         now, (then, before) = time.monotonic(), self._speed
         speed = (position.images - before) / max(1e-9, now - then)
         self._speed = (now, position.images)
         row: dict[str, float] = {"step": position.step, "images": position.images}
-        row |= position.sums.metrics(by_band=by_band)
+        row |= {f"train/{name}": mean for name, mean in position.sums.means().items()}
         row |= {
             "train/learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
             "train/skipped_steps": position.skipped,
@@ -205,12 +203,11 @@ class Run:
         self._last_report = time.monotonic()
         position, preset = self.trainer.position, self.preset
         by_time = bool(preset.max_minutes) and not preset.max_images
-        loss = position.sums.metrics(by_band=False)["train/loss"]
         now, (then, before) = time.monotonic(), self._speed
         fields: dict[str, float | int | str] = {"step": position.step, "pictures": position.images}
-        if position.sums.steps:
+        if "loss" in (means := position.sums.means()):
             fields |= {
-                "loss": round(loss, 4),
+                "loss": round(means["loss"], 4),
                 "pictures/s": round((position.images - before) / max(1e-9, now - then), 1),
             }
         self.on_progress(
@@ -235,23 +232,18 @@ class Run:
         if due == self._grids_done:
             return
         self._grids_done = due
-        if self.system.can_draw:
+        if isinstance(drawer := self.trainer.ema.module, Drawer):
             path = self.run_dir / "samples" / f"images_{self.trainer.position.images:09d}.png"
             picture = io.BytesIO()
-            self._grid().save(picture, "PNG")
+            self._grid(drawer).save(picture, "PNG")
             write_atomically(path, picture.getvalue())
 
-    def _grid(self) -> Image.Image:
-        trainer = self.trainer
-        rows = _spread(len(self.split), NUM_GRID_PROMPTS)
-        whole = trainer.condition
-        condition = Condition(token_ids=whole.token_ids[rows], token_mask=whole.token_mask[rows])
-        condition = condition.trimmed().to(trainer.compute.device)
-        side = self.split.image_size
-        noise = torch.randn(len(rows), 3, side, side, generator=torch.Generator().manual_seed(0))
-        noise = noise.to(trainer.compute.device).contiguous(memory_format=torch.channels_last)
+    def _grid(self, drawer: Drawer) -> Image.Image:
+        trainer, side = self.trainer, self.split.image_size
+        condition = trainer.condition(_spread(len(self.split), NUM_GRID_PROMPTS))
+        chance = Chance(0, torch.arange(NUM_GRID_PROMPTS, device=trainer.compute.device))
         with torch.no_grad(), trainer.autocast():
-            drawn = trainer.ema.module.draw(condition, noise, DrawSettings())
+            drawn = drawer.draw(condition, (3, side, side), chance, DrawSettings())
         return picture_grid(to_uint8(drawn).cpu().numpy(), columns=8)
 
     def finish(self, key: StepKey) -> StepRef:
@@ -265,8 +257,8 @@ class Run:
         outputs = [self.run_dir / name for name in ("config.json", "tokenizer.json", "compute.json")]
         outputs = [p for p in outputs if p.is_file()] + sorted(path.iterdir())
         files = [describe_file(self.run_dir, p, content=p.name != "compute.json") for p in outputs]
-        if isinstance(self.system, CLIPSystem):
-            files += [describe_file(self.run_dir, p) for p in self._export_clip()]
+        if isinstance(averaged := self.trainer.ema.module, Exporter):
+            files += [describe_file(self.run_dir, p) for p in averaged.export(self.run_dir)]
         logs = [self.metrics_path, *sorted((self.run_dir / "samples").glob("*.png"))]
         files += [describe_file(self.run_dir, p, content=False) for p in logs]
         position = self.trainer.position
@@ -280,21 +272,10 @@ class Run:
                 "images": position.images,
                 "seconds": round(position.seconds),
                 "skipped_steps": position.skipped,
-                "parameters": sum(p.numel() for p in self.system.parameters()),
+                "parameters": sum(p.numel() for p in self.stage.parameters()),
             },
             files=files,
         )
-
-    def _export_clip(self) -> list[Path]:
-        """Write the averaged weights as a folder that open_clip loads."""
-        system = self.trainer.ema.module
-        assert isinstance(system, CLIPSystem)
-        folder = self.run_dir / "open_clip"
-        folder.mkdir(exist_ok=True)
-        config = open_clip_config(system.config, self.split.image_size)
-        write_atomically(folder / "open_clip_config.json", json.dumps(config, indent=2).encode())
-        save_tensors(folder / "open_clip_model.safetensors", system.clip.state_dict())
-        return sorted(folder.iterdir())
 
 
 def picture_grid(pictures: "np.typing.NDArray[np.uint8]", columns: int) -> Image.Image:

@@ -15,8 +15,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from t2i_core.systems.build import build_system
-from t2i_core.systems.system import Condition
+from t2i_core.diffusion.loss import squared_errors
+from t2i_core.diffusion.schedule import over
+from t2i_core.models.config import Sizes
+from t2i_core.systems.build import build_stage
+from t2i_core.systems.condition import Text
+from t2i_core.systems.stage import Batch, Losses, Stage
 from t2i_core.training.device import choose_compute, matmul_rate, synchronize
 from t2i_core.training.loop import Trainer
 from t2i_core.training.preset import Preset, load_preset
@@ -39,10 +43,8 @@ class NoisePictures:
         return self.images[indices]
 
 
-class Peer(nn.Module):
-    """diffusers' text-conditioned U-Net of like size, with a token table, as a system of ours."""
-
-    uses_noise, can_draw = True, False
+class Peer(Stage):
+    """diffusers' text-conditioned U-Net of like size, with a token table, as a stage of ours."""
 
     def __init__(self, text_width: int = 128) -> None:
         super().__init__()
@@ -62,28 +64,22 @@ class Peer(nn.Module):
             norm_num_groups=8,
         )
 
-    def loss(self, batch: object) -> object:
-        from t2i_core.diffusion.loss import band_of, squared_errors
-        from t2i_core.systems.system import Losses
-
-        t = batch.u.view(-1, 1, 1, 1)  # type: ignore[attr-defined]
-        x_t = (1 - t) * batch.x_0 + t * batch.eps  # type: ignore[attr-defined]
-        condition: Condition = batch.condition  # type: ignore[attr-defined]
-        tokens = self.tokens(condition.token_ids)
-        out = self.unet(x_t, batch.u * 1000, tokens, encoder_attention_mask=condition.token_mask).sample  # type: ignore[attr-defined]
-        each = squared_errors(out, batch.x_0)  # type: ignore[attr-defined]
-        return Losses(total=each.mean(), each=each.detach(), band=band_of(batch.u))  # type: ignore[attr-defined]
-
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        return []
+    def loss(self, batch: Batch) -> Losses:
+        u, eps = batch.chance.spread("time"), batch.chance.normal("eps", batch.target.shape[1:])
+        t, text = over(u, eps), batch.condition.text
+        assert text is not None
+        x_t = (1 - t) * batch.target + t * eps
+        out = self.unet(x_t, u * 1000, self.tokens(text.ids), encoder_attention_mask=text.mask).sample
+        each = squared_errors(out, batch.target)
+        return Losses(total=each.mean(), figures={"loss": each.detach()})
 
 
-def make_trainer(system: nn.Module, preset: Preset, compute: object) -> Trainer:
+def make_trainer(stage: Stage, preset: Preset, compute: object) -> Trainer:
     ids = torch.randint(3, VOCABULARY, (NUM_PICTURES, 24), generator=torch.Generator().manual_seed(0))
     mask = torch.arange(24).expand(NUM_PICTURES, 24) < NUM_TOKENS
-    condition = Condition(token_ids=ids, token_mask=mask.contiguous())
+    text = Text(ids=ids, mask=mask.contiguous())
     endless = preset.with_changes(max_images=10**12, max_minutes=0)
-    return Trainer(system, NoisePictures(), condition, endless, 0, compute)  # type: ignore[arg-type]
+    return Trainer(stage, NoisePictures(), text, endless, 0, compute)  # type: ignore[arg-type]
 
 
 def flops_per_image(trainer: Trainer) -> float:
@@ -110,8 +106,8 @@ def main() -> None:
     if not KEEP_MEMORY.keys() <= os.environ.keys():  # which is read when a process starts
         os.execve(sys.executable, [sys.executable, *sys.argv], KEEP_MEMORY | dict(os.environ))
     preset, compute = load_preset(args.preset), choose_compute()
-    sizes = {"vocab_size": VOCABULARY, "context_length": 24, "image_size": SIDE}
-    ours = make_trainer(build_system(preset.system, **sizes), preset, compute)
+    sizes = Sizes(vocab_size=VOCABULARY, context_length=24, image_size=SIDE)
+    ours = make_trainer(build_stage(preset.system, sizes), preset, compute)
     peer = make_trainer(Peer(), preset, compute)
     dtype = torch.bfloat16 if compute.precision == "bfloat16" else torch.float32
     flops = flops_per_image(ours)
@@ -122,14 +118,14 @@ def main() -> None:
         mine, theirs = images_per_second(ours, compute.device), images_per_second(peer, compute.device)
         rows.append((rate, mine, theirs, mine * flops / 1e9 / rate, mine / theirs))
     rate, mine, theirs, share, ratio = (median(column) for column in zip(*rows, strict=True))
-    count = lambda system: sum(p.numel() for p in system.parameters()) / 1e6  # noqa: E731
+    count = lambda stage: sum(p.numel() for p in stage.parameters()) / 1e6  # noqa: E731
     print(f"device {compute.device} {compute.name}, {compute.precision}, batch {preset.batch_size}, {SIDE} px")
     print(f"matrix product        {rate:10.0f} GFLOP/s")
     print(
-        f"{args.preset:20s}  {mine:10.1f} images/s, {count(ours.system):.1f} M parameters, {flops / 1e9:.2f} GFLOP each"
+        f"{args.preset:20s}  {mine:10.1f} images/s, {count(ours.stage):.1f} M parameters, {flops / 1e9:.2f} GFLOP each"
     )
     print(f"share of matrix rate  {share:10.0%}")
-    print(f"diffusers U-Net       {theirs:10.1f} images/s, {count(peer.system):.1f} M parameters")
+    print(f"diffusers U-Net       {theirs:10.1f} images/s, {count(peer.stage):.1f} M parameters")
     print(f"ours / diffusers      {ratio:10.1f} x")
 
 

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.guidance import guide
-from t2i_core.diffusion.loss import NUM_BANDS, band_of, sample_times, squared_errors
+from t2i_core.diffusion.loss import NUM_BANDS, by_band, sample_times, squared_errors
 from t2i_core.diffusion.parameterization import eps_from_x_0, target_of, x_0_from
 from t2i_core.diffusion.sampler import SAMPLERS
-from t2i_core.diffusion.schedule import alpha_sigma, log_snr, sampling_times, shift_times
+from t2i_core.diffusion.schedule import Cosine, Flow, Schedule, over
 
-SCHEDULES = ("cosine", "flow")
+SCHEDULES = (Cosine(), Flow())
 KINDS = ("eps", "x_0", "v", "velocity")
 STD = 0.5  # data ~ N(0, STD^2)
 
@@ -24,16 +25,16 @@ def tensors() -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_ends_of_a_schedule_are_picture_and_noise(schedule):
-    alpha, sigma = alpha_sigma(schedule, torch.tensor([0.0, 1.0], dtype=torch.float64))
+    alpha, sigma = schedule.alpha_sigma(torch.tensor([0.0, 1.0], dtype=torch.float64))
 
-    assert alpha.flatten().tolist() == pytest.approx([1, 0], abs=1e-12)
-    assert sigma.flatten().tolist() == pytest.approx([0, 1], abs=1e-12)
+    assert alpha.tolist() == pytest.approx([1, 0], abs=1e-12)
+    assert sigma.tolist() == pytest.approx([0, 1], abs=1e-12)
 
 
 def test_cosine_preserves_variance_and_flow_is_straight():
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
 
-    (a, s), (fa, fs) = alpha_sigma("cosine", t), alpha_sigma("flow", t)
+    (a, s), (fa, fs) = Cosine().alpha_sigma(t), Flow().alpha_sigma(t)
 
     assert torch.allclose(a**2 + s**2, torch.ones_like(a))
     assert torch.allclose(fa + fs, torch.ones_like(fa))
@@ -42,7 +43,7 @@ def test_cosine_preserves_variance_and_flow_is_straight():
 def test_log_snr_falls_with_time_and_is_zero_where_the_scales_are_equal():
     t = torch.tensor([0.0, 0.3, 0.5, 0.9, 1.0], dtype=torch.float64)
 
-    values = log_snr("flow", t)
+    values = Flow().log_snr(t)
 
     assert bool((values.diff() < 0).all())
     assert float(values[2]) == pytest.approx(0)
@@ -53,7 +54,7 @@ def test_log_snr_falls_with_time_and_is_zero_where_the_scales_are_equal():
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_prediction_gives_back_x_0_and_eps(schedule, kind):
     x_0, eps = tensors()
-    alpha, sigma = alpha_sigma(schedule, torch.linspace(0.1, 0.9, 6, dtype=torch.float64))
+    alpha, sigma = schedule.alpha_sigma(over(torch.linspace(0.1, 0.9, 6, dtype=torch.float64), x_0))
     x_t = alpha * x_0 + sigma * eps
 
     found = x_0_from(kind, target_of(kind, x_0, eps, alpha, sigma), x_t, alpha, sigma)
@@ -62,11 +63,17 @@ def test_every_prediction_gives_back_x_0_and_eps(schedule, kind):
     assert torch.allclose(eps_from_x_0(found, x_t, alpha, sigma), eps)
 
 
-def test_shift_adds_its_logarithm_to_the_logit():
+def test_shift_adds_its_logarithm_to_the_logit_and_grows_with_the_side():
     t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
 
-    assert torch.allclose(shift_times(t, 6).logit(), t.logit() + math.log(6))
-    assert torch.equal(shift_times(t, 1), t)
+    assert torch.allclose(Flow(6).shifted(t, (3, 64, 64)).logit(), t.logit() + math.log(6))
+    assert torch.allclose(Flow(6).shifted(t, (3, 256, 64)).logit(), t.logit() + math.log(12))
+    assert torch.allclose(Flow(6).shifted(t, (512,)).logit(), t.logit() + math.log(6))
+    assert torch.allclose(Flow().shifted(t, (3, 64, 64)), t)
+
+
+def test_a_sampler_visits_shifted_times_from_noise_to_clean():
+    assert Flow(3).times(4, (3, 64, 64)) == pytest.approx([1, 0.9, 0.75, 0.5, 0])
 
 
 def test_logit_normal_times_have_the_quantiles_of_the_distribution():
@@ -78,46 +85,58 @@ def test_logit_normal_times_have_the_quantiles_of_the_distribution():
     assert torch.equal(sample_times(u, "uniform"), u)
 
 
-def test_bands_cut_time_into_equal_parts():
-    assert band_of(torch.tensor([0.0, 0.19, 0.21, 0.99, 1.0])).tolist() == [0, 0, 1, NUM_BANDS - 1, NUM_BANDS - 1]
+def test_bands_cut_the_training_times_into_equal_parts():
+    u = torch.tensor([0.01, 0.19, 0.21, 0.99])
+
+    bands = by_band(torch.tensor([1.0, 3.0, 5.0, 7.0]), u)
+
+    assert len(bands) == NUM_BANDS
+    means = [float(errors.nanmean()) for errors in bands.values()]
+    assert means == pytest.approx([2, 5, math.nan, math.nan, 7], nan_ok=True)
 
 
 def test_squared_error_is_one_number_a_sample():
     assert squared_errors(torch.ones(2, 3, 2, 2), torch.zeros(2, 3, 2, 2)).tolist() == [1, 1]
 
 
-def test_guidance_of_one_is_off_and_never_asks_the_null():
-    def never(x: Tensor, t: Tensor) -> Tensor:
-        raise AssertionError("asked")
-
-    def conditional(x: Tensor, t: Tensor) -> Tensor:
-        return x + 1
-
-    assert guide(conditional, never, 1)(torch.zeros(1), torch.zeros(1)) == 1
+def shifted_by(x: Tensor, t: Tensor) -> Tensor:
+    """Stands in for a network: adds 3 to what sees the prompts, the first half, and 1 to the rest."""
+    return x + torch.tensor([3.0, 1.0]).repeat_interleave(len(x) // 2)
 
 
 def test_guidance_extrapolates_inside_its_interval_only():
-    guided = guide(lambda x, t: x + 3, lambda x, t: x + 1, 2.5, interval=(0.2, 0.8))
+    guided = guide(shifted_by, 2.5, interval=(0.2, 0.8))
 
-    assert float(guided(torch.zeros(1), torch.tensor([0.5]))) == 1 + 2.5 * 2
-    assert float(guided(torch.zeros(1), torch.tensor([0.9]))) == 3
+    assert guided(torch.zeros(3), torch.tensor([0.5, 0.9, 0.1])).tolist() == [1 + 2.5 * 2, 3, 3]
+    assert guide(shifted_by, 1)(torch.zeros(1), torch.tensor([0.5])) == 3
 
 
-def ideal_denoiser(schedule):
+CHANCE = Chance(0, torch.arange(6))
+
+
+def ideal_denoiser(schedule: Schedule):
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        alpha, sigma = alpha_sigma(schedule, t)
+        alpha, sigma = schedule.alpha_sigma(over(t, x_t))
         return alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * x_t
 
     return denoise
 
 
-def error(name: str, schedule: str, num_steps: int) -> float:
+def std_at(schedule: Schedule, t: float) -> float:
+    alpha, sigma = schedule.alpha_sigma(torch.tensor(t, dtype=torch.float64))
+    return float((alpha**2 * STD**2 + sigma**2).sqrt())
+
+
+def inner_times(schedule: Schedule, num_steps: int) -> list[float]:
+    return [0.02 + 0.96 * t for t in schedule.times(num_steps, (3, 64, 64))]  # nothing is singular between the ends
+
+
+def error(name: str, schedule: Schedule, num_steps: int) -> float:
     """Distance from the exact solution: the ODE keeps x_t / std(x_t) constant on Gaussian data."""
     x, _ = tensors()
-    times = 0.02 + 0.96 * sampling_times(num_steps)  # between two times at which nothing is singular
-    (a_T, s_T), (a_0, s_0) = (alpha_sigma(schedule, t) for t in (times[:1], times[-1:]))
-    exact = x * ((a_0**2 * STD**2 + s_0**2) / (a_T**2 * STD**2 + s_T**2)).sqrt()
-    return float((SAMPLERS[name](ideal_denoiser(schedule), x, times, schedule) - exact).abs().max())
+    exact = x * std_at(schedule, 0.02) / std_at(schedule, 0.98)
+    times = inner_times(schedule, num_steps)
+    return float((SAMPLERS[name](ideal_denoiser(schedule), x, times, schedule, CHANCE) - exact).abs().max())
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -131,9 +150,38 @@ def test_heun_and_dpmpp_are_second_order(name, schedule):
     assert 3.3 < error(name, schedule, 64) / error(name, schedule, 128) < 4.8
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_ddpm_draws_from_the_distribution_of_the_data_whatever_it_starts_from(schedule):
+    chance = Chance(0, torch.arange(20_000))
+    noise = chance.normal("eps", (4,)).double()
+
+    spread = {
+        num_steps: float(SAMPLERS["ddpm"](ideal_denoiser(schedule), noise, times, schedule, chance).std())
+        for num_steps in (16, 128)
+        if (times := schedule.times(num_steps, (4,)))
+    }
+
+    # x_0 is held at its mean over each step, so the samples are too narrow by what falls as the steps get shorter.
+    assert STD - spread[16] > 5 * (STD - spread[128]) > 0
+    assert spread[128] == pytest.approx(STD, rel=0.05)
+
+
+def test_noise_on_the_way_is_that_of_each_picture():
+    x, _ = tensors()
+    times, denoise = Flow().times(5, (3, 4, 4)), ideal_denoiser(Flow())
+
+    whole = SAMPLERS["ddpm"](denoise, x, times, Flow(), CHANCE)
+    alone = SAMPLERS["ddpm"](denoise, x[3:4], times, Flow(), Chance(0, torch.tensor([3])))
+    other = SAMPLERS["ddpm"](denoise, x[3:4], times, Flow(), Chance(0, torch.tensor([4])))
+
+    assert torch.equal(whole[3:4], alone)
+    assert not torch.allclose(alone, other)
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_constant_x_0_is_reached_exactly_in_any_number_of_steps(name):
     x, goal = tensors()
 
     for num_steps in (1, 3):
-        assert torch.allclose(SAMPLERS[name](lambda x_t, t: goal, x, sampling_times(num_steps), "flow"), goal)
+        times = Flow().times(num_steps, (3, 4, 4))
+        assert torch.allclose(SAMPLERS[name](lambda x_t, t: goal, x, times, Flow(), CHANCE), goal)

@@ -1,0 +1,108 @@
+"""What a sample must fit: one record of optional fields, of which each stage reads those it knows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from torch import Tensor
+
+from t2i_core.diffusion.chance import Chance
+
+FieldName = Literal["text", "image", "low", "known"]
+Whole = TypeVar("Whole")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """Captions, as token ids for an encoder of the stage's own or as features that one gave before.
+
+    Attributes:
+        mask: (B, L) bool, True = real token.
+        ids: (B, L) int64.
+        features: (B, L, D) float.
+    """
+
+    mask: Tensor
+    ids: Tensor | None = None
+    features: Tensor | None = None
+
+    def trimmed(self) -> "Text":
+        """Cut the padding that no caption of the batch needs."""
+        length = int(self.mask.sum(1).max())
+        return mapped(self, lambda tensor: tensor[:, :length])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LowRes:
+    """The small picture that an upsampler starts from.
+
+    Attributes:
+        picture: (B, 3, h, w) float in [-1, 1], noised.
+        level: (B,) float in [0, 1], how much noise was added.
+    """
+
+    picture: Tensor
+    level: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What of a picture must stay.
+
+    Attributes:
+        picture: (B, 3, H, W) float in [-1, 1].
+        mask: (B, 1, H, W) bool, True = stays.
+    """
+
+    picture: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What samples must fit. A field is None where nobody reads it, and its values are never overwritten.
+
+    Attributes:
+        text: captions.
+        image: (B, D) float, embeddings of pictures.
+        low: pictures to be enlarged.
+        known: parts that stay.
+        keep: by the name of a field, (B,) bool: where False, a network puts its own null in place of the value.
+    """
+
+    text: Text | None = None
+    image: Tensor | None = None
+    low: LowRes | None = None
+    known: Known | None = None
+    keep: Mapping[FieldName, Tensor] = field(default_factory=dict)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Condition":
+        """Change every tensor in it: choose rows, move to a device."""
+        return mapped(self, change)
+
+    def kept(self, name: FieldName, mask: Tensor) -> "Condition":
+        """Keep a field for some samples only: mask: (B,) bool."""
+        return replace(self, keep={**self.keep, name: self.keep[name] & mask if name in self.keep else mask})
+
+    def dropped(self, rates: Mapping[FieldName, float], chance: Chance) -> "Condition":
+        """Drop each field of each sample as often as its rate says, independently of the others."""
+        condition = self
+        for name, rate in rates.items():
+            if rate:
+                condition = condition.kept(name, chance.uniform(f"drop/{name}") >= rate)
+        return condition
+
+
+def mapped(record: Whole, change: Callable[[Tensor], Tensor]) -> Whole:
+    """Change every tensor of a record, at any depth."""
+    return _walk(record, change)  # type: ignore[no-any-return]
+
+
+def _walk(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {name: _walk(inner, change) for name, inner in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: _walk(getattr(value, f.name), change) for f in fields(value)})
+    return value

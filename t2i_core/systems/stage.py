@@ -1,0 +1,120 @@
+"""What stages have in common: all have a loss to train by; some draw, some export, some read words their own way."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from t2i_core.diffusion.chance import Chance
+from t2i_core.models.config import Sizes, TextEncoderConfig
+from t2i_core.models.text_encoder import Encoded, TextEncoder
+from t2i_core.systems.condition import Condition, Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a training step sees.
+
+    Attributes:
+        target: (B, ...) float, what is to be drawn: pictures (B, 3, H, W) in [-1, 1].
+        condition: what it must fit, some of it dropped.
+        chance: where noise, times and all else that is random come from.
+    """
+
+    target: Tensor
+    condition: Condition
+    chance: Chance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """What a training step found.
+
+    Attributes:
+        total: () float, to be minimised.
+        figures: (B,) or () float by name, to be logged as means; NaN where a figure does not tell of a sample. "loss"
+            is always there: unweighted, a number a sample.
+    """
+
+    total: Tensor
+    figures: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawSettings:
+    """How to draw; None leaves the stage's own default."""
+
+    guidance_scale: float | None = None
+    num_steps: int | None = None
+
+
+class Stage(nn.Module, ABC):
+    """What is trained as a run of its own."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Losses:
+        """Compute the training loss of a batch."""
+
+    def hidden_matrices(self) -> Sequence[nn.Parameter]:
+        """List the weight matrices inside the network that Muon may train; Adam trains what is left."""
+        return ()
+
+
+@runtime_checkable
+class Drawer(Protocol):
+    """A stage that draws."""
+
+    def draw(self, condition: Condition, shape: Sequence[int], chance: Chance, settings: DrawSettings) -> Tensor:
+        """Draw samples (B, *shape) float, pictures about [-1, 1], that fit a condition."""
+        ...
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """A stage that other programs can load."""
+
+    def export(self, folder: Path) -> list[Path]:
+        """Write what they load into a run's folder, and list the files."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A stage with a tokenizer of its own; others read the ids that the captions folder's tokenizer gives."""
+
+    def read(self, captions: Sequence[str]) -> Text:
+        """Turn captions into token ids."""
+        ...
+
+
+def hidden_matrices(module: nn.Module, outer: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """List linear and convolution weights, leaving out the modules named `outer` (embeddings, stem, head)."""
+    skipped = {id(p) for m in outer for p in m.parameters()}
+    layers = (m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d))
+    weights = [m.weight for m in layers if id(m.weight) not in skipped]
+    return [w for w in weights if isinstance(w, nn.Parameter)]
+
+
+def text_encoder(sizes: Sizes, width: int, num_layers: int) -> TextEncoder:
+    """Build an encoder for the captions of the data."""
+    return TextEncoder(
+        TextEncoderConfig(
+            vocab_size=sizes.vocab_size, context_length=sizes.context_length, width=width, num_layers=num_layers
+        )
+    )
+
+
+def encode(encoder: TextEncoder, condition: Condition) -> Encoded:
+    """Encode the captions of a condition; those that are dropped become the encoder's null.
+
+    Raises:
+        ValueError: there are no token ids in it.
+    """
+    text = condition.text
+    if text is None or text.ids is None:
+        raise ValueError("the condition has no captions as token ids")
+    encoded: Encoded = encoder(text.ids, text.mask, condition.keep.get("text"))
+    return encoded

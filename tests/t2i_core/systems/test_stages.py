@@ -1,0 +1,167 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from t2i_core.diffusion.chance import Chance
+from t2i_core.errors import ConfigError
+from t2i_core.models.config import CNNConfig, Sizes, UNetConfig
+from t2i_core.systems.build import STAGES, build_stage
+from t2i_core.systems.condition import Condition, Text
+from t2i_core.systems.config import CLIPConfig, DiffusionConfig, DirectConfig
+from t2i_core.systems.stage import Batch, Drawer, DrawSettings, Exporter, Reader, Stage
+
+SIZES = Sizes(vocab_size=12, context_length=8, image_size=32)
+SHAPE = (3, 32, 32)
+UNET = UNetConfig(channels=(16, 32), text_width=32, embedding_width=32, head_width=16)
+CONFIGS = {
+    "direct": DirectConfig(text_width=32, text_layers=1, cnn=CNNConfig(channels=(32, 16))),
+    "diffusion": DiffusionConfig(text_layers=1, unet=UNET, num_steps=3),
+    "clip": CLIPConfig(embed_dim=16, width=32, image_layers=1, text_layers=1),
+}
+DRAWERS = ["direct", "diffusion"]
+
+
+def a_batch(stage: Stage, size: int = 4) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(8).expand(size, 8) < torch.tensor([[3], [8], [5], [1]])
+    ids = torch.where(mask, torch.randint(2, 12, (size, 8), generator=generator), 0)
+    text = stage.read(["a", "b c", "d", "e"]) if isinstance(stage, Reader) else Text(ids=ids, mask=mask)
+    keep = {"text": torch.tensor([True, True, True, False])}
+    target = torch.randn(size, *SHAPE, generator=generator)
+    return Batch(target=target, condition=Condition(text=text, keep=keep), chance=Chance(0, torch.arange(size)))
+
+
+def make(name: str) -> Stage:
+    torch.manual_seed(0)
+    return build_stage(CONFIGS[name], SIZES)
+
+
+def shaken(name: str) -> Stage:
+    """Give a stage in which no layer starts at zero any more."""
+    stage = make(name).eval().requires_grad_(False)
+    for p in stage.parameters():
+        p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
+    return stage
+
+
+def test_every_stage_is_tried_here():
+    assert {type(config) for config in CONFIGS.values()} == STAGES.keys()
+    stages = {name: make(name) for name in CONFIGS}
+    assert [name for name, stage in stages.items() if isinstance(stage, Drawer)] == DRAWERS
+    assert [name for name, stage in stages.items() if isinstance(stage, Exporter)] == ["clip"]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_weight_gets_a_gradient(name):
+    stage = make(name)
+    batch = a_batch(stage)
+    for _ in range(4):  # layers that start at zero hide those before them in the first steps
+        stage.loss(batch).total.backward()
+        with torch.no_grad():
+            for p in stage.parameters():
+                p -= 0.1 * p.grad
+        unused = [n for n, p in stage.named_parameters() if not p.grad.any()]
+        stage.zero_grad()
+
+    assert unused == []
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_loss_of_each_sample_is_among_the_figures(name):
+    stage = make(name)
+
+    figures = stage.loss(a_batch(stage)).figures
+
+    assert figures["loss"].shape == (4,)
+    bands = [value for figure, value in figures.items() if "band" in figure]
+    assert not bands or torch.equal(torch.stack(bands).nansum(0), figures["loss"])
+    assert not any(value.requires_grad for value in figures.values())
+
+
+@pytest.mark.parametrize("name", DRAWERS)
+def test_eight_pictures_can_be_learned_by_heart(name):
+    stage = make(name)
+    batch = a_batch(stage)
+    flat = batch.target.mean((2, 3), keepdim=True).expand_as(batch.target).contiguous()
+    batch = replace(batch, target=flat, condition=replace(batch.condition, keep={}))
+    optimizer = torch.optim.Adam(stage.parameters(), 3e-3)
+    first = float(stage.loss(batch).figures["loss"].mean())
+    for _ in range(60):
+        stage.zero_grad()
+        stage.loss(batch).total.backward()
+        optimizer.step()
+
+    assert float(stage.loss(batch).figures["loss"].mean()) < 0.2 * first
+
+
+@pytest.mark.parametrize("name", DRAWERS)
+def test_padding_does_not_change_what_is_drawn(name):
+    stage = shaken(name)
+    batch = a_batch(stage)
+    short = batch.condition.map(lambda tensor: tensor[:1])
+    chance = Chance(0, torch.tensor([5]))
+
+    padded = stage.draw(short, SHAPE, chance, DrawSettings())
+    trimmed = stage.draw(replace(short, text=short.text.trimmed()), SHAPE, chance, DrawSettings())
+
+    assert torch.allclose(padded, trimmed, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", DRAWERS)
+def test_what_is_dropped_changes_nothing_and_what_is_kept_does(name):
+    stage = shaken(name)
+    batch = a_batch(stage)
+    text = batch.condition.text
+    other = replace(batch.condition, text=replace(text, ids=text.ids.flip(0), mask=text.mask.flip(0)))
+
+    mine, theirs = (stage.draw(c, SHAPE, batch.chance, DrawSettings()) for c in (batch.condition, other))
+
+    assert torch.equal(mine[3], theirs[3])
+    assert float((mine[0] - theirs[0]).abs().max()) > 1e-4
+
+
+def test_words_and_their_order_change_what_is_drawn():
+    stage = shaken("diffusion")
+    mask = torch.ones(1, 4, dtype=torch.bool)
+
+    drawn = [
+        stage.draw(
+            Condition(text=Text(ids=torch.tensor([ids]), mask=mask)),
+            SHAPE,
+            Chance(0, torch.tensor([0])),
+            DrawSettings(guidance_scale=1),
+        )
+        for ids in ([3, 4, 5, 2], [4, 3, 5, 2])
+    ]
+
+    assert float((drawn[0] - drawn[1]).abs().max()) > 1e-4
+
+
+def test_guidance_and_steps_reach_the_sampler():
+    stage = shaken("diffusion")
+    batch = a_batch(stage)
+
+    drawn = [
+        stage.draw(batch.condition, SHAPE, batch.chance, DrawSettings(guidance_scale=g, num_steps=s))
+        for g, s in ((1, 3), (4, 3), (1, 4))
+    ]
+
+    assert float((drawn[0] - drawn[1]).abs().max()) > 1e-4
+    assert float((drawn[0] - drawn[2]).abs().max()) > 1e-4
+
+
+def test_equal_captions_are_no_negatives_of_each_other():
+    stage = make("clip")
+    same = replace(a_batch(stage), condition=Condition(text=stage.read(["a"] * 4)))
+
+    # With one caption for all, every picture is as right as any other: the loss is ln 4, and cannot be lowered by text.
+    assert stage.loss(same).total.item() == pytest.approx(torch.log(torch.tensor(4.0)).item(), rel=0.35)
+
+
+def test_a_picture_size_that_does_not_fit_is_refused_with_what_would():
+    small = SIZES.with_changes(image_size=36)
+
+    for name, multiple in (("diffusion", "multiple of 16"), ("direct", "multiple of 8"), ("clip", "patches of 8")):
+        with pytest.raises(ConfigError, match=multiple):
+            build_stage(CONFIGS[name], small)
