@@ -1,9 +1,13 @@
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from t2i_core.diffusion.chance import Chance
+from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.errors import ConfigError
 from t2i_core.models.config import CNNConfig, Sizes, UNetConfig
 from t2i_core.systems.build import STAGES, build_stage
@@ -165,3 +169,58 @@ def test_a_picture_size_that_does_not_fit_is_refused_with_what_would():
     for name, multiple in (("diffusion", "multiple of 16"), ("direct", "multiple of 8"), ("clip", "patches of 8")):
         with pytest.raises(ConfigError, match=multiple):
             build_stage(CONFIGS[name], small)
+
+
+@pytest.fixture
+def on_card(request: pytest.FixtureRequest) -> tuple[Stage, Batch, FakeTensorMode]:
+    """Put a stage and a batch on a GPU that need not be there: fake tensors have a device and a shape, and no values.
+
+    What a module has not registered stays behind, as with `module.to`, and fails where it meets the rest.
+    """
+    card = FakeTensorMode()
+
+    def put(tensor: Tensor) -> Tensor:
+        with card:
+            return card.from_tensor(tensor).to("cuda")
+
+    stage = make(request.param)
+    batch = a_batch(stage)
+    for module in stage.modules():
+        weights = {key: nn.Parameter(put(p.detach())) for key, p in module.named_parameters(recurse=False)}
+        buffers = {key: put(buffer) for key, buffer in module.named_buffers(recurse=False)}
+        module._parameters.update(weights)
+        module._buffers.update(buffers)
+    chance = Chance(0, put(batch.chance.samples))
+    return stage, replace(batch, target=put(batch.target), condition=batch.condition.map(put), chance=chance), card
+
+
+@pytest.mark.parametrize("on_card", CONFIGS, indirect=True)
+def test_the_loss_of_every_stage_stays_on_the_card(on_card):
+    stage, batch, card = on_card
+
+    with card:
+        losses = stage.loss(batch)
+
+    assert {value.device.type for value in (losses.total, *losses.figures.values())} == {"cuda"}
+
+
+@pytest.mark.parametrize("sampler", get_args(SamplerName))
+@pytest.mark.parametrize("on_card", DRAWERS, indirect=True)
+def test_drawing_stays_on_the_card(on_card, sampler):
+    stage, batch, card = on_card
+    if hasattr(stage, "config"):
+        stage.config = stage.config.with_changes(sampler=sampler)
+
+    with card, torch.no_grad():
+        drawn = stage.draw(batch.condition, SHAPE, batch.chance, DrawSettings(guidance_scale=2))
+
+    assert drawn.device.type == "cuda" and drawn.shape == (4, *SHAPE)
+
+
+@pytest.mark.parametrize("on_card", ["diffusion"], indirect=True)
+def test_what_was_left_behind_is_noticed(on_card):
+    stage, batch, card = on_card
+    behind = replace(batch, chance=Chance(0, torch.arange(4)))
+
+    with card, pytest.raises(Exception, match="FakeTensors first"):
+        stage.loss(behind)
