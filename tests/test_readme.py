@@ -11,7 +11,8 @@ import typer
 import yaml
 
 from flows.cli import app
-from t2i_core.systems.build import build_system
+from t2i_core.models.config import Sizes
+from t2i_core.systems.build import build_stage
 from t2i_core.training.preset import load_preset, preset_names
 
 ROOT = Path(__file__).parent.parent
@@ -89,10 +90,10 @@ def test_the_presets_have_as_many_parameters_as_their_table_says(name):
     told = re.search(rf"^\| `{name}` \|[^|]*\| ([^|]*) \|", README, re.MULTILINE)
     with torch.device("meta"):
         # About the vocabulary of the built-in scenes.
-        system = build_system(load_preset(name).system, vocab_size=64, context_length=32, image_size=64)
+        stage = build_stage(load_preset(name).system, Sizes(vocab_size=64, context_length=32, image_size=64))
 
     assert told
-    assert told[1] == f"{sum(p.numel() for p in system.parameters()) / 1e6:.2g} M"
+    assert told[1] == f"{sum(p.numel() for p in stage.parameters()) / 1e6:.2g} M"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
