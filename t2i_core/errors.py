@@ -14,6 +14,8 @@ A bad *sample* never raises: it is counted under a `RejectReason`.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
+from typing import Any
 
 
 class T2IError(Exception):
@@ -48,6 +50,10 @@ class ShardError(DataError):
         super().__init__(message)
         self.path = path
         self.num_lost = num_lost
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross from one process to another whole."""
+        return partial(type(self), path=self.path, num_lost=self.num_lost), self.args
 
 
 class CheckpointError(DataError):

@@ -1,31 +1,12 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from t2i_core.captioning.config import CaptionConfig
-from t2i_core.captioning.step import caption
 from t2i_core.data.batches import loader
 from t2i_core.data.batches.loader import load_split, load_tokenizer, parse_attributes
 from t2i_core.errors import ConfigError, ShardError
-from t2i_core.ingestion.config import IngestConfig
-from t2i_core.ingestion.step import ingest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
-
-
-@pytest.fixture
-def captions_dir(tmp_path: Path) -> Path:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for i in range(30):
-        scene = make_scene(0, i)
-        render_scene(scene, 16).save(pictures / f"{i:03d}.png")
-        (pictures / f"{i:03d}.txt").write_text(caption_scene(scene))
-    options = IngestConfig(image_size=16, encode_format="png", samples_per_shard=10, min_image_size=8)
-    ingest(str(pictures), options, tmp_path / "dataset")
-    caption(tmp_path / "dataset", CaptionConfig(validation_share=0, test_share=0), tmp_path / "captions")
-    return tmp_path / "captions"
 
 
 def test_pictures_and_captions_belong_together(captions_dir):

@@ -1,0 +1,131 @@
+"""One shard with an index: what is told about each of its samples and where its picture lies, in a file that is mapped.
+
+The index is made once for as long as the shard is near, by whichever process needs it first; the others map the same
+file, so that none holds the texts of a shard in memory of its own.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from t2i_core.data.batches.captions import ShardRows, SplitName, read_captions
+from t2i_core.data.shards.reader import MAX_MEMBER_BYTES, read_rows
+from t2i_core.data.shards.tar_reader import TarError, iter_members
+from t2i_core.door import open_file
+from t2i_core.errors import DataError, ShardError
+from t2i_core.manifest import other_name
+
+PICTURE_SUFFIXES = (".jpg", ".png", ".webp")
+TEXTS = ("key", "uid", "caption")
+SIZES = ("width", "height", "original_width", "original_height")
+_SCHEMA = pa.schema(
+    [*((name, pa.string()) for name in TEXTS), *((name, pa.int64()) for name in ("offset", "size", *SIZES))]
+)
+
+
+def write_index(path: Path, stem: Path, captions_dir: Path, split: SplitName, rows: ShardRows) -> None:
+    """Write the index of a shard.
+
+    Args:
+        path: of the index.
+        stem: of the shard's tar and table, without ending.
+        captions_dir: the captions of its samples.
+        split: which samples.
+        rows: where their captions stand.
+
+    Raises:
+        ShardError: the shard is damaged.
+        DataError: the captions are, or a sample has no picture.
+    """
+    samples = list(read_captions(captions_dir, split, TEXTS, rows))
+    table = read_rows(stem.with_suffix(".parquet"), ("key", *SIZES))
+    sizes = {row["key"]: tuple(row[name] or 0 for name in SIZES) for row in table}
+    places = _places(stem.with_suffix(".tar"))
+    missing = [row["key"] for row in samples if row["key"] not in places or row["key"] not in sizes]
+    if missing:
+        raise DataError(f"{stem}.tar: {len(missing)} captioned samples have no picture, the first is {missing[0]}.")
+    numbers = [(*places[row["key"]], *sizes[row["key"]]) for row in samples]
+    columns = [[row[name] for row in samples] for name in TEXTS] + [
+        list(column) for column in zip(*numbers, strict=True)
+    ]
+    partial = other_name(path)
+    with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
+    partial.replace(path)
+
+
+def _places(tar_path: Path) -> dict[str, tuple[int, int]]:
+    """Say where the picture of each sample lies: offset and size, in bytes."""
+    found = {}
+    try:
+        with open_file(tar_path, levels=1) as tar:
+            for member in iter_members(tar):
+                key, suffix = os.path.splitext(member.name)  # noqa: PTH122 - a member's name is not a path here
+                if suffix in PICTURE_SUFFIXES and member.is_file and member.size <= MAX_MEMBER_BYTES:
+                    found[key] = (member.offset, member.size)
+    except (TarError, OSError) as err:
+        raise ShardError(f"shard {tar_path} is damaged: {err}.", path=str(tar_path), num_lost=0) from err
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample as it is stored.
+
+    Attributes:
+        body: its encoded picture.
+        width, height: of the picture, in pixels.
+        original_width, original_height: of the one that it was made from; 0 where that is not known.
+    """
+
+    key: str
+    uid: str
+    caption: str
+    body: bytes
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+
+
+class IndexedShard:
+    """A shard whose samples can be read one by one.
+
+    Args:
+        path: of its index.
+        tar_path: of its tar.
+    """
+
+    def __init__(self, path: Path, tar_path: Path) -> None:
+        self.tar_path = tar_path
+        with pa.memory_map(str(path)) as mapped:
+            batch = pa.ipc.open_file(mapped).get_batch(0)
+        self._texts = [batch.column(name) for name in TEXTS]
+        self._numbers = np.stack([_as_numpy(batch.column(name)) for name in ("offset", "size", *SIZES)], axis=1)
+        self._tar = open_file(tar_path, levels=1)
+
+    def sample(self, number: int) -> Sample:
+        """Read a sample by its number among those of the split.
+
+        Raises:
+            DataError: the tar has become shorter.
+        """
+        offset, size, *sizes = self._numbers[number].tolist()
+        body = os.pread(self._tar.fileno(), size, offset)
+        if len(body) != size:
+            raise DataError(f"{self.tar_path} has become shorter while it was read.")
+        key, uid, caption = (column[number].as_py() for column in self._texts)
+        return Sample(key, uid, caption, body, *sizes)
+
+    def close(self) -> None:
+        """Close the tar."""
+        self._tar.close()
+
+
+def _as_numpy(column: pa.Array) -> NDArray[np.int64]:
+    # pyarrow's own way to NumPy imports pandas first.
+    return np.frombuffer(column.buffers()[1], np.int64, len(column))

@@ -1,0 +1,186 @@
+"""Shards brought near: those of a folder are read where they lie, those of a store are fetched whole, once each.
+
+A store is whatever fsspec reaches. Nothing of it is believed but what the manifest says, and that only if it is the one
+that the captions were made from: names and sizes are known before a byte is fetched, and sha256 is compared after.
+webdataset expands its ranges of names; its reader of tars, which takes whatever members they have, is not used.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Protocol
+
+from t2i_core.data.shards.layout import SHARDS_DIR, shard_name
+from t2i_core.data.shards.reader import check_shard
+from t2i_core.data.tables.list_files import is_remote, source_errors
+from t2i_core.door import create_file
+from t2i_core.errors import ConfigError, DataError, ShardError
+from t2i_core.layout import MAX_MANIFEST_BYTES
+from t2i_core.manifest import MANIFEST_NAME, Manifest, OutputFile, other_name, read_manifest
+
+_CHUNK_BYTES, _AHEAD_BYTES = 1 << 20, 8 << 20
+_PATTERN = re.compile(r"[*?\[{]")
+_TAR_NAME = re.compile(r"([0-9]{5,18})\.tar")
+
+
+class Shards(Protocol):
+    """The shards of one data set.
+
+    Attributes:
+        numbers: of those that are to be read; None for all.
+    """
+
+    @property
+    def numbers(self) -> frozenset[int] | None: ...  # noqa: D102
+
+    def stem(self, shard: int) -> Path:
+        """Say where a shard's tar and table lie on this machine once it was brought, without ending."""
+
+    def bring(self, shard: int) -> None:
+        """Bring a shard to this machine, and check it.
+
+        Raises:
+            ShardError: one of them is not what was written.
+            TransientError: a store does not answer.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LocalShards:
+    """Shards in a data set's folder, read where they lie.
+
+    Attributes:
+        folder: the data set.
+        manifest: of it.
+        numbers: which of them; None for all.
+    """
+
+    folder: Path
+    manifest: Manifest
+    numbers: frozenset[int] | None = None
+
+    def stem(self, shard: int) -> Path:
+        """Say where a shard lies."""
+        return self.folder / SHARDS_DIR / shard_name(shard)
+
+    def bring(self, shard: int) -> None:
+        """Check a shard."""
+        check_shard(self.folder, self.manifest, shard)
+
+
+@dataclass(frozen=True)
+class RemoteShards:
+    """Shards in a store.
+
+    Attributes:
+        url: of the data set's folder.
+        manifest: of it.
+        cache: folder of this machine for what is fetched.
+        numbers: which of them; None for all.
+    """
+
+    url: str
+    manifest: Manifest
+    cache: Path
+    numbers: frozenset[int] | None = None
+    _files: dict[str, OutputFile] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_files", {file.path: file for file in self.manifest.files})
+
+    def stem(self, shard: int) -> Path:
+        """Say where a shard lies once it was fetched."""
+        return self.cache / shard_name(shard)
+
+    def bring(self, shard: int) -> None:
+        """Fetch a shard."""
+        stem = self.stem(shard)
+        for ending in (".parquet", ".tar"):
+            name = f"{SHARDS_DIR}/{shard_name(shard)}{ending}"
+            if name not in self._files:
+                raise ShardError(f"{self.url} has no {name}.", path=name, num_lost=0)
+            if not stem.with_suffix(ending).exists():
+                self._fetch(self._files[name], stem.with_suffix(ending))
+
+    def _fetch(self, file: OutputFile, path: Path) -> None:
+        url, partial = f"{self.url}/{file.path}", other_name(path)
+        digest, left = hashlib.sha256(), file.size
+        with source_errors(self.url), _open_remote(url) as source, create_file(partial) as target:
+            while left and (part := source.read(min(left, _CHUNK_BYTES))):
+                digest.update(part)
+                target.write(part)
+                left -= len(part)
+        if digest.hexdigest() != file.sha256:
+            partial.unlink()
+            raise ShardError(f"{url} is not what was written. Copy the data set there again.", path=url, num_lost=0)
+        partial.replace(path)
+
+
+def open_shards(captions_dir: Path, location: str, cache: Path) -> Shards:
+    """Find the shards of the data set that captions were made from.
+
+    Args:
+        captions_dir: a finished captions folder.
+        location: where the data set lies: a folder, or a URL of a store, or a pattern of its tars such as
+            `s3://bucket/dataset/shards/{00000..00099}.tar`; "" for where it lay when the captions were made.
+        cache: an empty folder for what is fetched from a store.
+
+    Raises:
+        ConfigError: it is no data set, or another one, or the captions folder is none.
+        TransientError: a store does not answer.
+    """
+    captions = read_manifest(captions_dir, "captions")
+    wanted = captions.key.inputs.get("dataset")
+    if not captions.sources.get("dataset") or not wanted:
+        raise DataError(f"{captions_dir} does not say which data set it was made from. Run the caption step again.")
+    root, pattern = _divided(location or str((captions_dir / captions.sources["dataset"]).resolve()))
+    remote = is_remote(root)
+    manifest = _remote_manifest(root) if remote else read_manifest(Path(root), "dataset")
+    if manifest.digest != wanted:
+        raise ConfigError(f"{root} has changed since {captions_dir} was made from it. Run the caption step again.")
+    numbers = _numbers(manifest, pattern) if pattern else None
+    if numbers is not None and not numbers:
+        raise ConfigError(f"{location} names none of the shards of {root}.")
+    return RemoteShards(root, manifest, cache, numbers) if remote else LocalShards(Path(root), manifest, numbers)
+
+
+def _divided(location: str) -> tuple[str, str]:
+    """Divide a location into the data set and the pattern of its tars, "" for all of them."""
+    folder, _, name = location.rstrip("/").rpartition("/")
+    if not _PATTERN.search(name) or Path(location).exists():
+        return location.rstrip("/"), ""
+    return folder.removesuffix(f"/{SHARDS_DIR}"), name
+
+
+def _numbers(manifest: Manifest, pattern: str) -> frozenset[int]:
+    """Give the shards whose tars a pattern names: what shells and fsspec know, and webdataset's ranges."""
+    from webdataset.shardlists import expand_urls
+
+    patterns: Sequence[str] = expand_urls(pattern)
+    tars = (PurePosixPath(file.path).name for file in manifest.files)
+    named = (tar for tar in tars if any(PurePosixPath(tar).match(each) for each in patterns))
+    return frozenset(int(found[1]) for tar in named if (found := _TAR_NAME.fullmatch(tar)))
+
+
+def _remote_manifest(url: str) -> Manifest:
+    with source_errors(url), _open_remote(f"{url}/{MANIFEST_NAME}") as file:
+        text = file.read(MAX_MANIFEST_BYTES + 1)
+        if len(text) > MAX_MANIFEST_BYTES:
+            raise DataError(f"{url}/{MANIFEST_NAME} is larger than a manifest can be.")
+        manifest = Manifest.model_validate_json(text)
+    if manifest.kind != "dataset":
+        raise ConfigError(f"{url} holds a {manifest.kind}, not a dataset.")
+    return manifest
+
+
+def _open_remote(url: str) -> BinaryIO:
+    """Open a file of a store for reading from its start to its end."""
+    from fsspec.core import url_to_fs
+
+    # A store that was opened before a fork does not work after it, so each process opens its own; fsspec keeps it.
+    store, path = url_to_fs(url)
+    opened: Any = store.open(path, "rb", block_size=_AHEAD_BYTES)
+    file: BinaryIO = opened
+    return file

@@ -1,0 +1,285 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from t2i_core.data.batches import feed as feeds
+from t2i_core.data.batches import order
+from t2i_core.data.batches.feed import Feed, Rows, StreamedFeed, open_feed
+from t2i_core.data.batches.loader import load_tokenizer
+from t2i_core.errors import ConfigError, DataError, ShardError
+from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
+
+ROOT = Path(__file__).parents[4]
+# More workers than cores are asked for on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch, tmp_path):
+    monkeypatch.setattr(order, "MIN_BLOCK_SAMPLES", 15)
+    monkeypatch.setattr(order, "MIN_BLOCK_SHARDS", 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.fixture
+def streamed(monkeypatch):
+    """Pictures do not fit in memory."""
+    monkeypatch.setattr(feeds, "MAX_MEMORY_SHARE", 0.0)
+
+
+@contextmanager
+def feeding(captions_dir: Path, **options: object) -> Iterator[Feed]:
+    feed = open_feed(captions_dir, "train", 3, **options)  # type: ignore[arg-type]
+    try:
+        yield feed
+    finally:
+        feed.close()
+
+
+def keys(captions_dir: Path, first: int, stop: int, size: int = 7, **options: object) -> list[str]:
+    """Give the keys at some positions, read in batches."""
+    with feeding(captions_dir, **options) as feed:
+        return [key for place in range(first, stop, size) for key in feed.take(place, min(size, stop - place)).keys]
+
+
+def equal(one: Rows, other: Rows) -> bool:
+    tensors = ("pixels", "token_ids", "token_mask", "original")
+    lists = ("keys", "uids", "captions")
+    same = all(getattr(one, name).equal(getattr(other, name)) for name in tensors)
+    return same and all(getattr(one, name) == getattr(other, name) for name in lists)
+
+
+def test_a_sample_is_picture_caption_tokens_and_names_together(many_shards, streamed):
+    with feeding(many_shards, workers=0) as feed:
+        rows = feed.take(0, 60)
+
+    assert len(set(rows.keys)) == len(rows) == 60
+    for key, caption, pixels, original in zip(rows.keys, rows.captions, rows.pixels, rows.original, strict=True):
+        # Six pictures a shard, and keys of one digit behind the shard's number.
+        scene = make_scene(0, int(key[:-1]) * 6 + int(key[-1]))
+        assert caption == caption_scene(scene)
+        assert (pixels.numpy() == np.asarray(render_scene(scene, 16))).all()
+        assert original.tolist() == [16, 16]
+    assert (load_tokenizer(many_shards).encode(rows.captions)[0] == rows.token_ids.numpy()).all()
+
+
+def test_pictures_in_memory_and_streamed_ones_come_in_the_same_order(many_shards, monkeypatch):
+    with feeding(many_shards) as feed:
+        kept = [feed.take(place, 8) for place in range(0, 160, 8)]
+        assert not isinstance(feed, StreamedFeed)
+    monkeypatch.setattr(feeds, "MAX_MEMORY_SHARE", 0.0)
+
+    with feeding(many_shards, workers=0) as feed:
+        assert isinstance(feed, StreamedFeed)
+        assert all(equal(feed.take(8 * number, 8), rows) for number, rows in enumerate(kept))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_the_order_is_the_same_whatever_the_number_of_workers(many_shards, streamed, workers):
+    expected = keys(many_shards, 0, 150, workers=0)
+
+    assert sorted(expected[:60]) == sorted(expected[60:120]) == sorted(set(expected))
+    assert keys(many_shards, 0, 150, workers=workers) == expected
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_the_order_is_the_same_whatever_the_number_of_ranks(many_shards, streamed, ranks):
+    batch, share = 8, 8 // ranks
+    expected = keys(many_shards, 0, 120, batch, workers=0)
+    read: dict[int, list[str]] = {}
+    for rank in range(ranks):
+        with feeding(many_shards, workers=1, stride=batch) as feed:
+            for place in range(rank * share, 120, batch):
+                read[place] = feed.take(place, share).keys
+
+    assert [key for place in sorted(read) for key in read[place]] == expected
+
+
+RUN = """
+import sys, tempfile
+from pathlib import Path
+from t2i_core.data.batches import feed as feeds, order
+feeds.MAX_MEMORY_SHARE, order.MIN_BLOCK_SAMPLES, order.MIN_BLOCK_SHARDS = 0.0, 15, 2
+tempfile.tempdir = sys.argv[2]
+feed = feeds.open_feed(Path(sys.argv[1]), "train", 3, workers=2)
+for place in range(0, 10**6, 7):
+    print(*feed.take(place, 7).keys, flush=True)
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1, 8])
+def test_a_killed_run_goes_on_with_another_number_of_workers_as_if_nothing_had_been(
+    many_shards, streamed, tmp_path, workers
+):
+    command = [sys.executable, "-c", RUN, str(many_shards), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
+        assert run.stdout
+        before = [run.stdout.readline().split() for _ in range(11)]
+        run.send_signal(signal.SIGKILL)
+    seen = [key for batch in before for key in batch]
+    assert len(seen) == 77 and run.returncode == -signal.SIGKILL
+
+    assert seen + keys(many_shards, 77, 150, 5, workers=workers) == keys(many_shards, 0, 150, workers=0)
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(many_shards, streamed, tmp_path):
+    left, in_use = tmp_path / "t2i-shards-left", tmp_path / "t2i-shards-other"
+    for folder in (left, in_use):
+        folder.mkdir()
+        (folder / "in-use").touch()
+    command = ["flock", str(in_use / "in-use"), "sh", "-c", "echo; read line"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdin
+        other.stdout.readline()
+        with feeding(many_shards, workers=0):
+            pass
+        other.stdin.close()
+
+    assert [path.name for path in tmp_path.glob("t2i-shards-*")] == ["t2i-shards-other"]
+
+
+def test_no_more_shards_are_near_than_those_of_a_few_blocks(many_shards, streamed, tmp_path):
+    most = 0
+    with feeding(many_shards, workers=2) as feed:
+        for place in range(0, 240, 6):
+            feed.take(place, 6)
+            most = max(most, len(list(tmp_path.glob("t2i-shards-*/*.arrow"))))
+
+    # Blocks have three shards here: of this one, the next, and two that a worker may still read.
+    assert 3 <= most < 10
+    assert not list(tmp_path.glob("t2i-shards-*"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_shard_is_refused_by_name_with_its_losses(captions_dir, streamed, workers):
+    tar = captions_dir.parent / "dataset" / "shards" / "00001.tar"
+    tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
+
+    with pytest.raises(ShardError, match=r"00001\.tar") as caught:
+        keys(captions_dir, 0, 30, workers=workers)
+
+    assert 0 < caught.value.num_lost <= 10
+
+
+def test_a_picture_of_another_size_is_refused_by_name(captions_dir, streamed):
+    with feeding(captions_dir, workers=0) as feed:
+        feed._reader.image_size = 17  # type: ignore[attr-defined]
+
+        with pytest.raises(ConfigError, match="16x16, others 17x17"):
+            feed.take(0, 5)
+
+
+def test_a_sample_without_a_picture_is_told(captions_dir, streamed):
+    from t2i_core.data.batches import indexed
+
+    rows = indexed.ShardRows(0, 0, 30, 30)
+    stem = captions_dir.parent / "dataset/shards/00000"
+
+    with pytest.raises(DataError, match="20 captioned samples have no picture"):
+        indexed.write_index(captions_dir.parent / "index", stem, captions_dir, "train", rows)
+
+
+def test_a_dataset_made_anew_is_noticed(captions_dir):
+    manifest = captions_dir.parent / "dataset" / "manifest.json"
+    data = json.loads(manifest.read_text())
+    data["key"]["config"]["image_size"] = 32
+    manifest.write_text(json.dumps(data))
+
+    with pytest.raises(ConfigError, match="has changed"):
+        open_feed(captions_dir, "train", 0)
+
+
+def test_an_empty_split_is_refused(captions_dir):
+    with pytest.raises(ConfigError, match="no samples in its test split"):
+        open_feed(captions_dir, "test", 0)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shards"),
+    [("0000[2-4].tar", {"2", "3", "4"}), ("{00007..00009}.tar", {"7", "8", "9"}), ("*1.tar", {"1"})],
+)
+def test_a_pattern_chooses_shards(many_shards, pattern, shards):
+    found = keys(many_shards, 0, 6 * len(shards), location=f"{many_shards.parent}/dataset/shards/{pattern}")
+
+    assert {key[-2] for key in found} == shards and len(set(found)) == 6 * len(shards)
+
+
+def test_a_pattern_of_no_shard_is_refused(many_shards):
+    with pytest.raises(ConfigError, match="names none of the shards"):
+        open_feed(many_shards, "train", 0, location=f"{many_shards.parent}/dataset/shards/x*.tar")
+
+
+@contextmanager
+def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run a server that speaks S3, and give its address; fsspec is told of it as a user would."""
+    moto_server = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+def test_shards_are_read_from_an_s3_store(many_shards, streamed, monkeypatch, tmp_path):
+    expected = keys(many_shards, 0, 90, workers=0)
+    with s3_server(monkeypatch):
+        import s3fs
+
+        store = s3fs.S3FileSystem()
+        store.mkdir("bucket")
+        store.put(f"{many_shards.parent}/dataset", "bucket/sets/dataset", recursive=True)
+        captions = tmp_path / "captions"
+        shutil.copytree(many_shards, captions)
+        location = "s3://bucket/sets/dataset"
+
+        assert keys(captions, 0, 90, location=location, workers=2) == expected
+        assert keys(captions, 30, 90, location=location, workers=0) == expected[30:]
+        some = keys(captions, 0, 12, location=f"{location}/shards/{{00003..00004}}.tar", workers=0)
+        assert {key[-2] for key in some} == {"3", "4"}
+        store.pipe("bucket/sets/dataset/shards/00003.tar", b"something else")
+        with pytest.raises(ShardError, match=r"00003\.tar is not what was written"):
+            keys(captions, 0, 60, location=location, workers=2)
+    assert not list(tmp_path.glob("t2i-shards-*"))
+
+
+def test_a_store_with_another_data_set_is_refused(many_shards, monkeypatch):
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    text = (many_shards.parent / "dataset/manifest.json").read_bytes()
+    store.pipe("/sets/other/manifest.json", text.replace(b'"image_size": 16', b'"image_size": 32'))
+
+    with pytest.raises(ConfigError, match="has changed since"):
+        open_feed(many_shards, "train", 0, location="memory://sets/other")
+    with pytest.raises(ConfigError, match="cannot read memory://sets/none"):
+        open_feed(many_shards, "train", 0, location="memory://sets/none")
+
+
+def test_workers_end_with_the_feed(many_shards, streamed):
+    feed = open_feed(many_shards, "train", 3, workers=2)
+    feed.take(0, 5)
+    children = set(Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
+    feed.close()
+
+    left = set(Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
+    assert len(children - left) == 2
