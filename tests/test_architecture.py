@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from graphlib import TopologicalSorter
@@ -167,6 +169,23 @@ def test_no_function_is_long(package: str) -> None:
                 first = min(part.lineno for part in (node, *node.decorator_list))
                 lines = (node.end_lineno or first) - first + 1
                 assert lines <= MAX_LINES_A_FUNCTION, f"{path}:{first}: {node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("t2i_core.data.sources.folder", {"pycurl", "torch", "PIL.Image"}),
+        ("t2i_core.ingestion.config", {"pycurl", "torch", "PIL.Image", "pyarrow"}),
+        ("t2i_core.training.config", {"torch", "pyarrow", "pycurl"}),
+        ("t2i_core.training.step", {"t2i_core.data.pictures.process", "cv2", "pycurl", "prefect"}),
+        ("t2i_core.captioning.step", {"torch", "pycurl"}),
+    ],
+)
+def test_a_door_opens_without_what_others_need(module: str, heavy: set[str]) -> None:
+    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert result.stdout.strip() == "[]"
 
 
 def test_no_room_is_a_drawer_for_leftovers() -> None:
