@@ -156,7 +156,7 @@ def _machine_and_time(circumstances: Circumstances) -> dict[str, str]:
         "software": f"{machine.system}, Python {machine.python}, PyTorch {machine.torch}",
     }
     facts |= {f"drawn by the {who} on": what for who, what in circumstances.drawn_with.items()}
-    facts |= {part: describe_seconds(seconds) for part, seconds in circumstances.seconds.items()}
+    facts |= {part: describe_seconds(seconds) for part, seconds in circumstances.seconds.items() if seconds >= 0.5}
     return {name: value for name, value in facts.items() if value}
 
 

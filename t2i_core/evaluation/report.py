@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 
 
 def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
-    """Collect every number of an evaluation as plain data."""
+    """Collect every number of an evaluation, records among them."""
     benchmark = evaluation.benchmark
     by_key: dict[str, dict[str, Any] | None] = {}
     for section in evaluation.sections.values():

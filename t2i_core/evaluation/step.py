@@ -18,6 +18,7 @@ from t2i_core.evaluation.circumstances import CIRCUMSTANCES_NAME, note_circumsta
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.judges.clip_score import load_clip
 from t2i_core.evaluation.judges.composition import CHECKER_VERSION
+from t2i_core.evaluation.judges.statistics import plain
 from t2i_core.evaluation.measure import Evaluation, PictureMaker, measure
 from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.report import metrics_of, write_report
@@ -136,7 +137,7 @@ def _write_results(stage: Path, evaluation: Evaluation, key: StepKey) -> None:
     rows = list(_write_pictures(stage, evaluation, key))
     lines = "".join(canonical_json(row) + "\n" for row in rows)
     write_atomically(stage / "samples.jsonl", lines.encode())
-    metrics = json.dumps(metrics_of(evaluation), indent=2, ensure_ascii=False)
+    metrics = json.dumps(metrics_of(evaluation), indent=2, ensure_ascii=False, default=plain)
     write_atomically(stage / "metrics.json", metrics.encode() + b"\n")
 
 

@@ -8,7 +8,6 @@ to read a caption as a bag of words (ARO, Yuksekgonul et al. 2022).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,12 +48,6 @@ class GateCheck:
     chance: float
     needed: float | None
     passed: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give the check as plain data."""
-        return {"name": self.name, "chance": round(self.chance, 6), "needed": self.needed, "passed": self.passed} | {
-            "value": self.value.as_dict()
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Intervals that respect how the pictures were made: the unit of resampling is the prompt, never the picture."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,14 @@ class Estimate:
     high: float
     num: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """Give the figure as plain data, rounded to six places."""
-        return {k: v if isinstance(v, int) else round(v, 6) for k, v in asdict(self).items()}
-
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """Give a record as plain data, numbers rounded to six places: what `json.dumps` is to do with one."""
+    parts = ((field.name, getattr(value, field.name)) for field in fields(value))
+    return {name: round(part, 6) if isinstance(part, float) else part for name, part in parts}
 
 
 def wilson(num_passed: float, num: int) -> Estimate:

@@ -49,7 +49,7 @@ def measure(evidence: Evidence) -> Section:
         blocks=_blocks(benchmark, rows, gaps, outcomes, reasons),
         data={
             "rows": {name: row.as_dict() for name, row in rows.items()},
-            "model_minus_baseline": {task: e.as_dict() for task, e in gaps.items()},
+            "model_minus_baseline": gaps,
             "outcomes": outcomes,
             "doubts": reasons,
         },
@@ -174,15 +174,9 @@ class ScoreRow:
     unsure_by_task: dict[str, Estimate]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the row as plain data, outcomes left out."""
-        return {
-            "strict": {task: e.as_dict() for task, e in self.strict.items()},
-            "overall": self.overall.as_dict(),
-            "lenient": {task: e.as_dict() for task, e in self.lenient.items()},
-            "atoms": {task: {a: e.as_dict() for a, e in atoms.items()} for task, atoms in self.atoms.items()},
-            "unsure": self.unsure.as_dict() if self.unsure else None,
-            "unsure_by_task": {task: e.as_dict() for task, e in self.unsure_by_task.items()},
-        }
+        """Give the row's figures by name, outcomes left out."""
+        names = ("strict", "overall", "lenient", "atoms", "unsure", "unsure_by_task")
+        return {name: getattr(self, name) for name in names}
 
 
 def score_verdicts(

@@ -39,7 +39,7 @@ def measure(evidence: Evidence) -> Section:
         title="Accuracy by what is asked for",
         key="composition",
         blocks=[Text(LEAD, quiet=True), Beside("", tables)],
-        data={"breakdown": {n: {value: e.as_dict() for value, e in table.items()} for n, table in found.items()}},
+        data={"breakdown": found},
     )
 
 

@@ -1,7 +1,7 @@
 """CLIP score and R-precision, shown only of a CLIP that passed its gate."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
@@ -182,19 +182,13 @@ class ClipScores:
     num_truncated: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the section as plain data; the figures are left out when the gate withholds them."""
+        """Give the findings by name; the figures are left out when the gate withholds them."""
         return {
-            "identity": asdict(self.identity),
-            "gate": {
-                "passed": self.gate.passed,
-                "reason": self.gate.reason,
-                "blind_to": list(self.gate.blind_to),
-                "num_real": self.gate.num_real,
-                "checks": [check.as_dict() for check in self.gate.checks],
-            },
+            "identity": self.identity,
+            "gate": {n: getattr(self.gate, n) for n in ("passed", "reason", "blind_to", "num_real", "checks")},
             "withheld": not self.gate.passed,
             "no_headline": self.gate.why_no_headline,
-            "summary": {n: e.as_dict() for n, e in self.summary.items()} if self.gate.passed else {},
+            "summary": self.summary if self.gate.passed else {},
             "r_precision_chance": round(self.chance, 6),
             "num_truncated": self.num_truncated,
         }

@@ -39,7 +39,7 @@ def measure(evidence: Evidence) -> Section:
         key="copies",
         figures=[_closeness(found)] if recall is None else [_recalled(recall)],
         blocks=_blocks(evidence, found),
-        data=found.as_dict() | ({"recall_at_1": recall.as_dict()} if recall else {}),
+        data=found.as_dict() | ({"recall_at_1": recall} if recall else {}),
     )
 
 

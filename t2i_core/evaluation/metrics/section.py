@@ -5,7 +5,7 @@ the figures, the gates and those columns of tables that have a short title. So a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -158,7 +158,7 @@ class Table:
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Table":
-        """Read a table that `asdict` wrote."""
+        """Read a table of a file."""
         rows = [Row(**row | {"cells": [_cell(cell) for cell in row["cells"]]}) for row in data["rows"]]
         return cls(**dict(data) | {"columns": [Column(**column) for column in data["columns"]], "rows": rows})
 
@@ -256,7 +256,7 @@ class Section:
         gates: what stands behind the figures.
         blocks: what the page shows, in order; without any it has no place there.
         key: where `data` stands in `metrics.json`; several sections may share one.
-        data: every number, as plain data.
+        data: every number, as plain data and records such as `Estimate`.
         by_picture: what `samples.jsonl` says of each picture, by who drew it, prompt and number.
         counts: numbers for the manifest.
         not_scored: what was not measured, or is withheld, and why.
@@ -279,14 +279,12 @@ class Section:
         return [table for table in tables if table.columns]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give figures, gates and tables as plain data."""
-        figures = [asdict(figure) | {"value": figure.value and figure.value.as_dict()} for figure in self.figures]
-        tables = [asdict(table) for table in self.tables]
-        return {"title": self.title, "figures": figures, "gates": [asdict(g) for g in self.gates], "tables": tables}
+        """Give what the short forms show."""
+        return {"title": self.title, "figures": self.figures, "gates": self.gates, "tables": self.tables}
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Section":
-        """Read what `as_dict` gave."""
+        """Read what was written of `as_dict`."""
         return cls(
             title=data["title"],
             figures=[Figure(**figure | {"value": _cell(figure["value"])}) for figure in data["figures"]],

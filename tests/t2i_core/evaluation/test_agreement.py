@@ -52,7 +52,7 @@ def test_figures_are_counts_over_the_sheet(agreement):
     assert agreement.false_pass.value == pytest.approx(sum(c.verdict.strict for c in wrong) / len(wrong))
     assert [c.agrees for c in agreement.disagreements] == [False] * len(agreement.disagreements)
     data = agreement.as_dict()
-    assert data["num_right"] == 57 and data["sensitivity"] == agreement.sensitivity.as_dict()
+    assert data["num_right"] == 57 and data["sensitivity"] == agreement.sensitivity
 
 
 def opinions(num_missed, num_slipped):
