@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,6 +71,11 @@ class Manifest(Config):
     sources: dict[str, str]
     counts: dict[str, int]
     files: tuple[OutputFile, ...]
+
+    @cached_property
+    def files_by_path(self) -> dict[str, OutputFile]:
+        """The files by their paths."""
+        return {file.path: file for file in self.files}
 
     @property
     def digest(self) -> str:
@@ -218,7 +224,7 @@ def _parsed_manifest(folder: Path) -> Manifest | None:
 
 
 def _inspect(folder: Path, manifest: Manifest) -> None:
-    inspect_folder(folder, manifest.kind, {file.path for file in manifest.files})
+    inspect_folder(folder, manifest.kind, manifest.files_by_path.keys())
 
 
 def finished_folders(root: Path) -> Iterator[tuple[Path, Manifest]]:

@@ -202,7 +202,7 @@ def restate(
         manifest: of the data set as it is.
         changes: the report of each such shard before and after.
     """
-    files = {file.path: file for file in manifest.files}
+    files = dict(manifest.files_by_path)
     counts = Counter(manifest.counts)
     places = dict.fromkeys(files_by_shard(manifest), dataset_dir / SHARDS_DIR)
     for before, after in changes:

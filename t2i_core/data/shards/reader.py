@@ -180,7 +180,7 @@ def _shard_error(path: Path, num_lost: int, problem: str) -> ShardError:
 
 
 def _is_intact(dataset_dir: Path, manifest: Manifest, name: str) -> bool:
-    noted = next((file for file in manifest.files if file.path == name), None)
+    noted = manifest.files_by_path.get(name)
     path = dataset_dir / name
     if noted is None or not is_file(path) or path.lstat().st_size != noted.size:
         return False
