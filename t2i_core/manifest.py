@@ -315,7 +315,7 @@ def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict, inherited:
     finish_claim(folder)
     # Who was killed while claiming the folder leaves a note without its name.
     if folder.is_dir() and any(not path.name.startswith(f".{NOTE_NAME}.") for path in folder.iterdir()):
-        old = _noted_key(folder)
+        old = noted_key(folder)
         if old:
             inspect_folder(folder, STEP_KINDS.get(old.step))
         if old == key:
@@ -377,7 +377,18 @@ def _write_key(folder: Path, key: StepKey) -> None:
     write_atomically(folder / NOTE_NAME, note)
 
 
-def _noted_key(folder: Path) -> StepKey | None:
+def reopen_folder(folder: Path, key: StepKey) -> None:
+    """Take up a finished folder under another key: what is in it is unfinished from now on."""
+    _write_key(folder, key)
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
+
+
+def noted_key(folder: Path) -> StepKey | None:
+    """Read the key that a folder was claimed or finished with; None where there is neither.
+
+    Raises:
+        DataError: its note is damaged.
+    """
     note = folder / NOTE_NAME
     try:
         return StepKey.model_validate_json(read_file(note, MAX_NOTE_BYTES))

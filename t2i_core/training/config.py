@@ -26,6 +26,7 @@ class TrainConfig(Config):
     )
     max_minutes: float = Field(0, ge=0, description="Budget of training time, minutes; 0 = the preset's own.")
     max_images: int = Field(0, ge=0, description="Budget of pictures seen; 0 = the preset's own.")
+    init_from: str = Field("", description="Finished run whose weights this one starts from; empty starts anew.")
     seed: int = Field(0, ge=0, description="Seed of weights, noise and data order.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Type that networks run in; auto measures which is faster."
@@ -54,23 +55,29 @@ class TrainConfig(Config):
 
     def anchored(self) -> "TrainConfig":
         """Give the config for a process that works in another folder."""
-        return self.with_changes(preset=str(Path(self.preset).absolute())) if is_file_name(self.preset) else self
+        preset = str(Path(self.preset).absolute()) if is_file_name(self.preset) else self.preset
+        return self.with_changes(
+            preset=preset, init_from=str(Path(self.init_from).absolute()) if self.init_from else ""
+        )
 
     def record(self) -> dict[str, Any]:
-        """Give what is noted beside the merged preset: nothing of where its file lay, or how it was changed."""
-        return {"preset": self.preset_name} | self.model_dump(mode="json", exclude={"preset", "set"})
+        """Give what is noted beside the merged preset: nothing of where files lay, or how it was changed."""
+        return {"preset": self.preset_name} | self.model_dump(mode="json", exclude={"preset", "set", "init_from"})
 
 
 def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
     """Say what decides the outcome of a training.
 
     Raises:
-        ConfigError: the captions folder is not finished, or the preset is unknown.
+        ConfigError: the captions folder or the run to start from is not finished, or the preset is unknown.
     """
+    inputs = {"captions": read_manifest(captions_dir, "captions").digest}
+    if config.init_from:
+        inputs["init"] = read_manifest(Path(config.init_from), "run").digest
     preset = config.resolve().model_dump(mode="json", exclude={"description"})
     return StepKey(
         step=STEP,
         version=VERSION,
         config={"preset": config.preset_name, "seed": config.seed, **preset},
-        inputs={"captions": read_manifest(captions_dir, "captions").digest},
+        inputs=inputs,
     )

@@ -22,9 +22,7 @@ from t2i_core.manifest import (
     OnConflict,
     StepKey,
     StepRef,
-    claim_folder,
     describe_file,
-    find_hit,
     relative_source,
     write_atomically,
     write_manifest,
@@ -35,7 +33,8 @@ from t2i_core.systems.build import build_stage
 from t2i_core.systems.condition import Text
 from t2i_core.systems.stage import Drawer, DrawSettings, Exporter, Reader, Stage
 from t2i_core.training.checkpoint import checkpoint_dir, latest_checkpoint, list_checkpoints, save_checkpoint
-from t2i_core.training.config import TrainConfig, train_key
+from t2i_core.training.claim import claim_run
+from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute, choose_compute, choose_device, compute_on
 from t2i_core.training.loop import Trainer, stop_requests
 
@@ -72,10 +71,9 @@ def train(
         TrainingError: training diverged or memory ran out.
         StoppedError: SIGTERM or SIGINT came; a checkpoint was written, and the same call resumes.
     """
-    key = train_key(captions_dir, config)
-    if hit := find_hit(output_dir, key):
+    key, hit = claim_run(captions_dir, config, output_dir, on_conflict)
+    if hit:
         return hit
-    claim_folder(output_dir, key, on_conflict)
     run = Run(captions_dir, config, output_dir, on_progress, compute or _chosen_compute(output_dir, config))
     run.resume()
     run.fit()

@@ -21,9 +21,10 @@ from t2i_core.children import module_command, start
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.door import open_file, open_to_append, read_file
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
-from t2i_core.manifest import OnConflict, StepRef, claim_folder, find_hit
+from t2i_core.manifest import OnConflict, StepRef, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
-from t2i_core.training.config import TrainConfig, train_key
+from t2i_core.training.claim import claim_run
+from t2i_core.training.config import TrainConfig
 
 PROGRESS_NAME = "progress.json"
 LOG_NAME = "train.log"
@@ -64,10 +65,9 @@ def supervise_training(
         TransientError: the trainer was killed from outside; the same call resumes.
         TrainingError: training cannot go on.
     """
-    key = train_key(captions_dir, config)
-    if hit := find_hit(output_dir, key):
+    key, hit = claim_run(captions_dir, config, output_dir, on_conflict)
+    if hit:
         return hit
-    claim_folder(output_dir, key, on_conflict)
     with _config_file(config) as config_path:
         folders = ("--captions-dir", str(captions_dir.absolute()), "--output-dir", str(output_dir.absolute()))
         options = ("--config", str(config_path), "--on-conflict", on_conflict)
