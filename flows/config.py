@@ -32,6 +32,7 @@ RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 class PlannedRun(TrainConfig):
     """One training of a job."""
 
+    init_from: str = Field("", description="Earlier run of the job, or folder of a finished run, that it starts from.")
     share: float = Field(1, gt=0, le=1000, description="Part of the job's minutes that it gets, beside the others'.")
 
     def training(self, minutes: float) -> TrainConfig:
@@ -90,6 +91,10 @@ class PipelineConfig(Config):
             if name not in self.runs:
                 hint, names = did_you_mean(name, self.runs), ", ".join(self.runs)
                 raise ConfigError(f"evaluate asks for a run {name!r}{hint}; there are: {names}.")
+        order = list(self.runs)
+        for number, (name, run) in enumerate(self.runs.items()):
+            if run.init_from in order[number:]:
+                raise ConfigError(f"the run {name} starts from {run.init_from}, which is not trained before it.")
         return self
 
     @classmethod

@@ -27,10 +27,12 @@ def run_pipeline(steps: Steps, config: PipelineConfig, output_dir: Path) -> dict
     require_workspace(output_dir, ["dataset", "captions", "evaluation", *(f"runs/{name}" for name in config.trainings)])
     dataset = ingest_source(steps, config, output_dir / "dataset")
     captions = steps.caption(dataset.path, config.caption, output_dir / "captions")
-    runs = {
-        name: steps.train(name, captions.path, training, output_dir / "runs" / name)
-        for name, training in config.trainings.items()
-    }
+    runs: dict[str, StepRef] = {}
+    for name, training in config.trainings.items():
+        start = runs.get(training.init_from)
+        if start is not None:
+            training = training.with_changes(init_from=str(start.path))
+        runs[name] = steps.train(name, captions.path, training, output_dir / "runs" / name)
     judged, scorer = config.evaluate.judged, config.evaluate.scorer
     evaluation = steps.evaluate(
         runs[judged[0]].path,

@@ -174,7 +174,12 @@ def links_between(output_dir: Path, folders: Mapping[str, Path], own: Sequence[s
 def folders_behind(ancestors: Sequence[Ancestor], others: Mapping[str, Path]) -> dict[str, Path]:
     """Name the folders that an evaluation was made from: the run and its ancestors, then the other runs by role."""
     titles = {"run": "run of the model", "captions": "captions", "dataset": "dataset"}
-    folders = {titles.get(a.manifest.kind, a.manifest.kind): a.folder for a in ancestors}
+    folders: dict[str, Path] = {}
+    for ancestor in ancestors:
+        title = titles.get(ancestor.manifest.kind, ancestor.manifest.kind)
+        # A run may have started from another, whose captions may be others.
+        earlier = sum(name.startswith(title) for name in folders)
+        folders[f"{title} ({earlier} before)" if earlier else title] = ancestor.folder
     return folders | {f"run of the {name}": folder for name, folder in others.items()}
 
 

@@ -37,6 +37,7 @@ from t2i_core.training.claim import claim_run
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute, choose_compute, choose_device, compute_on
 from t2i_core.training.loop import Trainer, stop_requests
+from t2i_core.training.start import start_from
 
 # Shares of the budget after which the fixed prompts are drawn.
 GRID_AT = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -54,7 +55,8 @@ def train(
     on_progress: OnProgress = ignore_progress,
     compute: Compute | None = None,
 ) -> StepRef:
-    """Train one system; an unfinished run of the same key goes on from its last checkpoint.
+    """Train one system; an unfinished run of the same key goes on from its last checkpoint, a finished one of a smaller
+    budget likewise.
 
     Args:
         captions_dir: a finished captions folder.
@@ -118,6 +120,8 @@ class Run:
             image_size=self.split.image_size,
         )
         stage = build_stage(self.preset.system, sizes)
+        if self.config.init_from:
+            start_from(Path(self.config.init_from), stage, self.run_dir / "tokenizer.json")
         resolved = {
             "schema_version": 1,
             "preset": self.config.preset_name,
@@ -132,6 +136,10 @@ class Run:
         if isinstance(self.stage, Reader):
             return self.stage.read(self.split.captions)
         return Text(ids=torch.from_numpy(self.split.token_ids), mask=torch.from_numpy(self.split.token_mask))
+
+    def _sources(self) -> dict[str, Path]:
+        start = {"init": Path(self.config.init_from)} if self.config.init_from else {}
+        return {"captions": self.captions_dir} | start
 
     @property
     def metrics_path(self) -> Path:
@@ -264,7 +272,7 @@ class Run:
             self.run_dir,
             kind="run",
             key=key,
-            sources={"captions": relative_source(self.captions_dir, self.run_dir)},
+            sources={name: relative_source(folder, self.run_dir) for name, folder in self._sources().items()},
             counts={
                 "steps": position.step,
                 "images": position.images,

@@ -80,6 +80,11 @@ def test_runs_have_any_names_and_keep_their_order() -> None:
         ({"runs": {}}, "runs: "),
         ({"evaluate": {"judged": ["difusion"]}}, r"a run 'difusion' \(did you mean 'diffusion'\?\)"),
         ({"evaluate": {"judged": ["cnn"], "scorer": "vit"}}, "a run 'vit'; there are: cnn, clip, diffusion"),
+        (
+            {"runs": {"cnn": {"init_from": "b"}, "b": {}}, "evaluate": {"judged": ["b"]}},
+            "cnn starts from b, which is not trained before it",
+        ),
+        ({"runs": {"cnn": {"init_from": "cnn"}}, "evaluate": {"judged": ["cnn"]}}, "starts from cnn"),
         ({"evaluate": {"judged": []}}, r"evaluate\.judged"),
     ],
 )
