@@ -16,16 +16,20 @@ from t2i_core.errors import ConfigError, DataError, did_you_mean
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
 
-def _number_fields(schema: dict[str, Any]) -> None:
-    """Note the order of the fields, which forms made from the schema follow."""
+def _complete(schema: dict[str, Any]) -> None:
+    """Note the order of the fields, which forms made from the schema follow; a form's field may stay empty for None."""
     for position, field in enumerate(schema.get("properties", {}).values()):
+        kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+        if len(kinds) == 1:
+            del field["anyOf"]
+            field |= kinds[0]
         field["position"] = position
 
 
 class Config(BaseModel):
     """A frozen record that refuses unknown keys and reads and writes JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_number_fields)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_complete)
 
     @classmethod
     def parse(cls, data: Any) -> Self:

@@ -2,17 +2,15 @@
 
 from pydantic import Field
 
-from t2i_core.config import Config
+from t2i_core.generation.config import DrawConfig
 
 
-class EvaluateConfig(Config):
+class EvaluateConfig(DrawConfig):
     """What is asked of a run, and how its pictures are judged."""
 
     prompts_per_task: int = Field(48, ge=1, le=5000, description="held-out prompts a task")
     images_per_prompt: int = Field(2, ge=1, le=64, description="pictures a prompt, each with a seed of its own")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of the choice of prompts, the pictures and the resampling")
-    guidance_scale: float = Field(0, ge=0, le=50, description="strength of classifier-free guidance; 0 = the run's own")
-    steps: int = Field(0, ge=0, le=1000, description="sampling steps; 0 = the run's own")
     clip: str = Field(
         "",
         max_length=500,

@@ -16,7 +16,7 @@ from t2i_core.evaluation.metrics.evidence import Drawn, Evidence, Pictures
 from t2i_core.evaluation.metrics.section import Section
 from t2i_core.evaluation.metrics.table import METRICS
 from t2i_core.evaluation.stopwatch import Stopwatch
-from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.config import DrawConfig
 from t2i_core.generation.generate import image_seed
 from t2i_core.lineage.ancestors import Ancestor, captions_of, trace
 from t2i_core.manifest import read_manifest
@@ -28,7 +28,7 @@ BATCH = 32
 class PictureMaker(Protocol):
     """Whatever draws pictures from prompts: a finished run, or a stand-in whose answers are known."""
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int], config: GenerateConfig) -> Pictures:
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig) -> Pictures:
         """Draw one picture, (H, W, 3) uint8, a prompt and seed."""
         ...
 
@@ -139,11 +139,10 @@ def draw(
     """Draw every prompt `images_per_prompt` times; seeds depend on prompt and index alone."""
     texts = [p.text for p in benchmark.prompts for _ in range(config.images_per_prompt)]
     seeds = [image_seed(config.seed, p.text, i) for p in benchmark.prompts for i in range(config.images_per_prompt)]
-    wanted = GenerateConfig(guidance_scale=config.guidance_scale or None, steps=config.steps or None)
     batches = []
     for start in range(0, len(texts), BATCH):
         stop = start + BATCH
-        batches.append(maker.generate(texts[start:stop], seeds[start:stop], wanted))
+        batches.append(maker.generate(texts[start:stop], seeds[start:stop], config))
         on_progress(Progress(step=f"evaluate {name}", done=min(stop, len(texts)), total=len(texts), unit="pictures"))
     pictures = np.concatenate(batches)
     shape = (len(benchmark.prompts), config.images_per_prompt)

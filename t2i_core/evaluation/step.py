@@ -22,7 +22,7 @@ from t2i_core.evaluation.judges.statistics import plain
 from t2i_core.evaluation.measure import Evaluation, PictureMaker, measure
 from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.report import metrics_of, write_report
-from t2i_core.generation.generate import load_generator, refuse_ignored
+from t2i_core.generation.generate import load_generator, refuse_ignored, refuse_unknown_words
 from t2i_core.lineage.mark import png_bytes
 from t2i_core.manifest import (
     OnConflict,
@@ -40,7 +40,7 @@ from t2i_core.manifest import (
 )
 from t2i_core.progress import OnProgress, ignore_progress
 
-STEP, VERSION = "evaluate", 2
+STEP, VERSION = "evaluate", 3
 # Files that tell when and how fast, and so differ each time.
 NOTED_NAMES = frozenset({"report.html", CIRCUMSTANCES_NAME})
 
@@ -96,11 +96,12 @@ def evaluate(
     key = evaluate_key(run_dir, config, baseline_dir=baseline_dir, clip_dir=clip_dir)
     if hit := find_hit(output_dir, key):
         return hit
-    refuse_ignored(run_dir, guidance_scale=config.guidance_scale or None, steps=config.steps or None)
+    refuse_ignored(run_dir, config)
     # What can be refused is refused before the folder is touched and before minutes of drawing.
     spec = _clip_spec(config, clip_dir)
     scorer = load_clip(spec) if spec else None
     makers = {"model": open_run(run_dir)} | ({"baseline": open_run(baseline_dir)} if baseline_dir else {})
+    refuse_unknown_words(makers["model"].prompt_words_unknown, [config.negative_prompt])
     claim_folder(output_dir, key, on_conflict)
     evaluation = measure(run_dir, config, makers, scorer=scorer, on_progress=on_progress)
     others = {name: folder for name, folder in (("baseline", baseline_dir), ("clip", clip_dir)) if folder}

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from t2i_core.canonical import canonical_json
 from t2i_core.config import Config
@@ -18,12 +19,13 @@ from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.diffusion.chance import Chance
 from t2i_core.door import read_file
 from t2i_core.errors import CheckpointError, ConfigError
-from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.config import DrawConfig, GenerateConfig
 from t2i_core.layout import MAX_NOTE_BYTES, require_local
 from t2i_core.lineage.mark import png_bytes
 from t2i_core.manifest import read_manifest, write_atomically
 from t2i_core.models.config import Sizes
 from t2i_core.progress import OnProgress, Progress, ignore_progress
+from t2i_core.report.pictures import MAX_PIXELS, side_by_side
 from t2i_core.systems.build import build_stage
 from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.stage import Drawer, DrawSettings
@@ -33,6 +35,8 @@ from t2i_core.training.device import Compute, choose_compute
 from t2i_core.training.preset import Preset
 
 BATCH_SIZE = 32
+# Of a grid with one picture a prompt; with more, each prompt has a row.
+GRID_COLUMNS = 8
 
 
 class GeneratedImage(Config):
@@ -45,6 +49,8 @@ class GeneratedImage(Config):
     image_seed: int
     guidance_scale: float | None
     steps: int | None
+    sampler: str | None
+    negative_prompt: str
     run: str
     sha256: str
 
@@ -71,13 +77,13 @@ class Generator:
         """List the words of a prompt that the run never learned."""
         return self._tokenizer.unknown_words(prompt)
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int], config: GenerateConfig) -> NDArray[np.uint8]:
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig) -> NDArray[np.uint8]:
         """Draw one picture a prompt and seed.
 
         Args:
             prompts: what to draw.
             seeds: `image_seed` of each picture.
-            config: guidance and steps; the number of pictures and the seed in it are not read here.
+            config: with which settings.
 
         Returns:
             (B, H, W, 3) uint8.
@@ -89,19 +95,26 @@ class Generator:
         side = self.image_size
         return np.concatenate(parts) if parts else np.empty((0, side, side, 3), np.uint8)
 
-    def _draw(self, prompts: Sequence[str], seeds: Sequence[int], config: GenerateConfig) -> NDArray[np.uint8]:
+    def _draw(self, prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig) -> NDArray[np.uint8]:
         device, side = self._compute.device, self.image_size
         # Every batch has one shape, so that a picture does not depend on which others are drawn with it.
         padding = BATCH_SIZE - len(prompts)
-        ids, mask = self._tokenizer.encode([*prompts, *[""] * padding])
-        text = Text(ids=torch.from_numpy(ids), mask=torch.from_numpy(mask))
-        condition = Condition(text=text).map(lambda tensor: tensor.to(device))
+        condition = Condition(text=self._text([*prompts, *[""] * padding]))
         chance = Chance(0, torch.tensor([*seeds, *[0] * padding], device=device))
-        settings = DrawSettings(guidance_scale=config.guidance_scale, num_steps=config.steps)
+        settings = DrawSettings(
+            guidance_scale=config.guidance_scale,
+            num_steps=config.steps,
+            sampler=config.sampler,
+            negative=self._text([config.negative_prompt] * BATCH_SIZE) if config.negative_prompt else None,
+        )
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self._compute.precision == "bfloat16"):
             drawn = self._drawer.draw(condition, (3, side, side), chance, settings)
         pictures: NDArray[np.uint8] = to_uint8(drawn).cpu().numpy()[: len(prompts)]
         return pictures
+
+    def _text(self, prompts: Sequence[str]) -> Text:
+        ids, mask = (torch.from_numpy(array).to(self._compute.device) for array in self._tokenizer.encode(prompts))
+        return Text(ids=ids, mask=mask)
 
 
 def load_generator(run_dir: Path, compute: Compute | None = None) -> Generator:
@@ -175,35 +188,55 @@ def generate(
     require_local(output_dir)
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise ConfigError(f"{output_dir} is not an empty folder; choose another --output-dir.")
-    refuse_ignored(run_dir, guidance_scale=config.guidance_scale, steps=config.steps)
+    refuse_ignored(run_dir, config)
     generator = load_generator(run_dir)
-    refuse_unknown_words(generator, prompts)
+    refuse_unknown_words(generator.prompt_words_unknown, [*prompts, config.negative_prompt])
+    if config.grid:
+        _require_room(len(prompts) * config.num_images * generator.image_size**2)
     digest = read_manifest(run_dir, "run").digest
     wanted = [(prompt, i, image_seed(config.seed, prompt, i)) for prompt in prompts for i in range(config.num_images)]
     records: list[GeneratedImage] = []
+    drawn: list[Image.Image] = []
     for start in range(0, len(wanted), BATCH_SIZE):
         part = wanted[start : start + BATCH_SIZE]
         pictures = generator.generate([p for p, _, _ in part], [s for _, _, s in part], config)
         for (prompt, index, seed), picture in zip(part, pictures, strict=True):
             record = _save(output_dir, len(records), picture, prompt, index, seed, config, digest)
             records.append(record)
+        drawn += map(Image.fromarray, pictures) if config.grid else ()
         on_progress(Progress(step="generate", done=len(records), total=len(wanted), unit="pictures"))
     lines = "".join(canonical_json(record.model_dump(mode="json")) + "\n" for record in records)
     write_atomically(output_dir / "images.jsonl", lines.encode())
+    if config.grid:
+        sheet = side_by_side(drawn, config.num_images if config.num_images > 1 else GRID_COLUMNS)
+        write_atomically(output_dir / "grid.png", png_bytes(np.asarray(sheet), {}))
     return records
 
 
-def refuse_ignored(run_dir: Path, **settings: float | None) -> None:
+def _require_room(num_pixels: int) -> None:
+    """Refuse a grid that would be too large to be looked at.
+
+    Raises:
+        ConfigError: it would be.
+    """
+    if num_pixels > MAX_PIXELS:
+        raise ConfigError(
+            f"--grid would be a picture of {num_pixels:,} pixels, and may have {MAX_PIXELS:,}: draw fewer pictures, or "
+            "leave it out."
+        )
+
+
+def refuse_ignored(run_dir: Path, config: DrawConfig) -> None:
     """Refuse settings of drawing that the system of a run would ignore.
 
     Args:
         run_dir: a finished run.
-        settings: values by name; None for what was not asked for.
+        config: what was asked for.
 
     Raises:
-        ConfigError: one was asked for, and the system knows nothing of it.
+        ConfigError: one was asked for, and would change nothing.
     """
-    asked = [name for name, value in settings.items() if value is not None]
+    asked = config.asked
     if not asked:
         return
     system = _read_config(run_dir)[0].system
@@ -214,15 +247,23 @@ def refuse_ignored(run_dir: Path, **settings: float | None) -> None:
             f"{run_dir} is a {system.kind} run, which draws without {flags}: "
             f"{'they' if len(ignored) > 1 else 'it'} would change nothing. Leave out what it does not take."
         )
+    if "negative_prompt" in asked and asked.get("guidance_scale", getattr(system, "guidance_scale", 1)) == 1:
+        raise ConfigError(
+            "--negative-prompt changes nothing without guidance: set --guidance-scale above 1, such as 3."
+        )
 
 
-def refuse_unknown_words(generator: Generator, prompts: Sequence[str]) -> None:
+def refuse_unknown_words(unknown_words: Callable[[str], list[str]], prompts: Sequence[str]) -> None:
     """Refuse prompts with words that the run never learned.
+
+    Args:
+        unknown_words: of a prompt.
+        prompts: to be drawn.
 
     Raises:
         ConfigError: there are some.
     """
-    unknown = sorted({word for prompt in prompts for word in generator.prompt_words_unknown(prompt)})
+    unknown = sorted({word for prompt in prompts for word in unknown_words(prompt)})
     if unknown:
         raise ConfigError(
             f"this run never learned: {', '.join(unknown[:20])}. Use words of its captions; they are listed in its "
@@ -251,6 +292,8 @@ def _save(
         image_seed=seed,
         guidance_scale=config.guidance_scale,
         steps=config.steps,
+        sampler=config.sampler,
+        negative_prompt=config.negative_prompt,
         run=run,
         sha256=hashlib.sha256(data).hexdigest(),
     )

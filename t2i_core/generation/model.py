@@ -5,12 +5,14 @@ import html
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from t2i_core.errors import ConfigError
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.generate import image_seed, load_generator, refuse_ignored, refuse_unknown_words
+from t2i_core.report.pictures import side_by_side
 
 MAX_COLUMNS = 8
 # Small pictures are shown larger, with hard edges, as they would otherwise be thumbnails on today's screens.
@@ -30,12 +32,7 @@ class Pictures(list[Image.Image]):
 
     def grid(self) -> Image.Image:
         """Lay the pictures side by side, at most eight in a row."""
-        width, height = self[0].size if self else (1, 1)
-        columns = max(1, min(MAX_COLUMNS, len(self)))
-        canvas = Image.new("RGB", (columns * width, max(1, -(-len(self) // columns)) * height))
-        for i, picture in enumerate(self):
-            canvas.paste(picture, (i % columns * width, i // columns * height))
-        return canvas
+        return side_by_side(self, MAX_COLUMNS)
 
     def _repr_png_(self) -> bytes:
         return _png(self.grid())
@@ -65,8 +62,7 @@ class Model:
         *,
         num_images: int = 1,
         seed: int = 0,
-        guidance_scale: float | None = None,
-        steps: int | None = None,
+        **drawing: Any,
     ) -> Pictures:
         """Draw a prompt, or several; the pictures are those that `t2i generate` draws with the same settings.
 
@@ -74,8 +70,7 @@ class Model:
             prompt: what to draw, in words of the captions that the run was trained on.
             num_images: pictures a prompt.
             seed: picture i of a prompt depends on (seed, prompt, i) alone.
-            guidance_scale: classifier-free guidance; None for the run's own.
-            steps: sampling steps; None for the run's own.
+            **drawing: fields of `DrawConfig`, such as guidance_scale=3, steps=30 or sampler="heun".
 
         Raises:
             ConfigError: there is no prompt, it has words the run never learned, or a setting is out of bounds or would
@@ -84,10 +79,9 @@ class Model:
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if not any(text.strip() for text in prompts):
             raise ConfigError("there is no prompt to draw.")
-        settings = {"guidance_scale": guidance_scale, "steps": steps}
-        config = GenerateConfig.parse({"num_images": num_images, "seed": seed} | settings)
-        refuse_ignored(self.run_dir, **settings)
-        refuse_unknown_words(self._generator, prompts)
+        config = GenerateConfig.parse({"num_images": num_images, "seed": seed} | drawing)
+        refuse_ignored(self.run_dir, config)
+        refuse_unknown_words(self._generator.prompt_words_unknown, [*prompts, config.negative_prompt])
         wanted = [(text, i) for text in prompts for i in range(num_images)]
         seeds = [image_seed(seed, text, i) for text, i in wanted]
         drawn = self._generator.generate([text for text, _ in wanted], seeds, config)

@@ -1,8 +1,10 @@
-"""Opens pictures of our own folders, which somebody else may have filled: PNG and nothing else, of a size for a page.
+"""Opens pictures of our own folders, which somebody else may have filled, and lays pictures side by side.
 
-Left to guess the format, Pillow starts Ghostscript for a file that says it is EPS, whatever its name.
+They are PNG and nothing else, of a size for a page. Left to guess the format, Pillow starts Ghostscript for a file that
+says it is EPS, whatever its name.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -26,3 +28,13 @@ def open_picture(path: Path) -> Image.Image:
             return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
         raise DataError(f"{path} is no sound PNG ({err}). Delete it, and run the step that wrote it again.") from err
+
+
+def side_by_side(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Lay pictures of one size side by side, row by row; one black pixel where there are none."""
+    width, height = pictures[0].size if pictures else (1, 1)
+    columns = max(1, min(columns, len(pictures)))
+    canvas = Image.new("RGB", (columns * width, max(1, -(-len(pictures) // columns)) * height))
+    for i, picture in enumerate(pictures):
+        canvas.paste(picture, (i % columns * width, i // columns * height))
+    return canvas

@@ -25,7 +25,7 @@ class DirectConfig(Config):
 class DiffusionConfig(Config):
     """A single-stage diffusion system."""
 
-    draw_settings: ClassVar[frozenset[str]] = frozenset({"guidance_scale", "steps"})
+    draw_settings: ClassVar[frozenset[str]] = frozenset({"guidance_scale", "steps", "sampler", "negative_prompt"})
     kind: Literal["diffusion"] = "diffusion"
     text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of the text encoder.")
     unet: UNetConfig = UNetConfig()

@@ -1,6 +1,7 @@
 """Text-conditioned diffusion in pixel space: a U-Net with cross-attention, trained jointly with its text encoder."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from t2i_core.diffusion.sampler import SAMPLERS
 from t2i_core.diffusion.schedule import SCHEDULES, over
 from t2i_core.models.config import Sizes
 from t2i_core.models.unet import UNet
-from t2i_core.systems.condition import Condition
+from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.config import DiffusionConfig
 from t2i_core.systems.stage import Batch, DrawSettings, Losses, Stage, encode, hidden_matrices, text_encoder
 
@@ -50,9 +51,13 @@ class DiffusionStage(Stage):
         """Draw with the configured sampler and guidance."""
         config = self.config
         scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
-        denoise = self._denoiser(condition) if scale == 1 else guide(self._denoiser(_with_null(condition)), scale)
+        if scale == 1:
+            denoise = self._denoiser(condition)
+        else:
+            denoise = guide(self._denoiser(_with_opposite(condition, settings.negative)), scale)
         times = self.schedule.times(settings.num_steps or config.num_steps, shape)
-        return SAMPLERS[config.sampler](denoise, chance.normal("eps", shape), times, self.schedule, chance)
+        sample = SAMPLERS[settings.sampler or config.sampler]
+        return sample(denoise, chance.normal("eps", shape), times, self.schedule, chance)
 
     def _denoiser(self, condition: Condition) -> Denoiser:
         text = encode(self.text, condition)
@@ -69,9 +74,13 @@ class DiffusionStage(Stage):
         return hidden_matrices(self, self.unet.outer_layers())
 
 
-def _with_null(condition: Condition) -> Condition:
-    """Put the same samples without their captions behind those of a condition."""
+def _with_opposite(condition: Condition, negative: Text | None) -> Condition:
+    """Put the same samples behind those of a condition, with negative captions or without any."""
     both = condition.map(lambda tensor: torch.cat([tensor, tensor]))
-    assert both.text is not None
-    num = len(both.text.mask)
-    return both.kept("text", torch.arange(num, device=both.text.mask.device) < num // 2)
+    text = condition.text
+    assert text is not None
+    if negative is None:
+        return both.kept("text", torch.arange(2 * len(text.mask), device=text.mask.device) < len(text.mask))
+    assert text.ids is not None and negative.ids is not None
+    pair = Text(ids=torch.cat([text.ids, negative.ids]), mask=torch.cat([text.mask, negative.mask]))
+    return replace(both, text=pair)

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from t2i_core.diffusion.chance import Chance
+from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.models.config import Sizes, TextEncoderConfig
 from t2i_core.models.text_encoder import Encoded, TextEncoder
 from t2i_core.systems.condition import Condition, Text
@@ -45,10 +46,16 @@ class Losses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawSettings:
-    """How to draw; None leaves the stage's own default."""
+    """How to draw; None leaves the stage's own default.
+
+    Attributes:
+        negative: (B, L) captions that guidance leads away from, in place of the null.
+    """
 
     guidance_scale: float | None = None
     num_steps: int | None = None
+    sampler: SamplerName | None = None
+    negative: Text | None = None
 
 
 class Stage(nn.Module, ABC):

@@ -71,10 +71,10 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
     Raises:
         ConfigError: the captions folder or the run to start from is not finished, or the preset is unknown.
     """
+    preset = config.resolve().model_dump(mode="json", exclude={"description"})
     inputs = {"captions": read_manifest(captions_dir, "captions").digest}
     if config.init_from:
         inputs["init"] = read_manifest(Path(config.init_from), "run").digest
-    preset = config.resolve().model_dump(mode="json", exclude={"description"})
     return StepKey(
         step=STEP,
         version=VERSION,

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -29,6 +28,7 @@ from t2i_core.manifest import (
 )
 from t2i_core.models.config import Sizes
 from t2i_core.progress import OnProgress, Progress, ignore_progress
+from t2i_core.report.pictures import side_by_side
 from t2i_core.systems.build import build_stage
 from t2i_core.systems.condition import Text
 from t2i_core.systems.stage import Drawer, DrawSettings, Exporter, Reader, Stage
@@ -250,7 +250,7 @@ class Run:
         chance = Chance(0, torch.arange(NUM_GRID_PROMPTS, device=trainer.compute.device))
         with torch.no_grad(), trainer.autocast():
             drawn = drawer.draw(condition, (3, side, side), chance, DrawSettings())
-        return picture_grid(to_uint8(drawn).cpu().numpy(), columns=8)
+        return side_by_side([Image.fromarray(picture) for picture in to_uint8(drawn).cpu().numpy()], columns=8)
 
     def finish(self, key: StepKey) -> StepRef:
         """Write the last checkpoint and the manifest."""
@@ -282,15 +282,6 @@ class Run:
             },
             files=files,
         )
-
-
-def picture_grid(pictures: "np.typing.NDArray[np.uint8]", columns: int) -> Image.Image:
-    """Lay pictures (N, H, W, 3) uint8 side by side, row by row."""
-    side = pictures.shape[1]
-    canvas = Image.new("RGB", (columns * side, -(-len(pictures) // columns) * side))
-    for i, picture in enumerate(pictures):
-        canvas.paste(Image.fromarray(picture), (i % columns * side, i // columns * side))
-    return canvas
 
 
 def _spread(num_samples: int, num_chosen: int) -> list[int]:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from t2i_core.data.batches.loader import load_split
@@ -93,6 +94,8 @@ def test_a_system_without_noise_refuses_what_it_would_ignore(captions_dir, tmp_p
 
     with pytest.raises(ConfigError, match="cnn is a direct run, which draws without --guidance-scale and --steps"):
         generate(tmp_path / "cnn", ["a red circle"], tmp_path / "out", GenerateConfig(guidance_scale=3, steps=9))
+    with pytest.raises(ConfigError, match="without --sampler and --negative-prompt"):
+        generate(tmp_path / "cnn", ["a"], tmp_path / "out", GenerateConfig(sampler="heun", negative_prompt="a"))
     with pytest.raises(ConfigError, match="without --steps: it would change nothing"):
         evaluate(tmp_path / "cnn", EvaluateConfig(steps=9), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -238,6 +241,55 @@ def test_generate_writes_pictures_prompt_by_prompt(finished, tmp_path):
     assert [line["file"] for line in lines] == ["00000.png", "00001.png", "00002.png", "00003.png"]
     assert [(r.prompt, r.index) for r in records] == [(words, 0), (words, 1), ("", 0), ("", 1)]
     assert all((tmp_path / "out" / line["file"]).is_file() for line in lines)
+
+
+def test_sampler_and_negative_prompt_change_the_pictures_and_are_noted(finished, tmp_path):
+    prompt = "a red circle on a gray background"
+
+    def drawn(name: str, **settings: object) -> tuple[bytes, dict[str, object]]:
+        generate(finished, [prompt], tmp_path / name, GenerateConfig.parse({"steps": 4} | settings))
+        line = json.loads((tmp_path / name / "images.jsonl").read_text())
+        with Image.open(tmp_path / name / "00000.png") as picture:
+            return picture.tobytes(), line
+
+    own, line = drawn("own")
+    assert (line["sampler"], line["negative_prompt"]) == (None, "")
+    assert drawn("same", sampler="dpmpp_2m", guidance_scale=2)[0] == own
+    for name, settings in {"ddim": {"sampler": "ddim"}, "not": {"negative_prompt": "a blue square"}}.items():
+        picture, line = drawn(name, **settings)
+        assert picture != own
+        assert line.items() >= settings.items()
+    # Guidance away from the prompt itself leaves the prompt alone, whatever its scale.
+    assert drawn("itself", negative_prompt=prompt)[0] == drawn("plain", guidance_scale=1)[0]
+
+
+def test_what_guidance_cannot_do_is_refused(finished, tmp_path):
+    with pytest.raises(ConfigError, match="--negative-prompt changes nothing without guidance"):
+        generate(finished, ["a"], tmp_path / "out", GenerateConfig(negative_prompt="a", guidance_scale=1))
+    with pytest.raises(ConfigError, match="never learned: zebra"):
+        generate(finished, ["a"], tmp_path / "out", GenerateConfig(negative_prompt="zebra"))
+    for config_class in (GenerateConfig, EvaluateConfig):
+        with pytest.raises(ConfigError, match=r"guidance_scale: .*greater than 0"):
+            config_class.parse({"guidance_scale": 0})
+
+
+def test_a_grid_has_a_row_a_prompt(finished, tmp_path):
+    records = generate(
+        finished, ["a red circle", ""], tmp_path / "out", GenerateConfig(num_images=3, steps=1, grid=True)
+    )
+
+    with Image.open(tmp_path / "out" / "grid.png") as grid:
+        assert grid.size == (3 * 32, 2 * 32)
+        for i, record in enumerate(records):
+            with Image.open(tmp_path / "out" / record.file) as picture:
+                cell = grid.crop((i % 3 * 32, i // 3 * 32, i % 3 * 32 + 32, i // 3 * 32 + 32))
+                assert cell.tobytes() == picture.tobytes()
+
+
+def test_a_grid_too_large_to_be_seen_is_refused_before_anything_is_drawn(finished, tmp_path):
+    with pytest.raises(ConfigError, match=r"a picture of 102,400,000 pixels, and may have 64,000,000"):
+        generate(finished, ["a"] * 10, tmp_path / "out", GenerateConfig(num_images=10_000, grid=True))
+    assert not (tmp_path / "out").exists()
 
 
 def test_unknown_words_are_refused_by_name_before_anything_is_written(finished, tmp_path):
