@@ -24,7 +24,7 @@ app = command_app()
     epilog=examples(
         't2i generate work/run --prompt "a red circle" --output-dir work/pictures',
         "t2i generate work/run --prompts-file prompts.txt --output-dir work/drawn",
-        't2i generate work/run --prompt "a red circle" --num-images 8 --grid --output-dir p',
+        't2i generate work/run --prompt "a cat" --num-images 8 --grid --output-dir w',
     ),
 )
 @config_options(GenerateConfig)
