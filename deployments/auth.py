@@ -20,7 +20,7 @@ ORIGINS = "http://127.0.0.1:4200,http://localhost:4200"
 def main() -> int:
     """Make it unless there is one, and give the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quiet", action="store_true", help="do not tell it, as in a service's log")
+    parser.add_argument("--quiet", action="store_true", help="do not print it, as in a service's log")
     args = parser.parse_args()
     password = PREFECT_SERVER_API_AUTH_STRING.value() or make_password()
     profiles = get_current_settings().profiles_path

@@ -92,7 +92,7 @@ def require_server(url: str) -> None:
             raise ConfigError(f"the Prefect server at {url} answers {err.response.status_code}. Look into it.") from err
         raise ConfigError(
             f"the Prefect server at {url} lets only those in who know its password. Name it: export"
-            " PREFECT_API_AUTH_STRING=NAME:PASSWORD (`make auth` makes and tells it), or add --no-prefect."
+            " PREFECT_API_AUTH_STRING=NAME:PASSWORD (`make auth` makes and prints it), or add --no-prefect."
         ) from err
     except httpx.HTTPError as err:
         raise ConfigError(

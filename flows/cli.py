@@ -37,7 +37,7 @@ First steps:
   t2i train work/captions --output-dir work/run --max-minutes 30
   t2i evaluate work/run --output-dir work/evaluation
   t2i generate work/run --prompt "a red circle" --output-dir work/pictures
-Each command tells its options and examples: t2i COMMAND --help."""
+Each command lists its options and examples: t2i COMMAND --help."""
 
 # The module of each command, and what it does in one sentence.
 COMMANDS = {
@@ -120,7 +120,7 @@ def _tell_version(asked: bool) -> None:
 @app.callback(epilog=FIRST_STEPS)
 def t2i(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version and exit.")
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """From web pages to a scored text-to-image model: ingest, caption, train, evaluate."""

@@ -72,7 +72,7 @@ def pictures_per_second(dataset_dir: Path) -> float:
 
 def trainings_table(runs_dir: Path) -> RichTable:
     """Give images seen and images a second of each training."""
-    table = _table("Training", "images seen", "images/s")
+    table = _table("Training", "pictures seen", "pictures/s")
     for run_dir in sorted(path for path in runs_dir.iterdir() if is_file(path / "manifest.json")):
         images, speed = training_figures(run_dir)
         table.add_row(Text(plain(run_dir.name)), f"{images:,}", f"{speed:,.0f}")

@@ -159,7 +159,7 @@ def device() -> Finding:
 
 
 def emoji_font() -> Finding:
-    """Look for the colour font that `--source emoji` draws with."""
+    """Look for the color font that `--source emoji` draws with."""
     try:
         find_emoji_font()
     except T2IError as err:

@@ -41,7 +41,7 @@ _COMMON = {
     # What was under way when a program was killed: a name, and eight letters that make it another.
     r"(?!\.rewrite/)([^/]+/)*\.[^/]+\.[a-z0-9_]{8}": MAX_SHARD_BYTES,
 }
-# New forms of a data set's files lie in a folder like it until all of them take their places.
+# New forms of a dataset's files lie in a folder like it until all of them take their places.
 REWRITE_DIR = ".rewrite"
 PARTIAL_DIR = ".rewrite.partial"
 _STAGE = r"(\.rewrite(\.partial)?/)?"

@@ -31,7 +31,7 @@ OnProgress = Callable[[Progress], None]
 
 
 def plain(text: str) -> str:
-    """Spell out what could move a terminal's cursor, colour or hide its text, or turn its direction.
+    """Spell out what could move a terminal's cursor, color or hide its text, or turn its direction.
 
     Captions, prompts, URLs, hosts, names of files and messages of errors come from anywhere. Line ends are spelled out
     as well.

@@ -79,7 +79,7 @@ def reference(state: State[Any]) -> StepRef:
 
 
 def describe_counts(ref: StepRef) -> str:
-    """Write a reference's counts in one line, and what a data set lacks."""
+    """Write a reference's counts in one line, and what a dataset lacks."""
     counts = ", ".join(f"{name} {count:,}" for name, count in sorted(ref.counts.items()))
     missing = shortfalls(ref.counts) if ref.kind == "dataset" else []
     return ". ".join([counts, *map(str, missing)])

@@ -1,4 +1,4 @@
-"""The commands for what happens to a data set after it was made: verify, purge, lineage."""
+"""The commands for what happens to a dataset after it was made: verify, purge, lineage."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -102,7 +102,7 @@ def purge_command(
     if as_json:
         made_with = _dump(find_samples(root, result.uids))
         return say_json(result.model_dump(mode="json", exclude={"uids"}) | {"made_with": made_with})
-    # Said before the search, which may fail at a folder that has nothing to do with the data set.
+    # Said before the search, which may fail at a folder that has nothing to do with the dataset.
     _write_purge(result)
     return _write_holders(find_samples(root, result.uids), f"made with a purged sample, below {root}")
 
@@ -113,7 +113,7 @@ def _write_purge(result: "PurgeResult") -> None:
     for name in result.deleted:
         say(f"deleted: {name}, a copy of a damaged shard that verify had set aside")
     if result.previous:
-        say(f"purged too: {result.previous}, which this data set replaced")
+        say(f"purged too: {result.previous}, which this dataset replaced")
     if result.unread:
         say(f"not purged: {result.unread} is damaged or not finished and may hold the same samples; delete it")
 

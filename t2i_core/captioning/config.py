@@ -54,10 +54,10 @@ class CaptionConfig(Config):
 
 
 def caption_key(dataset_dir: Path, config: CaptionConfig) -> StepKey:
-    """Give the identity of the captions of a finished data set.
+    """Give the identity of the captions of a finished dataset.
 
     Raises:
-        ConfigError: the folder is not a finished data set.
+        ConfigError: the folder is not a finished dataset.
         DataError: its manifest is damaged.
     """
     digest = read_manifest(dataset_dir, "dataset").digest

@@ -1,4 +1,4 @@
-"""Which samples count as copies of an earlier one, by the marks of the data set."""
+"""Which samples count as copies of an earlier one, by the marks of the dataset."""
 
 from collections.abc import Collection, Iterable
 
@@ -10,7 +10,7 @@ class Copies:
     """Knows the first of all samples that show the same, through any number of marks."""
 
     def __init__(self, marks: Iterable[Duplicate], kinds: Collection[DuplicateKind]) -> None:
-        """Take the marks of a data set, in their order, and which kinds of them make a sample a copy."""
+        """Take the marks of a dataset, in their order, and which kinds of them make a sample a copy."""
         self._kinds: dict[str, DuplicateKind] = {}
         self._first: dict[str, str] = {}
         for mark in marks:

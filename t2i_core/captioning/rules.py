@@ -25,7 +25,7 @@ HTML_TAG = re.compile(
     re.IGNORECASE,
 )
 COMMENT_START, COMMENT_END = "<!--", "-->"
-# Some data sets put a word in brackets in place of a name: "<person> at the beach".
+# Some datasets put a word in brackets in place of a name: "<person> at the beach".
 BRACKETED_WORD = re.compile(r"<(\w+)>")
 URL = re.compile(r"(?:\b(?:https?|ftp)://|\bwww\.)\S*", re.IGNORECASE)
 QUOTES = str.maketrans(

@@ -1,4 +1,4 @@
-"""The samples of a data set as captioning reads them, from its parquet sidecars."""
+"""The samples of a dataset as captioning reads them, from its parquet sidecars."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ COLUMNS = ("key", "uid", "caption", "attributes", "status")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A sample of the data set that has a picture.
+    """A sample of the dataset that has a picture.
 
     Attributes:
         caption: as it was found, "" when there was none.

@@ -21,13 +21,13 @@ def explain_shortage(num_pictures: int, num_kept: int, reasons: Mapping[str, int
     """Say why no caption is left to train on.
 
     Args:
-        num_pictures: pictures that the data set holds.
+        num_pictures: pictures that the dataset holds.
         num_kept: captions that no rule left out; all of them fell to validation and test.
         reasons: captions left out by the name of the `CaptionReason`.
     """
     start = "no caption is left to train on: "
     if not num_pictures:
-        return f"{start}the data set holds no picture. Its report.html says why its sources were rejected."
+        return f"{start}the dataset holds no picture. Its report.html says why its sources were rejected."
     if num_kept:
         return (
             f"{start}of {num_pictures:,} pictures {num_kept:,} are kept, and the split gives all of them to validation "

@@ -8,7 +8,7 @@ from t2i_core.data.batches.captions import SplitName
 def choose_split(group: str, *, seed: int, validation_share: float, test_share: float) -> SplitName:
     """Put a group into a split.
 
-    All samples of a group land together, and they stay there when the data set grows.
+    All samples of a group land together, and they stay there when the dataset grows.
 
     Args:
         group: what must not be divided, such as everything that shows one combination.

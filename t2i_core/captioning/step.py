@@ -1,7 +1,7 @@
 """The caption step: from the raw text beside each picture to clean, filtered, split and tokenized captions.
 
 The raw text is kept beside the clean one, and what is left out stays in the table with its reason. Which pictures show
-the same is marked in the data set. Near duplicates stay unless it is asked for: of small synthetic pictures, many that
+the same is marked in the dataset. Near duplicates stay unless it is asked for: of small synthetic pictures, many that
 look alike are not the same (two scenes differ by a few pixels, two emoji by a skin tone).
 """
 
@@ -69,17 +69,17 @@ def caption(
     on_conflict: OnConflict = "refuse",
     on_progress: OnProgress = ignore_progress,
 ) -> StepRef:
-    """Clean, filter, split and tokenize the captions of a data set.
+    """Clean, filter, split and tokenize the captions of a dataset.
 
     Args:
-        dataset_dir: a finished data set; only its parquet sidecars and its marks of duplicates are read.
+        dataset_dir: a finished dataset; only its parquet sidecars and its marks of duplicates are read.
         config: how.
         output_dir: the captions folder; made anew unless it is already there, from the same data and config.
         on_conflict: what to do with a folder that holds other work.
         on_progress: gets the number of captions cleaned.
 
     Raises:
-        ConfigError: the data set is not one, or `output_dir` holds other work.
+        ConfigError: the dataset is not one, or `output_dir` holds other work.
         DataError: a sidecar is damaged, or nothing is left to train on.
     """
     key = caption_key(dataset_dir, config)

@@ -9,7 +9,7 @@ EncodeFormat = Literal["jpg", "png", "webp"]
 TruncatedPolicy = Literal["reject", "keep"]
 Resampling = Literal["lanczos", "bicubic", "hamming", "fast"]
 
-# Fields a side of the grid whose mean colours are noted. In two by two, what is small is lost in what surrounds it.
+# Fields a side of the grid whose mean colors are noted. In two by two, what is small is lost in what surrounds it.
 GRID_SIDE = 4
 GRID_BYTES = 3 * GRID_SIDE**2
 
@@ -30,10 +30,10 @@ class ImageOptions:
         min_image_size: pixels of the shortest side.
         max_pixels: width times height.
         max_aspect_ratio: longest side over shortest.
-        background: colour below transparent pixels and of borders, as "#rrggbb".
+        background: color below transparent pixels and of borders, as "#rrggbb".
         truncated: `keep` takes what arrived of a picture that breaks off (JPEG, PNG, GIF, BMP, plain TIFF).
         reject_animated: leave out films; else their first frame counts.
-        reject_blank: leave out pictures of one colour or nearly.
+        reject_blank: leave out pictures of one color or nearly.
         blur_column: column of the source with boxes to blur, "" for none.
         extract_exif: keep what the source's EXIF says, see `exif.exif_json`.
         skip_reencode: store a source as it is that already is what would be stored, and nothing besides.

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRecord:
-    """One attempted source: it becomes one row of the data set, kept or rejected.
+    """One attempted source: it becomes one row of the dataset, kept or rejected.
 
     Attributes:
         url: as found (lists) or absolute (pages); for local files the path below the folder.

@@ -135,7 +135,7 @@ _MEANINGS = {
     RejectReason.TOO_SMALL: "image too small",
     RejectReason.TOO_MANY_PIXELS: "image area too large",
     RejectReason.BAD_ASPECT: "aspect ratio too large",
-    RejectReason.BLANK: "one colour and nothing else",
+    RejectReason.BLANK: "one color and nothing else",
     RejectReason.ANIMATED: "it has several frames",
     RejectReason.BAD_BOXES: "the boxes to blur cannot be read",
     RejectReason.PURGED: "removed on request",

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Unlisted(StrEnum):
-    """Why a picture of a page becomes no row of the data set: a closed list, so that each is counted."""
+    """Why a picture of a page becomes no row of the dataset: a closed list, so that each is counted."""
 
     DECORATION = "decoration"
     ICON = "icon"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from t2i_core.diffusion.kinds import ScheduleName
 
-# Keeps log-SNR finite at both ends; the error it makes is far below one grey level.
+# Keeps log-SNR finite at both ends; the error it makes is far below one gray level.
 EDGE = 1e-4
 # Side of the pictures that a shift is given for, pixels.
 SHIFT_SIDE = 64
@@ -40,7 +40,7 @@ class Schedule(ABC):
     def shifted(self, t: Time, shape: Sequence[int]) -> Time:
         """Lean times to noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206, equation 23).
 
-        In logits this adds log(s). The more pixels share a colour, the more noise it takes to hide it, so s grows with
+        In logits this adds log(s). The more pixels share a color, the more noise it takes to hide it, so s grows with
         the square root of their number.
 
         Args:

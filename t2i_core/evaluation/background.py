@@ -30,7 +30,7 @@ NUM_SAMPLE_GRIDS = 4
 CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Loss", ("train/loss", "validation/loss")),
     ("Loss per noise band (0 = least noise)", tuple(f"train/loss_band_{i}" for i in range(10))),
-    ("Images per second", ("perf/images_per_second",)),
+    ("Pictures per second", ("perf/images_per_second",)),
     ("Learning rate", ("train/learning_rate",)),
 )
 
@@ -75,7 +75,7 @@ def _curves(run_dir: Path) -> list[Chart]:
             if len(points) > 1:
                 lines[name.partition("/")[2]] = ([x for x, _ in points], [y for _, y in points])
         if lines:
-            charts.append(Chart(title, "images seen" if x_name != "step" else "steps", lines=lines))
+            charts.append(Chart(title, "pictures seen" if x_name != "step" else "steps", lines=lines))
     return charts
 
 

@@ -52,7 +52,7 @@ class IngestConfig(Config):
         description="filter to resize with, from the sharpest to the fastest: lanczos, bicubic, hamming; "
         "fast: straight lines between neighbours for jpg, whose decoder averages already, bicubic for the rest",
     )
-    resize_only_if_bigger: bool = Field(False, description="leave pictures alone that are smaller than the image size")
+    resize_only_if_bigger: bool = Field(False, description="leave pictures alone that are smaller than --image-size")
     encode_format: EncodeFormat = Field("jpg", description="format of the stored pictures; png is lossless")
     encode_quality: int = Field(95, ge=1, le=100, description="quality of jpg and webp, 1 to 100; png ignores it")
     skip_reencode: bool = Field(
@@ -92,13 +92,13 @@ class IngestConfig(Config):
         "similarity >= 0.3 and nsfw != 'NSFW'\": >=, <=, >, <, ==, !=, in, and, or, not; empty for everything",
     )
     background: str = Field(
-        "#ffffff", pattern="^#[0-9a-fA-F]{6}$", description="colour below transparent pixels and of borders, as #rrggbb"
+        "#ffffff", pattern="^#[0-9a-fA-F]{6}$", description="color below transparent pixels and of borders, as #rrggbb"
     )
     truncated: TruncatedPolicy = Field(
         "reject", description="pictures that break off: reject them, or keep what arrived (jpg, png, gif, bmp)"
     )
     reject_blank: bool = Field(
-        True, description="leave out pictures of one colour or nearly: every channel deviates less than 2 of 255 levels"
+        True, description="leave out pictures of one color or nearly: every channel deviates less than 2 of 255 levels"
     )
     reject_animated: bool = Field(False, description="leave out animations; else their first frame is taken")
     blur_column: str = Field(

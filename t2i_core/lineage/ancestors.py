@@ -1,4 +1,4 @@
-"""Where a score or a picture comes from: back to its run, its captions, its data set and the source list or pages."""
+"""Where a score or a picture comes from: back to its run, its captions, its dataset and the source list or pages."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ def trace_picture(path: Path, workspace: Path | None = None) -> list[Ancestor]:
 def outdated(ancestors: Sequence[Ancestor]) -> list[str]:
     """Say which folders of a chain were made from an earlier state of the folder that is there now."""
     digests = {ancestor.folder.resolve(): ancestor.manifest.digest for ancestor in ancestors}
-    # What a data set names as its source is not the digest of a folder.
+    # What a dataset names as its source is not the digest of a folder.
     made = [ancestor for ancestor in ancestors if ancestor.manifest.kind != "dataset"]
     links = ((a, name, (a.folder / source).resolve()) for a in made for name, source in a.manifest.sources.items())
     return [
@@ -124,7 +124,7 @@ class TrainingSample(Config):
     """A sample that a chain rests on, and where it came from; a purged one has the hash of its URL.
 
     Attributes:
-        key: its name in the data set.
+        key: its name in the dataset.
         uid: its identity.
         url: of its picture.
         fetched_at: when the picture came, in UTC such as 2026-01-31T23:59:59Z; "" for local files and purged ones.
@@ -140,7 +140,7 @@ def training_samples(ancestors: Sequence[Ancestor]) -> Iterator[TrainingSample]:
     """Give the training samples of all captions in a chain, or of a chain without captions all kept samples.
 
     Raises:
-        ConfigError: the data set of the captions is gone.
+        ConfigError: the dataset of the captions is gone.
         DataError: a table is damaged.
     """
     captions = [ancestor for ancestor in ancestors if ancestor.manifest.kind == "captions"]

@@ -1,4 +1,4 @@
-"""From a sample onward: which data sets and captions hold it, which runs were trained on it, what scored them.
+"""From a sample onward: which datasets and captions hold it, which runs were trained on it, what scored them.
 
 Samples are told apart by their `uid` and folders by their digests, so folders that were moved are found as well.
 """
@@ -45,7 +45,7 @@ class Holder(Config):
         kind: what the folder is.
         folder: where it is.
         digest: its identity.
-        rows: of a data set or captions.
+        rows: of a dataset or captions.
         certain: False for a run whose captions are gone, so that nobody can tell.
     """
 

@@ -1,1 +1,1 @@
-"""Pictures that need no download: procedural scenes, emoji of a colour font, and the small site that serves them."""
+"""Pictures that need no download: procedural scenes, emoji of a color font, and the small site that serves them."""

@@ -1,4 +1,4 @@
-"""Every emoji that a colour font of the system can draw, with its name: some 3,800 real pictures, no download."""
+"""Every emoji that a color font of the system can draw, with its name: some 3,800 real pictures, no download."""
 
 import os
 import random
@@ -20,7 +20,7 @@ FONT_SUFFIXES = {".ttf", ".otf", ".ttc"}
 # Bitmap fonts open only at the sizes they hold: Noto 109, Joypixels 128, Samsung 136, Apple 137 and 160.
 FONT_SIZES = (109, 128, 136, 137, 160)
 NO_FONT = (
-    "no colour emoji font found in {folders}. Install one (Debian, Ubuntu: `apt-get install fonts-noto-color-emoji`; "
+    "no color emoji font found in {folders}. Install one (Debian, Ubuntu: `apt-get install fonts-noto-color-emoji`; "
     "Fedora: `dnf install google-noto-color-emoji-fonts`), or use the scenes."
 )
 REFERENCE = "\U0001f600"
@@ -82,7 +82,7 @@ def _kind(text: str) -> Kind:
 
 
 class EmojiFont:
-    """A colour font and the emoji it can draw."""
+    """A color font and the emoji it can draw."""
 
     def __init__(self, font: ImageFont.FreeTypeFont) -> None:
         """Wrap an opened font; `find_emoji_font` opens a usable one."""
@@ -119,7 +119,7 @@ def _draw(font: ImageFont.FreeTypeFont, text: str) -> Image.Image:
 
 @cache
 def find_emoji_font() -> EmojiFont:
-    """Open the first font of the system that draws emoji in colour.
+    """Open the first font of the system that draws emoji in color.
 
     Raises:
         ConfigError: there is none; the message says how to get one.
@@ -162,5 +162,5 @@ def _open_color_font(path: Path) -> ImageFont.FreeTypeFont | None:
 
 
 def _is_colorful(picture: Image.Image) -> bool:
-    """Tell colour from black outlines: a grinning face is yellow in every colour font."""
+    """Tell color from black outlines: a grinning face is yellow in every color font."""
     return picture.convert("HSV").getchannel("S").getextrema()[1] > 100  # type: ignore[operator]

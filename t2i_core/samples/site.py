@@ -105,7 +105,7 @@ def serve_site(config: SiteConfig) -> Iterator[RunningSite]:
     The process watches its standard input, which closes when this one ends, however it ends.
 
     Raises:
-        ConfigError: the port is taken, or there is no colour font for the emoji.
+        ConfigError: the port is taken, or there is no color font for the emoji.
         TransientError: the site did not come up.
     """
     with tempfile.TemporaryFile() as log:

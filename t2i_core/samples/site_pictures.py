@@ -60,7 +60,7 @@ class ScenePictures:
 
 
 class EmojiPictures:
-    """The emoji of the system's colour font; indices wrap around."""
+    """The emoji of the system's color font; indices wrap around."""
 
     def __init__(self, config: SiteConfig) -> None:
         self._font = find_emoji_font()
@@ -81,7 +81,7 @@ def open_source(config: SiteConfig) -> PictureSource:
     """Make the pictures that a config asks for.
 
     Raises:
-        ConfigError: emoji are asked for and the system has no colour font.
+        ConfigError: emoji are asked for and the system has no color font.
     """
     return ScenePictures(config) if config.source == "scenes" else EmojiPictures(config)
 

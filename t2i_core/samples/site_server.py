@@ -44,7 +44,7 @@ class Site:
         """Open the pictures.
 
         Raises:
-            ConfigError: there is no colour font for the emoji.
+            ConfigError: there is no color font for the emoji.
         """
         self.source = open_source(config)
         self.config = config.with_changes(num_pictures=self.source.num_pictures)

@@ -18,11 +18,11 @@ class TrainConfig(Config):
     """What to train, and for how long."""
 
     preset: str = Field(
-        "diffusion-demo", description="Training recipe: a name that `t2i presets list` tells, or a JSON file."
+        "diffusion-demo", description="Training recipe: a name that `t2i presets list` prints, or a JSON file."
     )
     set: tuple[str, ...] = Field(
         (),
-        description="Fields of the recipe to change, such as optim.learning_rate=3e-3; `t2i presets show` tells all.",
+        description="Fields of the recipe to change, such as optim.learning_rate=3e-3; `t2i presets show` lists them.",
     )
     max_minutes: float = Field(0, ge=0, description="Budget of training time, minutes; 0 = the preset's own.")
     max_images: int = Field(0, ge=0, description="Budget of pictures seen; 0 = the preset's own.")

@@ -1,1 +1,1 @@
-"""What a data set holds, told to people, to programs and to the owners of sites."""
+"""What a dataset holds, told to people, to programs and to the owners of sites."""

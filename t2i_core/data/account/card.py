@@ -1,4 +1,4 @@
-"""The data card `croissant.json`: the data set in Croissant 1.1, a vocabulary on top of schema.org, with its part on
+"""The data card `croissant.json`: the dataset in Croissant 1.1, a vocabulary on top of schema.org, with its part on
 responsible AI.
 
 All of it follows from what lies in the folder. What only a publisher can know stays open: `url` is the folder that

@@ -1,4 +1,4 @@
-"""What a data set looks like in figures, added up shard by shard: the memory for it does not grow with the rows.
+"""What a dataset looks like in figures, added up shard by shard: the memory for it does not grow with the rows.
 
 Columns become Python's lists: what pyarrow computes with, and pandas, which turning its arrays into numpy's would
 import, each take longer to import than a hundred thousand rows take to count.
@@ -62,7 +62,7 @@ class Pick:
 
 @dataclass(slots=True)
 class DatasetFigures:
-    """Figures of the kept samples of a data set.
+    """Figures of the kept samples of a dataset.
 
     Attributes:
         widths: of the pictures as they were found, in pixels.

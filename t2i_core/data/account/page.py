@@ -1,4 +1,4 @@
-"""What a data set holds, on one page for people: pictures first, then figures, then where everything came from."""
+"""What a dataset holds, on one page for people: pictures first, then figures, then where everything came from."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ MAX_PICTURE_CHARS = 700_000
 MANY_COPIES = 0.2
 _KIND_MEANINGS = {
     DuplicateKind.PLACEHOLDER: "the same bytes under many addresses of one host, as when it has no picture to give",
-    DuplicateKind.EXACT: "the same bytes as an earlier picture; the caption step leaves them out unless told otherwise",
+    DuplicateKind.EXACT: "the same bytes as an earlier picture; the caption step leaves them out unless asked not to",
     DuplicateKind.NEAR: "looks like an earlier picture to a perceptual hash, as simple drawings can without "
-    "being the same; they stay unless the caption step is told --drop-near-duplicates",
+    "being the same; they stay unless the caption step is given --drop-near-duplicates",
 }
 _ASPECT_TICKS = {"1:8": -3, "1:4": -2, "1:2": -1, "1:1": 0, "2:1": 1, "4:1": 2, "8:1": 3}
 

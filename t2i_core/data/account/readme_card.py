@@ -1,4 +1,4 @@
-"""The data card `README.md`: what sites that share data sets show, and what `datasets.load_dataset(FOLDER)` goes by.
+"""The data card `README.md`: what sites that share datasets show, and what `datasets.load_dataset(FOLDER)` goes by.
 
 Its head is YAML: which files are the data, the types of what is in them, licenses and size. All text from elsewhere is
 quoted there, and escaped in the Markdown below it.

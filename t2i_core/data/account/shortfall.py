@@ -1,10 +1,10 @@
-"""What a finished data set lacks of what its source named: told in sentences, with the option that goes on.
+"""What a finished dataset lacks of what its source named: told in sentences, with the option that goes on.
 
-A data set is finished when each source has its row, whatever became of it. Whoever reads "done" must learn when that
+A dataset is finished when each source has its row, whatever became of it. Whoever reads "done" must learn when that
 is less than it could be, and a single slow picture is no alarm. So a shortfall is *grave* when a host was given up,
 when at least `GRAVE_SHARE` of the sources or pages could not be had just then, or when a crawl ended at its limit of
 pages or of time; anything less is told in passing. Everything is read from the counts of the manifest, so that each
-place that tells of a data set, now or later, tells the same.
+place that tells of a dataset, now or later, tells the same.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ _ON_PURPOSE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """Something that a data set lacks.
+    """Something that a dataset lacks.
 
     Attributes:
         what: one sentence.
         advice: how to get it, in one sentence, "" when nothing can be done.
-        is_grave: whether the data set must not be called done without it.
+        is_grave: whether the dataset must not be called done without it.
     """
 
     what: str
@@ -46,7 +46,7 @@ class Shortfall:
 
 
 def shortfalls(counts: Mapping[str, int]) -> list[Shortfall]:
-    """List what is missing, by the counts of a data set's manifest, the grave first."""
+    """List what is missing, by the counts of a dataset's manifest, the grave first."""
     found = (
         *(_unanswered(counts), _unread_pages(counts), *_cuts(counts)),
         *(_low_yield(counts), _undescribed(counts), _over_limit(counts)),
@@ -71,7 +71,7 @@ def reached_nothing(kept: int, rejected: Mapping[str, int]) -> bool:
 
 
 def require_kept(counts: Mapping[str, int], source: str, folder: Path) -> None:
-    """Refuse to call a data set done that holds no picture, unless all that it held was purged.
+    """Refuse to call a dataset done that holds no picture, unless all that it held was purged.
 
     Raises:
         DataError: nothing was kept; the message says why, and what can be done with the folder.

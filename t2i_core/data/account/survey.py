@@ -1,4 +1,4 @@
-"""All figures of a finished data set, from one reading of the rows and statistics of its shards."""
+"""All figures of a finished dataset, from one reading of the rows and statistics of its shards."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ README_NAME = "README.md"
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All figures of a data set.
+    """All figures of a dataset.
 
     Attributes:
-        manifest: the data set's own, the files of its shards in it.
+        manifest: the dataset's own, the files of its shards in it.
         figures: of the kept samples.
         hosts: the account of each host, the largest first.
         num_hosts: how many there are.
@@ -68,7 +68,7 @@ def survey(manifest: Manifest, places: Mapping[int, Path], planning: Mapping[str
     """Read the rows and statistics of all shards once, one after the other.
 
     Args:
-        manifest: what the data set holds.
+        manifest: what the dataset holds.
         places: the folder in which each shard lies, by its number.
         planning: what each host was asked for pages.
     """

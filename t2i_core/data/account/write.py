@@ -1,5 +1,5 @@
-"""What a finished data set holds, told four times: `hosts.json` for the owners of sites, `report.html` for people,
-`croissant.json` for programs, `README.md` for sites that share data sets. All are written anew whenever it changes.
+"""What a finished dataset holds, told four times: `hosts.json` for the owners of sites, `report.html` for people,
+`croissant.json` for programs, `README.md` for sites that share datasets. All are written anew whenever it changes.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def write_overview(
 
     Args:
         folder: gets them.
-        manifest: what the data set holds, the files of its shards included.
+        manifest: what the dataset holds, the files of its shards included.
         places: the folder in which each shard lies, by its number.
         planning: what each host was asked for pages.
     """
@@ -34,5 +34,5 @@ def write_overview(
     }
     for name, text in texts.items():
         write_atomically(folder / name, text)
-    # Requests and dates differ from run to run, so these are not part of what the data set is.
+    # Requests and dates differ from run to run, so these are not part of what the dataset is.
     return [describe_file(folder, folder / name, content=False) for name in texts]

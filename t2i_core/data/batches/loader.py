@@ -153,7 +153,7 @@ def parse_attributes(text: str) -> dict[str, Any]:
 def _dataset(captions_dir: Path) -> tuple[Path, Manifest]:
     manifest = read_manifest(captions_dir, "captions")
     if not manifest.sources.get("dataset") or "dataset" not in manifest.key.inputs:
-        raise DataError(f"{captions_dir} does not say which data set it was made from. Run the caption step again.")
+        raise DataError(f"{captions_dir} does not say which dataset it was made from. Run the caption step again.")
     dataset_dir = (captions_dir / manifest.sources["dataset"]).resolve()
     dataset = read_manifest(dataset_dir, "dataset")
     if dataset.digest != manifest.key.inputs["dataset"]:

@@ -114,7 +114,7 @@ class RemoteShards:
                 left -= len(part)
         if digest.hexdigest() != file.sha256:
             partial.unlink()
-            raise ShardError(f"{url} is not what was written. Copy the data set there again.", path=url, num_lost=0)
+            raise ShardError(f"{url} is not what was written. Copy the dataset there again.", path=url, num_lost=0)
         partial.replace(path)
 
 
@@ -134,7 +134,7 @@ def open_shards(captions_dir: Path, location: str, cache: Path) -> Shards:
     captions = read_manifest(captions_dir, "captions")
     wanted = captions.key.inputs.get("dataset")
     if not captions.sources.get("dataset") or not wanted:
-        raise DataError(f"{captions_dir} does not say which data set it was made from. Run the caption step again.")
+        raise DataError(f"{captions_dir} does not say which dataset it was made from. Run the caption step again.")
     root, pattern = _divided(location or str((captions_dir / captions.sources["dataset"]).resolve()))
     remote = is_remote(root)
     manifest = _remote_manifest(root) if remote else read_manifest(Path(root), "dataset")

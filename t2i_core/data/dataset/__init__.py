@@ -1,1 +1,1 @@
-"""The finished folder of a data set, and what happens to it: rewrites, duplicates, verify, purge, export."""
+"""The finished folder of a dataset, and what happens to it: rewrites, duplicates, verify, purge, export."""

@@ -1,4 +1,4 @@
-"""Which samples of a data set show the same: marked in a table beside the shards, never removed from them.
+"""Which samples of a dataset show the same: marked in a table beside the shards, never removed from them.
 
 Everything is found from the rows alone, in their own order and in the same memory for any number of them. So it does
 not depend on what was fetched first, and it is found again whenever shards were changed.
@@ -32,7 +32,7 @@ DUPLICATES_NAME = "duplicates.parquet"
 # Bits of 64 by which the perceptual hashes of near duplicates differ at most. Of four quarters one is then equal.
 NEAR_BITS = 3
 # Levels of 255 by which any field of their color grids differs at most. Copies (JPEG of quality 50, half the size, both
-# in turn) stay within 8; scenes with an object in another colour differ by 21 and more.
+# in turn) stay within 8; scenes with an object in another color differ by 21 and more.
 NEAR_LEVELS = 10
 # The same bytes under so many URLs of one host are its "image unavailable", wherever else they are found.
 PLACEHOLDER_URLS = 10
@@ -56,7 +56,7 @@ class Duplicate:
         key: of the sample.
         kind: what it is.
         of_key: the first sample of the same source bytes (itself, for the first placeholder), or an earlier one
-            whose perceptual hash and colours are close.
+            whose perceptual hash and colors are close.
     """
 
     key: str
@@ -92,7 +92,7 @@ def _require_numbers(folder: Path, places: Mapping[int, Path], samples_per_shard
 
 
 def read_duplicates(folder: Path) -> Iterator[Duplicate]:
-    """Read the marks of a data set in the order of their keys.
+    """Read the marks of a dataset in the order of their keys.
 
     Raises:
         DataError: the table is gone or damaged.
@@ -107,7 +107,7 @@ def read_duplicates(folder: Path) -> Iterator[Duplicate]:
 
 
 class _Search:
-    """One search through the rows of a data set, numbered as if every shard were full."""
+    """One search through the rows of a dataset, numbered as if every shard were full."""
 
     def __init__(self, work: Path, tables: Mapping[int, Path]) -> None:
         self._tables = tables
@@ -153,7 +153,7 @@ class _Search:
         return marks
 
     def _mark_same_hashes(self, marks: RowMarks) -> None:
-        """Mark what has the hash and the colours of an earlier row, and hand the first of each on to be compared."""
+        """Mark what has the hash and the colors of an earlier row, and hand the first of each on to be compared."""
         for entries in self._hashes.buckets():
             left = entries[~marks.has(entries[:, 1])]
             while len(left):
@@ -232,7 +232,7 @@ def _read_columns(table_path: Path, names: list[str]) -> dict[str, list[str]]:
 
 
 def _looks(table_path: Path, columns: Mapping[str, list[str]], kept: list[int]) -> Entries:
-    """Give the hash and the colours of the kept rows, (N, 1 + `_GRID_WORDS`); zeros for what was not noted yet."""
+    """Give the hash and the colors of the kept rows, (N, 1 + `_GRID_WORDS`); zeros for what was not noted yet."""
     none = [""] * len(columns["reason"])
     hashes, grids = (columns.get(name) or none for name in ("phash", "color_grid"))
     try:
@@ -257,7 +257,7 @@ def _first_of_same(entries: Entries) -> npt.NDArray[np.intp]:
 
 
 def _alike_in_color(left: Entries, right: Entries) -> npt.NDArray[np.bool_]:
-    """Tell of each pair of entries whether the colours are close; unknown ones are close to any."""
+    """Tell of each pair of entries whether the colors are close; unknown ones are close to any."""
     one, other = (np.ascontiguousarray(entries[:, 2:]).view(np.uint8) for entries in (left, right))
     apart = np.maximum(one, other) - np.minimum(one, other)
     unknown = ~(one.any(axis=1) & other.any(axis=1))

@@ -1,4 +1,4 @@
-"""A finished data set in the other two forms that img2dataset has: plain files, or tables with the pictures in them.
+"""A finished dataset in the other two forms that img2dataset has: plain files, or tables with the pictures in them.
 
 One shard after the other is checked, read and written under another name, and takes its own when it is whole: what was
 stopped goes on with the next shard. Nothing is decoded, so every picture keeps its bytes.
@@ -71,10 +71,10 @@ def export(
     on_conflict: OnConflict = "refuse",
     on_progress: OnProgress = ignore_progress,
 ) -> ExportResult:
-    """Write a finished data set in another form; an export that was stopped goes on.
+    """Write a finished dataset in another form; an export that was stopped goes on.
 
     Args:
-        dataset_dir: the data set.
+        dataset_dir: the dataset.
         output_dir: gets a folder (files) or a table (parquet) for each shard.
         form: files are KEY.jpg (or .png, .webp), KEY.txt and KEY.json of each kept sample; a table has every row of the
             shard and one column more, named like the pictures' format, with their bytes: null for what was not kept.
@@ -82,7 +82,7 @@ def export(
         on_progress: gets shards written.
 
     Raises:
-        ConfigError: the folder is not a finished data set, or the other one holds something else.
+        ConfigError: the folder is not a finished dataset, or the other one holds something else.
         TransientError: the disk is full.
         ShardError: a shard is damaged; those before it have been written.
         DataError: the manifest or a shard's statistics are damaged.
@@ -116,7 +116,7 @@ def export(
 def _require_apart(dataset_dir: Path, output_dir: Path) -> None:
     inner, outer = output_dir.resolve(), dataset_dir.resolve()
     if inner == outer or outer in inner.parents:
-        raise ConfigError(f"{output_dir} lies in the data set itself; choose another --output-dir.")
+        raise ConfigError(f"{output_dir} lies in the dataset itself; choose another --output-dir.")
 
 
 def _remove_leftovers(output_dir: Path) -> None:
@@ -147,11 +147,11 @@ def _schema(shards_dir: Path, shard_id: int, picture: str) -> pa.Schema:
     """Give the columns of a shard's table, and last that of the pictures.
 
     Raises:
-        ConfigError: the source of the data set had a column of that name.
+        ConfigError: the source of the dataset had a column of that name.
     """
     found = read_schema(shards_dir / f"{shard_name(shard_id)}.parquet")
     if picture in found.names:
-        raise ConfigError(f"the data set has a column {picture!r} already: no table can hold the pictures beside it.")
+        raise ConfigError(f"the dataset has a column {picture!r} already: no table can hold the pictures beside it.")
     columns = [pa.field(column.name, as_written(column.type)) for column in found]
     return pa.schema([*columns, pa.field(picture, pa.binary())])
 

@@ -1,7 +1,7 @@
-"""A data set folder as a whole: which files its manifest names, and how some of its shards are changed, all or none.
+"""A dataset folder as a whole: which files its manifest names, and how some of its shards are changed, all or none.
 
 New forms of files are written into a folder beside the shards. Giving that folder its final name is the one step
-that decides; after it every command that works on the data set first moves the files to their places.
+that decides; after it every command that works on the dataset first moves the files to their places.
 """
 
 import os
@@ -62,7 +62,7 @@ def write_dataset(
     places: Mapping[int, Path],
     planning: Mapping[str, Traffic],
 ) -> StepRef:
-    """Write what tells of a data set as a whole: the accounts for people and programs, and the manifest last.
+    """Write what tells of a dataset as a whole: the accounts for people and programs, and the manifest last.
 
     Args:
         folder: gets them.
@@ -107,16 +107,16 @@ def files_by_shard(manifest: Manifest) -> dict[int, dict[str, OutputFile]]:
 
 
 def layout_of(dataset_dir: Path, manifest: Manifest, shard_id: int, *, shards_dir: Path) -> ShardLayout:
-    """Say how to write a shard of a finished data set anew.
+    """Say how to write a shard of a finished dataset anew.
 
     Args:
-        dataset_dir: the data set.
+        dataset_dir: the dataset.
         manifest: its own.
         shard_id: which shard.
         shards_dir: where to write it.
 
     Raises:
-        DataError: the manifest does not say how the data set was made.
+        DataError: the manifest does not say how the dataset was made.
     """
     table_path = dataset_dir / SHARDS_DIR / f"{shard_name(shard_id)}.parquet"
     config = manifest.key.config
@@ -142,9 +142,9 @@ def layout_of(dataset_dir: Path, manifest: Manifest, shard_id: int, *, shards_di
 
 @contextmanager
 def staged_rewrite(dataset_dir: Path) -> Iterator[Path]:
-    """Give a folder for new forms of the data set's files; they take their places, all of them, when the block ends.
+    """Give a folder for new forms of the dataset's files; they take their places, all of them, when the block ends.
 
-    Whatever ends the program before that leaves the data set as it was; after that, `finish_rewrite` goes on.
+    Whatever ends the program before that leaves the dataset as it was; after that, `finish_rewrite` goes on.
     """
     finish_rewrite(dataset_dir)
     partial = dataset_dir / PARTIAL_DIR
@@ -163,7 +163,7 @@ def finish_rewrite(dataset_dir: Path) -> None:
     """Move what a decided rewrite holds to its place, the manifest last, and remove one that was not decided.
 
     Raises:
-        DataError: the data set or the rewrite holds a link, an unknown name or an absurd size; nothing was moved.
+        DataError: the dataset or the rewrite holds a link, an unknown name or an absurd size; nothing was moved.
         OSError: something cannot be moved.
     """
     stage, partial = dataset_dir / REWRITE_DIR, dataset_dir / PARTIAL_DIR
@@ -194,12 +194,12 @@ def _sync_folder(folder: Path) -> None:
 def restate(
     stage: Path, dataset_dir: Path, manifest: Manifest, changes: Iterable[tuple[ShardReport, ShardReport]]
 ) -> StepRef:
-    """Write into `stage` the manifest that the data set has with some shards changed.
+    """Write into `stage` the manifest that the dataset has with some shards changed.
 
     Args:
         stage: holds the new forms of these shards.
         dataset_dir: where they go.
-        manifest: of the data set as it is.
+        manifest: of the dataset as it is.
         changes: the report of each such shard before and after.
     """
     files = dict(manifest.files_by_path)

@@ -78,7 +78,7 @@ class PartWriter:
     """Cuts a stream of sources into parts, marking later ones with the same URL and caption as duplicates.
 
     Of each source no more than a bit stays in memory: duplicates are found, and marked in their parts, at the end. What
-    was purged from the data set in this folder stays out.
+    was purged from the dataset in this folder stays out.
     """
 
     def __init__(self, output_dir: Path, samples_per_part: int) -> None:

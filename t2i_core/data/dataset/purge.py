@@ -1,8 +1,8 @@
-"""Removing samples from a finished data set on request: pictures and texts go, keys of all others stay.
+"""Removing samples from a finished dataset on request: pictures and texts go, keys of all others stay.
 
 A removed sample leaves a tombstone (`tombstone.py`) as its row. All shards concerned change at once or not at all. What
 was asked to be removed is written down, so that no later ingest into the folder brings it back. Copies of the data that
-lie beside it go too: those of damaged shards are deleted, the data set that this one replaced is purged likewise.
+lie beside it go too: those of damaged shards are deleted, the dataset that this one replaced is purged likewise.
 """
 
 import os
@@ -41,14 +41,14 @@ class PurgeResult(Config):
     """What a purge did.
 
     Attributes:
-        dataset_dir: the data set.
+        dataset_dir: the dataset.
         digest: its identity now.
         num_rows: rows that this purge made tombstones, pictures or not.
         num_pictures: pictures removed with them.
         shards: names of the shards that were changed.
-        uids: of all samples ever purged from this data set.
+        uids: of all samples ever purged from this dataset.
         deleted: copies of damaged shards that `verify` had set aside; what they hold cannot be told.
-        previous: the data set that this one replaced, when there is one: it was purged as well.
+        previous: the dataset that this one replaced, when there is one: it was purged as well.
         unread: what has that name and is damaged, not finished or a link, and so may still hold such pictures.
     """
 
@@ -64,19 +64,19 @@ class PurgeResult(Config):
 
 
 def purge(dataset_dir: Path, request: PurgeRequest, *, on_progress: OnProgress = ignore_progress) -> PurgeResult:
-    """Remove samples from a finished data set; doing it again changes nothing.
+    """Remove samples from a finished dataset; doing it again changes nothing.
 
     Raises:
-        ConfigError: the folder is not a finished data set, or cannot be written.
-        TransientError: the disk is full; the data set is as it was.
-        DataError: a shard or the manifest is damaged; the data set is as it was.
+        ConfigError: the folder is not a finished dataset, or cannot be written.
+        TransientError: the disk is full; the dataset is as it was.
+        DataError: a shard or the manifest is damaged; the dataset is as it was.
     """
     result = _purge(dataset_dir, request, on_progress)
     previous = dataset_dir.resolve().with_name(dataset_dir.resolve().name + PREVIOUS_SUFFIX)
     if not os.path.lexists(previous):
         return result
     if previous.is_symlink():
-        # Whoever made it may mean any other data set.
+        # Whoever made it may mean any other dataset.
         return result.with_changes(unread=previous)
     try:
         uids = _purge(previous, request, on_progress).uids
@@ -160,7 +160,7 @@ def _remove(
     """Rewrite the shards that hold samples to remove.
 
     Returns:
-        The report of each of them before and after, and the data set's new digest.
+        The report of each of them before and after, and the dataset's new digest.
     """
     files = files_by_shard(manifest)
     changes = []

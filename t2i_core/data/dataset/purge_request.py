@@ -1,4 +1,4 @@
-"""What a person wants removed from a data set: URLs, domains and hashes, given one by one or as a file."""
+"""What a person wants removed from a dataset: URLs, domains and hashes, given one by one or as a file."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,7 +42,7 @@ class PurgeRequest:
         """Read what a person wants removed.
 
         Args:
-            urls: URLs, or paths as the data set has them.
+            urls: URLs, or paths as the dataset has them.
             domains: host names.
             sha256s: of pictures, in hexadecimal.
             file: one of these a line: 64 hexadecimal digits are a sha256, what holds a slash is a URL or path, the
@@ -67,7 +67,7 @@ class PurgeRequest:
         return [*sorted(self.domains), *sorted(self.pictures), *(f"sha256:{url}" for url in sorted(self.urls))]
 
     def names(self, row: Mapping[str, Any]) -> bool:
-        """Tell whether a row of the data set is to be removed."""
+        """Tell whether a row of the dataset is to be removed."""
         if row["sha256"] in self.pictures:
             return True
         urls = [url for url in (row["url"], row["final_url"]) if url]

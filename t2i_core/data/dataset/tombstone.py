@@ -1,6 +1,6 @@
 """What stays of a sample that was removed on request: its key, its uid and the hash of its URL, and nothing else.
 
-The list of them lies in the data set's folder, beside the shards, and next to it what was asked to be removed, as a
+The list of them lies in the dataset's folder, beside the shards, and next to it what was asked to be removed, as a
 deny-list that any ingest can use: neither brings back what was removed, nor takes what comes under the same names.
 """
 
@@ -24,7 +24,7 @@ from t2i_core.manifest import write_atomically
 
 TOMBSTONES_NAME = "purged.jsonl"
 PURGED_LIST_NAME = "purged_deny_list.txt"
-_PURGED_LIST_HEAD = "# Purged from this data set: no ingest into this folder takes it. For others: --deny-list"
+_PURGED_LIST_HEAD = "# Purged from this dataset: no ingest into this folder takes it. For others: --deny-list"
 _BURIED_URL = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -52,7 +52,7 @@ def bury(record: SourceRecord) -> SourceRecord:
 
 
 def read_tombstones(dataset_dir: Path) -> list[Tombstone]:
-    """Read the list of a data set, finished or not.
+    """Read the list of a dataset, finished or not.
 
     Raises:
         DataError: the list is damaged.
@@ -113,10 +113,10 @@ def write_purged_list(folder: Path, lines: Iterable[str]) -> None:
 
 
 class Purged:
-    """What was removed from a data set, to be looked up source by source.
+    """What was removed from a dataset, to be looked up source by source.
 
     Args:
-        dataset_dir: the data set, finished or not.
+        dataset_dir: the dataset, finished or not.
     """
 
     def __init__(self, dataset_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whether a finished data set is still what was written, and exactly which samples are lost where it is not."""
+"""Whether a finished dataset is still what was written, and exactly which samples are lost where it is not."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -55,15 +55,15 @@ class Verification(Config):
 
 
 def verify(dataset_dir: Path, *, repair: bool = False, on_progress: OnProgress = ignore_progress) -> Verification:
-    """Read every shard of a finished data set and compare it with its table, its statistics and the manifest.
+    """Read every shard of a finished dataset and compare it with its table, its statistics and the manifest.
 
     Args:
-        dataset_dir: the data set.
-        repair: move the files of damaged shards aside, so that the ingest that made the data set makes only them anew.
+        dataset_dir: the dataset.
+        repair: move the files of damaged shards aside, so that the ingest that made the dataset makes only them anew.
         on_progress: gets shards checked.
 
     Raises:
-        ConfigError: the folder is not a finished data set, or cannot be written.
+        ConfigError: the folder is not a finished dataset, or cannot be written.
         DataError: its manifest is damaged.
     """
     read_manifest(dataset_dir, "dataset")

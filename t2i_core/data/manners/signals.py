@@ -21,7 +21,7 @@ def user_agent(contact: str) -> str:
     Args:
         contact: an address or page where a site's owner can complain, "" for none.
     """
-    about = "text-to-image data set builder" + (f"; +{contact}" if contact else "")
+    about = "text-to-image dataset builder" + (f"; +{contact}" if contact else "")
     return f"{PRODUCT_TOKEN}/{__version__} ({about})"
 
 

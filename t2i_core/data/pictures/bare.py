@@ -33,7 +33,7 @@ def _is_bare_jpeg(body: bytes) -> bool:
 
 
 def _is_needed(marker: int, content: bytes) -> bool:
-    """Tell whether a segment of a JPEG says how to show it; resolution and colour transform alone are no metadata."""
+    """Tell whether a segment of a JPEG says how to show it; resolution and color transform alone are no metadata."""
     if marker == _JFIF:
         return content.startswith(b"JFIF\0") and len(content) == 14 and content.endswith(b"\0\0")
     if marker == _ADOBE:
@@ -43,7 +43,7 @@ def _is_needed(marker: int, content: bytes) -> bool:
 
 def _is_bare_png(body: bytes) -> bool:
     place, kind = len(_PNG_SIGNATURE), b""
-    # Bit depth, kind of colour, compression and filter stand behind width and height.
+    # Bit depth, kind of color, compression and filter stand behind width and height.
     if not body.startswith(_PNG_SIGNATURE) or body[24:28] != _PNG_PLAIN_RGB:
         return False
     while kind != b"IEND":

@@ -1,4 +1,4 @@
-"""What a picture looks like in few bits that survive other sizes and encodings: shapes, colours, or nothing at all."""
+"""What a picture looks like in few bits that survive other sizes and encodings: shapes, colors, or nothing at all."""
 
 import math
 from itertools import product
@@ -10,7 +10,7 @@ from PIL import Image
 from t2i_core.data.picture import GRID_SIDE
 
 HASH_BITS = 64
-# Standard deviation of every channel, in levels of 255; below it there is nothing to see but one colour and its noise.
+# Standard deviation of every channel, in levels of 255; below it there is nothing to see but one color and its noise.
 BLANK_DEVIATION = 2.0
 
 _SIDE = 32
@@ -50,7 +50,7 @@ def perceptual_hash(small: Image.Image) -> str:
 
 
 def color_grid(small: Image.Image) -> str:
-    """Tell the colours of a small copy, which its hash leaves out: 96 hexadecimal digits.
+    """Tell the colors of a small copy, which its hash leaves out: 96 hexadecimal digits.
 
     The mean Y, Cb and Cr of each of 4 x 4 equal fields, row by row, two digits each. Never all zero: RGB has no such
     chroma.
@@ -62,7 +62,7 @@ def color_grid(small: Image.Image) -> str:
 
 
 def is_blank(image: Image.Image, small: Image.Image) -> bool:
-    """Tell whether a picture is one colour or nearly: all channels deviate less than `BLANK_DEVIATION`.
+    """Tell whether a picture is one color or nearly: all channels deviate less than `BLANK_DEVIATION`.
 
     Args:
         image: RGB.

@@ -43,7 +43,7 @@ def draft(image: Image.Image, options: ImageOptions) -> None:
 def fit(
     image: Image.Image, original: tuple[int, int], options: ImageOptions, *, is_photograph: bool = False
 ) -> Image.Image:
-    """Scale a picture to `image_size` by the chosen mode; the square of `border` comes last, when colours are final.
+    """Scale a picture to `image_size` by the chosen mode; the square of `border` comes last, when colors are final.
 
     Args:
         image: the picture, perhaps decoded at a reduced scale already.

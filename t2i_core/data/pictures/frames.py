@@ -40,5 +40,5 @@ def _count_gif_frames(body: bytes) -> int:
 
 
 def _table_size(flags: int) -> int:
-    """Give the bytes of the colour table that the flags announce."""
+    """Give the bytes of the color table that the flags announce."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0

@@ -1,4 +1,4 @@
-"""Pixels of any format as 8-bit ones: deep gray scaled, palettes looked up, transparency laid over one colour."""
+"""Pixels of any format as 8-bit ones: deep gray scaled, palettes looked up, transparency laid over one color."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class UnsupportedModeError(Exception):
 
 
 def read_color(text: str) -> Color:
-    """Read a colour such as "#ffffff"."""
+    """Read a color such as "#ffffff"."""
     red, green, blue = bytes.fromhex(text.removeprefix("#"))
     return red, green, blue
 
@@ -66,7 +66,7 @@ def _bits(image: Image.Image) -> int:
 
 
 def _palette_over(image: Image.Image, background: Color) -> Image.Image:
-    """Lay the 256 colours of a palette over the background, in place of all pixels."""
+    """Lay the 256 colors of a palette over the background, in place of all pixels."""
     colors = image.crop((0, 0, 256, 1))
     colors.putdata(range(256))
     flat = image.copy()

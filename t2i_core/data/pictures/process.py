@@ -1,7 +1,7 @@
 """Pictures: untrusted bytes to plain 8-bit sRGB.
 
 A picture is judged from its first bytes and its header before anything is decoded. What is stored looks as a viewer
-would show it: turned upright, in sRGB, transparency over one colour, first frame.
+would show it: turned upright, in sRGB, transparency over one color, first frame.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def _decode(image: Image.Image, body: bytes, options: ImageOptions) -> tuple[Ima
         size = size[::-1] if turn in _SIDEWAYS else size
         flat = flatten(upright, read_color(options.background))
         fitted = fit(flat, size, options, is_photograph=image.format == "JPEG")
-    # Colours are converted after resizing, where there are fewer pixels.
+    # Colors are converted after resizing, where there are fewer pixels.
     return _to_srgb(fitted, image.info.get("icc_profile")), size
 
 
@@ -289,7 +289,7 @@ def _encode_jpeg(image: Image.Image, quality: int) -> bytes:
     # It takes a moment to import, which only who stores pictures need wait for.
     import cv2
 
-    # Full colour resolution: small pictures with hard edges bleed with the usual halved one.
+    # Full color resolution: small pictures with hard edges bleed with the usual halved one.
     full = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
     pixels = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality, *full))

@@ -1,4 +1,4 @@
-"""PNGs whose pixels are unpacked already: zlib-ng takes a tenth of the time that zlib takes over even colours.
+"""PNGs whose pixels are unpacked already: zlib-ng takes a tenth of the time that zlib takes over even colors.
 
 Pillow unpacks with the zlib of the system. It is given the same file with stored pixels, which zlib only copies.
 """

@@ -1,4 +1,4 @@
-"""Which names and columns the shards of a data set have."""
+"""Which names and columns the shards of a dataset have."""
 
 import hashlib
 import itertools
@@ -21,10 +21,10 @@ JSON_COLUMNS = (
 )
 # Times differ from run to run, so this one is not in the table, but in the statistics.
 FETCH_TIME = "fetched_at"
-# What the JSON of a sample does not have. The colours are there to compare rows with, and long.
+# What the JSON of a sample does not have. The colors are there to compare rows with, and long.
 TABLE_ONLY = ("color_grid", "sample_crc32")
 COLUMNS = (*JSON_COLUMNS, *TABLE_ONLY)
-# Only of data sets whose options ask for it.
+# Only of datasets whose options ask for it.
 EXIF_COLUMN = "exif"
 OWN_COLUMNS = frozenset({*COLUMNS, FETCH_TIME, EXIF_COLUMN, "md5", "sha512"})
 # Lists often bring a column of this name, which then stays where it is, and is the only one.
@@ -33,7 +33,7 @@ LICENSE_COLUMN = "license"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardLayout:
-    """What every shard of a data set has in common.
+    """What every shard of a dataset has in common.
 
     Attributes:
         shards_dir: the folder of all shards.
@@ -53,7 +53,7 @@ class ShardLayout:
 
     @property
     def last_columns(self) -> tuple[str, ...]:
-        """The columns behind those that all data sets have in the same order."""
+        """The columns behind those that all datasets have in the same order."""
         return (LICENSE_COLUMN, EXIF_COLUMN) if self.has_exif else (LICENSE_COLUMN,)
 
 

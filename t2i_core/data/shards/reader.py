@@ -30,7 +30,7 @@ class Sample:
     """One sample of a shard.
 
     Attributes:
-        key: its name in the data set.
+        key: its name in the dataset.
         picture: encoded bytes.
         picture_format: jpg, jpeg, png or webp.
         caption: as stored, "" when there is none.
@@ -159,7 +159,7 @@ def _sample(tar_path: Path, key: str, members: dict[str, bytes]) -> Sample:
 
 
 def check_shard(dataset_dir: Path, manifest: Manifest, shard_id: int) -> None:
-    """Check a shard of a finished data set against its manifest.
+    """Check a shard of a finished dataset against its manifest.
 
     Raises:
         ShardError: a file of it is gone or not what was written, with the number of samples that are lost.

@@ -70,7 +70,7 @@ class FolderMetadata:
         for column in filter(None, (FILE_COLUMN, self._caption_column)):
             if column not in row:
                 raise ConfigError(
-                    f"{place} has no column '{column}'; its columns are {quoted(row)}. A table of this name tells in "
+                    f"{place} has no column '{column}'; its columns are {quoted(row)}. A table of this name says in "
                     f"'{FILE_COLUMN}' which picture each row is about; choose the captions' column with "
                     "--caption-column (an empty one: none)."
                 )

@@ -1,4 +1,4 @@
-"""What a cell of a foreign list can be in a data set, and of which type the column is that it stands in.
+"""What a cell of a foreign list can be in a dataset, and of which type the column is that it stands in.
 
 A column is of the one type that all its cells have: true or false, whole numbers, numbers, text, or lists of one of
 these. Where they differ, and where they are nested further, it is text.

@@ -122,7 +122,7 @@ def _bounded(row: dict[str, Any]) -> dict[str, Any] | Problem:
 
 
 def _too_long(cells: Iterable[object]) -> str:
-    """Tell of a text that a data set would keep no more of than its start, which is another text; "" for none."""
+    """Tell of a text that a dataset would keep no more of than its start, which is another text; "" for none."""
     longest = max((len(cell) for cell in cells if isinstance(cell, str)), default=0)
     return f"a field has {longest:,} characters, more than {MAX_TEXT_CHARS:,}" if longest > MAX_TEXT_CHARS else ""
 

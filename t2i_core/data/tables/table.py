@@ -1,4 +1,4 @@
-"""Parquet tables of data sets and captions, which may come from anywhere: read in a process with little memory."""
+"""Parquet tables of datasets and captions, which may come from anywhere: read in a process with little memory."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -38,7 +38,7 @@ class JudgedPicture(Config):
     prompt: str
     scene: Scene
     drawn_by: str = Field(description="Which state of which model drew it.")
-    right: bool = Field(description="Whether everything is as told and nothing else is there.")
+    right: bool = Field(description="Whether everything is as asked for and nothing else is there.")
     wrong: str = Field(
         "", description="What is wrong first: shape, color, count, relation, size, nothing_else, background."
     )

@@ -1,7 +1,7 @@
 """The prompt-blind half of the checker: what does a picture show?
 
 `extract` looks at pixels only and lists the flat objects it finds on a plain background; `verdict.judge` compares that
-list with a scene's specification and never sees the picture. Whatever is soft, merged or two-coloured is listed with
+list with a scene's specification and never sees the picture. Whatever is soft, merged or two-colored is listed with
 what makes it doubtful, and never passes: the checker under-reports rather than flatters.
 """
 

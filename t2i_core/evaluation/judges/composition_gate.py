@@ -111,11 +111,11 @@ def _shares(table: dict[str, list[bool]]) -> dict[str, Estimate]:
 
 
 def _scenes(num_per_task: int, seed: int, shapes: tuple[Shape, ...]) -> list[Scene]:
-    """Draw equally many scenes a task, from a list of their own that no data set is made of."""
+    """Draw equally many scenes a task, from a list of their own that no dataset is made of."""
     wanted: dict[Task, list[Scene]] = {task: [] for task in get_args(Task)}
     index = 0
     while any(len(found) < num_per_task for found in wanted.values()):
-        # Data sets use seeds from 0 up; the checker's scenes come from below.
+        # Datasets use seeds from 0 up; the checker's scenes come from below.
         scene = make_scene(-1 - seed, index, shapes)
         if len(wanted[scene.task]) < num_per_task:
             wanted[scene.task].append(scene)

@@ -98,7 +98,7 @@ def test_what_cannot_be_exported_or_written_to_is_refused(dataset: Path, tmp_pat
     with pytest.raises(ConfigError, match="already holds other work"):
         export(dataset, tmp_path / "mine", "files")
     assert names(tmp_path / "mine") == ["thesis.txt"]
-    with pytest.raises(ConfigError, match="lies in the data set itself"):
+    with pytest.raises(ConfigError, match="lies in the dataset itself"):
         export(dataset, dataset / "out", "files")
     with pytest.raises(ConfigError, match="has no manifest"):
         export(tmp_path / "pictures", tmp_path / "out", "files")
