@@ -6,6 +6,7 @@ from every text-to-image system and shares no weights with one.
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from t2i_core.systems.weights import save_tensors
 # Pixels in [-1, 1] are what these give to a picture in [0, 1].
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 MAX_LOG_SCALE = 4.6052  # ln 100, as in the paper
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(context_length: int) -> Any:
+    # Reading its vocabulary takes as long as many batches.
+    return open_clip.SimpleTokenizer(context_length=context_length)
 
 
 def open_clip_config(config: CLIPConfig, image_size: int) -> dict[str, Any]:
@@ -60,7 +67,7 @@ class CLIPStage(Stage):
 
     def read(self, captions: Sequence[str]) -> Text:
         """Turn captions into open_clip's token ids."""
-        tokenizer = open_clip.SimpleTokenizer(context_length=self.clip.context_length)
+        tokenizer = _tokenizer(self.clip.context_length)
         known = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
         ids = tokenizer(list(known))[[known[caption] for caption in captions]]
         return Text(ids=ids, mask=torch.ones_like(ids, dtype=torch.bool))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from t2i_core.config import Config
+from t2i_core.data.batches.location import anchored, divided
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import StepKey, read_manifest
 from t2i_core.recipe import is_file_name, recipe_label
@@ -30,6 +31,14 @@ class TrainConfig(Config):
     seed: int = Field(0, ge=0, description="Seed of weights, noise and data order.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Type that networks run in; auto measures which is faster."
+    )
+    shards: str = Field(
+        "",
+        description="Where the dataset lies if not where it lay when it was captioned: a folder, a URL of a store "
+        "such as s3://bucket/dataset, or a pattern of its tars, s3://bucket/dataset/shards/{00000..00099}.tar.",
+    )
+    workers: int = Field(
+        0, ge=0, description="Processes that decode pictures when they do not fit in memory; 0 = one a core, 8 at most."
     )
     log_every: int = Field(50, gt=0, description="Steps between log lines.")
     checkpoint_seconds: float = Field(120, gt=0, description="Seconds between checkpoints.")
@@ -56,13 +65,13 @@ class TrainConfig(Config):
     def anchored(self) -> "TrainConfig":
         """Give the config for a process that works in another folder."""
         preset = str(Path(self.preset).absolute()) if is_file_name(self.preset) else self.preset
-        return self.with_changes(
-            preset=preset, init_from=str(Path(self.init_from).absolute()) if self.init_from else ""
-        )
+        init_from = str(Path(self.init_from).absolute()) if self.init_from else ""
+        return self.with_changes(preset=preset, init_from=init_from, shards=anchored(self.shards))
 
     def record(self) -> dict[str, Any]:
-        """Give what is noted beside the merged preset: nothing of where files lay, or how it was changed."""
-        return {"preset": self.preset_name} | self.model_dump(mode="json", exclude={"preset", "set", "init_from"})
+        """Give what is noted beside the merged preset: nothing of where anything lay, or how the preset was changed."""
+        elsewhere = {"preset", "set", "init_from", "shards", "workers"}
+        return {"preset": self.preset_name} | self.model_dump(mode="json", exclude=elsewhere)
 
 
 def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
@@ -75,9 +84,11 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
     inputs = {"captions": read_manifest(captions_dir, "captions").digest}
     if config.init_from:
         inputs["init"] = read_manifest(Path(config.init_from), "run").digest
+    # Where the data lies does not matter, and which part of it is read does.
+    part = {"shards": pattern} if (pattern := divided(config.shards)[1]) else {}
     return StepKey(
         step=STEP,
         version=VERSION,
-        config={"preset": config.preset_name, "seed": config.seed, **preset},
+        config={"preset": config.preset_name, "seed": config.seed, **part, **preset},
         inputs=inputs,
     )

@@ -7,7 +7,7 @@ sample), so N steps equal k steps, a stop, and N - k more, bit for bit on a CPU.
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -16,12 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2i_core.data.batches.loader import Split
-from t2i_core.data.batches.order import sample_at
+from t2i_core.data.batches.feed import Feed
 from t2i_core.data.batches.pixels import to_unit
 from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import CheckpointError, TrainingError
-from t2i_core.systems.condition import Condition, Text, mapped
+from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.stage import Batch, Losses, Stage
 from t2i_core.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
 from t2i_core.training.device import Compute
@@ -95,9 +94,9 @@ class Position:
 class Trainer:
     """A stage in training: weights, their average, optimizers, and the position in the data."""
 
-    def __init__(self, stage: Stage, split: Split, text: Text, preset: Preset, seed: int, compute: Compute) -> None:
+    def __init__(self, stage: Stage, feed: Feed, preset: Preset, seed: int, compute: Compute) -> None:
         self.stage = stage.to(compute.device).to(memory_format=torch.channels_last)
-        self.split, self.text, self.preset, self.seed, self.compute = split, text, preset, seed, compute
+        self.feed, self.preset, self.seed, self.compute = feed, preset, seed, compute
         self.ema = EMA(self.stage, preset.ema)
         self.optimizers = build_optimizers(self.stage, self.stage.hidden_matrices(), preset.optim, compute.dtype)
         self.base_rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
@@ -164,21 +163,20 @@ class Trainer:
 
     def next_batch(self) -> Batch:
         """Make the batch of the current position."""
-        first, device = self.position.images, self.compute.device
-        numbers = range(first, first + self.preset.batch_size)
-        rows = [sample_at(self.seed, number, len(self.split)) for number in numbers]
-        pixels = torch.from_numpy(self.split.pictures(rows)).to(device, non_blocking=True)
-        chance = Chance(self.seed, torch.arange(numbers.start, numbers.stop, device=device))
+        first, size, device = self.position.images, self.preset.batch_size, self.compute.device
+        rows = self.feed.take(first, size)
+        pixels = rows.pixels.to(device, non_blocking=True)
+        chance = Chance(self.seed, torch.arange(first, first + size, device=device))
+        condition = self.condition(Text(ids=rows.token_ids, mask=rows.token_mask))
         return Batch(
             target=to_unit(pixels).contiguous(memory_format=torch.channels_last),
-            condition=self.condition(rows).dropped({"text": self.preset.caption_dropout}, chance),
+            condition=condition.dropped({"text": self.preset.caption_dropout}, chance),
             chance=chance,
         )
 
-    def condition(self, rows: Sequence[int]) -> Condition:
-        """Say on the device what some samples must fit."""
-        chosen = mapped(self.text, lambda tensor: tensor[rows])
-        return Condition(text=chosen.trimmed()).map(lambda tensor: tensor.to(self.compute.device))
+    def condition(self, text: Text) -> Condition:
+        """Say on the device what samples with some captions must fit."""
+        return Condition(text=text.trimmed()).map(lambda tensor: tensor.to(self.compute.device, non_blocking=True))
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Give all that a checkpoint must hold."""

@@ -3,14 +3,16 @@
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
-from t2i_core.data.batches.loader import load_split, load_tokenizer
+from t2i_core.data.batches.feed import OpenSplit
+from t2i_core.data.batches.loader import load_tokenizer
 from t2i_core.data.batches.pixels import to_uint8
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.diffusion.chance import Chance
@@ -77,8 +79,11 @@ def train(
     if hit:
         return hit
     run = Run(captions_dir, config, output_dir, on_progress, compute or _chosen_compute(output_dir, config))
-    run.resume()
-    run.fit()
+    try:
+        run.resume()
+        run.fit()
+    finally:
+        run.trainer.feed.close()
     return run.finish(key)
 
 
@@ -102,22 +107,24 @@ class Run:
         self.config, self.run_dir, self.on_progress = config, run_dir, on_progress
         self.captions_dir = captions_dir
         self.preset = config.resolve()
-        self.split = load_split(captions_dir, "train")
+        self.tokenizer = load_tokenizer(captions_dir)
+        self.data = OpenSplit(captions_dir, "train", config.shards)
         self.stage = self._build()
-        self.trainer = Trainer(self.stage, self.split, self._text(), self.preset, config.seed, compute)
+        self._grid_text = self._encode(self.data.captions(_spread(self.data.num_samples, NUM_GRID_PROMPTS)))
+        feed = self.data.feed(config.seed, self._encode, workers=config.workers or None, pin=compute.device == "cuda")
+        self.trainer = Trainer(self.stage, feed, self.preset, config.seed, compute)
         self._grids_done = 0
         self._last_report = self._last_save = time.monotonic()
         self._speed = (time.monotonic(), 0)
         self._writer = _tensorboard(run_dir) if config.tensorboard else None
 
     def _build(self) -> Stage:
-        tokenizer = load_tokenizer(self.captions_dir)
-        tokenizer.save(self.run_dir / "tokenizer.json")
+        self.tokenizer.save(self.run_dir / "tokenizer.json")
         torch.manual_seed(self.config.seed)
         sizes = Sizes(
-            vocab_size=tokenizer.vocab_size,
-            context_length=tokenizer.context_length,
-            image_size=self.split.image_size,
+            vocab_size=self.tokenizer.vocab_size,
+            context_length=self.tokenizer.context_length,
+            image_size=self.data.image_size,
         )
         stage = build_stage(self.preset.system, sizes)
         if self.config.init_from:
@@ -132,10 +139,14 @@ class Run:
         write_atomically(self.run_dir / "config.json", json.dumps(resolved, indent=2).encode() + b"\n")
         return stage
 
-    def _text(self) -> Text:
+    def _encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Give the token ids of captions as the stage reads them, and their mask."""
         if isinstance(self.stage, Reader):
-            return self.stage.read(self.split.captions)
-        return Text(ids=torch.from_numpy(self.split.token_ids), mask=torch.from_numpy(self.split.token_mask))
+            text = self.stage.read(captions)
+            assert text.ids is not None
+            return text.ids, text.mask
+        ids, mask = self.tokenizer.encode(captions)
+        return torch.from_numpy(ids), torch.from_numpy(mask)
 
     def _sources(self) -> dict[str, Path]:
         start = {"init": Path(self.config.init_from)} if self.config.init_from else {}
@@ -245,8 +256,9 @@ class Run:
             write_atomically(path, picture.getvalue())
 
     def _grid(self, drawer: Drawer) -> Image.Image:
-        trainer, side = self.trainer, self.split.image_size
-        condition = trainer.condition(_spread(len(self.split), NUM_GRID_PROMPTS))
+        trainer, side = self.trainer, self.data.image_size
+        ids, mask = self._grid_text
+        condition = trainer.condition(Text(ids=ids, mask=mask))
         chance = Chance(0, torch.arange(NUM_GRID_PROMPTS, device=trainer.compute.device))
         with torch.no_grad(), trainer.autocast():
             drawn = drawer.draw(condition, (3, side, side), chance, DrawSettings())

@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 
 from t2i_core.data.batches import feed as feeds  # noqa: E402
 from t2i_core.data.batches.captions import SCHEMA  # noqa: E402
-from t2i_core.data.batches.feed import Feed, open_feed  # noqa: E402
+from t2i_core.data.batches.feed import Feed, OpenSplit  # noqa: E402
 from t2i_core.data.batches.tokenizer import Tokenizer  # noqa: E402
 from t2i_core.data.shards.tar import TarWriter  # noqa: E402
 from t2i_core.manifest import OutputFile, StepKey, describe_file, write_manifest  # noqa: E402
@@ -87,7 +87,7 @@ def cpu_seconds() -> float:
 
 
 def ours(captions: Path, samples: int, workers: int) -> None:
-    feed = open_feed(captions, "train", 0, workers=workers)
+    feed = OpenSplit(captions, "train").feed(0, workers=workers)
     for position in range(0, samples, BATCH):
         feed.take(position, BATCH)
     feed.close()
@@ -133,7 +133,7 @@ def peak_of(folder: Path, workers: int) -> dict[str, float]:
     """Read two blocks' worth and a half, and tell this process's peak and its largest child's, in MB (2**20 bytes)."""
     feeds.MAX_MEMORY_SHARE = 0.0
     started = time.monotonic()
-    feed: Feed = open_feed(folder / "captions", "train", 0, workers=workers)
+    feed: Feed = OpenSplit(folder / "captions", "train").feed(0, workers=workers)
     feed.take(0, BATCH)
     first = time.monotonic() - started
     positions = range(BATCH, 100_000, BATCH)
@@ -146,7 +146,7 @@ def peak_of(folder: Path, workers: int) -> dict[str, float]:
 
 
 def make_data(folder: Path, samples: int, *, side: int, shard_samples: int) -> Path:
-    """Make a data set and its captions; every shard has the same bytes, which lie on the disk once."""
+    """Make a dataset and its captions; every shard has the same bytes, which lie on the disk once."""
     dataset, captions = folder / "dataset", folder / "captions"
     (dataset / "shards").mkdir(parents=True)
     captions.mkdir()

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from t2i_core.data.batches.rows import Rows
 from t2i_core.diffusion.loss import squared_errors
 from t2i_core.diffusion.schedule import over
 from t2i_core.models.config import Sizes
 from t2i_core.systems.build import build_stage
-from t2i_core.systems.condition import Text
 from t2i_core.systems.stage import Batch, Losses, Stage
 from t2i_core.training.device import choose_compute, matmul_rate, synchronize
 from t2i_core.training.loop import Trainer
@@ -31,16 +31,26 @@ STEPS = 6
 
 
 class NoisePictures:
-    """Stands in for a split of the data: random pictures in memory."""
+    """Stands in for a feed: random pictures in memory, with captions of one length."""
 
     def __init__(self) -> None:
-        self.images = np.random.default_rng(0).integers(0, 256, (NUM_PICTURES, SIDE, SIDE, 3), dtype=np.uint8)
+        ids = torch.randint(3, VOCABULARY, (NUM_PICTURES, 24), generator=torch.Generator().manual_seed(0))
+        pixels = np.random.default_rng(0).integers(0, 256, (NUM_PICTURES, SIDE, SIDE, 3), dtype=np.uint8)
+        self._rows = Rows(
+            pixels=torch.from_numpy(pixels),
+            captions=[""] * NUM_PICTURES,
+            token_ids=ids,
+            token_mask=(torch.arange(24).expand(NUM_PICTURES, 24) < NUM_TOKENS).contiguous(),
+            keys=[""] * NUM_PICTURES,
+            uids=[""] * NUM_PICTURES,
+            original=torch.zeros(NUM_PICTURES, 2, dtype=torch.int64),
+        )
 
-    def __len__(self) -> int:
-        return NUM_PICTURES
+    def take(self, position: int, size: int) -> Rows:
+        return self._rows.at(np.arange(position, position + size) % NUM_PICTURES)
 
-    def pictures(self, indices: list[int]) -> np.ndarray:
-        return self.images[indices]
+    def close(self) -> None:
+        pass
 
 
 class Peer(Stage):
@@ -75,11 +85,8 @@ class Peer(Stage):
 
 
 def make_trainer(stage: Stage, preset: Preset, compute: object) -> Trainer:
-    ids = torch.randint(3, VOCABULARY, (NUM_PICTURES, 24), generator=torch.Generator().manual_seed(0))
-    mask = torch.arange(24).expand(NUM_PICTURES, 24) < NUM_TOKENS
-    text = Text(ids=ids, mask=mask.contiguous())
     endless = preset.with_changes(max_images=10**12, max_minutes=0)
-    return Trainer(stage, NoisePictures(), text, endless, 0, compute)  # type: ignore[arg-type]
+    return Trainer(stage, NoisePictures(), endless, 0, compute)  # type: ignore[arg-type]
 
 
 def flops_per_image(trainer: Trainer) -> float:

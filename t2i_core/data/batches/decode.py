@@ -24,7 +24,7 @@ def decode(body: bytes, name: str) -> torch.Tensor:
         name: of the picture, for a person.
 
     Raises:
-        DataError: it is damaged, of another format than a data set has, or larger than any that is trained on.
+        DataError: it is damaged, of another format than a dataset has, or larger than any that is trained on.
     """
     try:
         with Image.open(io.BytesIO(body), formats=("JPEG", "PNG", "WEBP")) as picture:

@@ -8,10 +8,11 @@ webdataset expands its ranges of names; its reader of tars, which takes whatever
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
+from t2i_core.data.batches.location import divided
 from t2i_core.data.shards.layout import SHARDS_DIR, shard_name
 from t2i_core.data.shards.reader import check_shard
 from t2i_core.data.tables.list_files import is_remote, source_errors
@@ -21,19 +22,15 @@ from t2i_core.layout import MAX_MANIFEST_BYTES
 from t2i_core.manifest import MANIFEST_NAME, Manifest, OutputFile, other_name, read_manifest
 
 _CHUNK_BYTES, _AHEAD_BYTES = 1 << 20, 8 << 20
-_PATTERN = re.compile(r"[*?\[{]")
 _TAR_NAME = re.compile(r"([0-9]{5,18})\.tar")
 
 
 class Shards(Protocol):
-    """The shards of one data set.
-
-    Attributes:
-        numbers: of those that are to be read; None for all.
-    """
+    """The shards of one dataset."""
 
     @property
-    def numbers(self) -> frozenset[int] | None: ...  # noqa: D102
+    def numbers(self) -> frozenset[int] | None:
+        """Those that are to be read; None for all."""
 
     def stem(self, shard: int) -> Path:
         """Say where a shard's tar and table lie on this machine once it was brought, without ending."""
@@ -49,10 +46,10 @@ class Shards(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalShards:
-    """Shards in a data set's folder, read where they lie.
+    """Shards in a dataset's folder, read where they lie.
 
     Attributes:
-        folder: the data set.
+        folder: the dataset.
         manifest: of it.
         numbers: which of them; None for all.
     """
@@ -70,12 +67,12 @@ class LocalShards:
         check_shard(self.folder, self.manifest, shard)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RemoteShards:
     """Shards in a store.
 
     Attributes:
-        url: of the data set's folder.
+        url: of the dataset's folder.
         manifest: of it.
         cache: folder of this machine for what is fetched.
         numbers: which of them; None for all.
@@ -85,10 +82,6 @@ class RemoteShards:
     manifest: Manifest
     cache: Path
     numbers: frozenset[int] | None = None
-    _files: dict[str, OutputFile] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_files", {file.path: file for file in self.manifest.files})
 
     def stem(self, shard: int) -> Path:
         """Say where a shard lies once it was fetched."""
@@ -99,10 +92,11 @@ class RemoteShards:
         stem = self.stem(shard)
         for ending in (".parquet", ".tar"):
             name = f"{SHARDS_DIR}/{shard_name(shard)}{ending}"
-            if name not in self._files:
+            file = self.manifest.files_by_path.get(name)
+            if file is None:
                 raise ShardError(f"{self.url} has no {name}.", path=name, num_lost=0)
             if not stem.with_suffix(ending).exists():
-                self._fetch(self._files[name], stem.with_suffix(ending))
+                self._fetch(file, stem.with_suffix(ending))
 
     def _fetch(self, file: OutputFile, path: Path) -> None:
         url, partial = f"{self.url}/{file.path}", other_name(path)
@@ -119,23 +113,23 @@ class RemoteShards:
 
 
 def open_shards(captions_dir: Path, location: str, cache: Path) -> Shards:
-    """Find the shards of the data set that captions were made from.
+    """Find the shards of the dataset that captions were made from.
 
     Args:
         captions_dir: a finished captions folder.
-        location: where the data set lies: a folder, or a URL of a store, or a pattern of its tars such as
+        location: where the dataset lies: a folder, or a URL of a store, or a pattern of its tars such as
             `s3://bucket/dataset/shards/{00000..00099}.tar`; "" for where it lay when the captions were made.
         cache: an empty folder for what is fetched from a store.
 
     Raises:
-        ConfigError: it is no data set, or another one, or the captions folder is none.
+        ConfigError: it is no dataset, or another one, or the captions folder is none.
         TransientError: a store does not answer.
     """
     captions = read_manifest(captions_dir, "captions")
     wanted = captions.key.inputs.get("dataset")
     if not captions.sources.get("dataset") or not wanted:
         raise DataError(f"{captions_dir} does not say which dataset it was made from. Run the caption step again.")
-    root, pattern = _divided(location or str((captions_dir / captions.sources["dataset"]).resolve()))
+    root, pattern = divided(location or str((captions_dir / captions.sources["dataset"]).resolve()))
     remote = is_remote(root)
     manifest = _remote_manifest(root) if remote else read_manifest(Path(root), "dataset")
     if manifest.digest != wanted:
@@ -144,14 +138,6 @@ def open_shards(captions_dir: Path, location: str, cache: Path) -> Shards:
     if numbers is not None and not numbers:
         raise ConfigError(f"{location} names none of the shards of {root}.")
     return RemoteShards(root, manifest, cache, numbers) if remote else LocalShards(Path(root), manifest, numbers)
-
-
-def _divided(location: str) -> tuple[str, str]:
-    """Divide a location into the data set and the pattern of its tars, "" for all of them."""
-    folder, _, name = location.rstrip("/").rpartition("/")
-    if not _PATTERN.search(name) or Path(location).exists():
-        return location.rstrip("/"), ""
-    return folder.removesuffix(f"/{SHARDS_DIR}"), name
 
 
 def _numbers(manifest: Manifest, pattern: str) -> frozenset[int]:

@@ -115,7 +115,7 @@ class Order:
         key = (block.epoch, block.number)
         if key not in self._shuffled:
             rows = np.concatenate([self._starts[s] + np.arange(self._counts[s]) for s in block.shards])
-            # The first block has no number, as data sets of one block were shuffled before there were blocks.
+            # The first block has no number, as datasets of one block were shuffled before there were blocks.
             number = {"block": block.number} if block.number else {}
             places = _generator(stream="order", seed=self._seed, epoch=block.epoch, **number).permutation(len(rows))
             self._shuffled = dict([*list(self._shuffled.items())[-1:], (key, rows[places])])

@@ -1,5 +1,6 @@
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from t2i_core.data.batches import feed
 from t2i_core.data.batches.loader import load_split
 from t2i_core.errors import CheckpointError, ConfigError
 from t2i_core.evaluation.config import EvaluateConfig
@@ -18,7 +20,7 @@ from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.generate import generate, image_seed, load_generator
 from t2i_core.manifest import read_manifest
 from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints
-from t2i_core.training.config import TrainConfig
+from t2i_core.training.config import TrainConfig, train_key
 from t2i_core.training.device import Compute
 from t2i_core.training.preset import load_preset, preset_names
 from t2i_core.training.step import train
@@ -73,6 +75,25 @@ def whole_in_process(captions_dir: Path, tmp_path_factory: pytest.TempPathFactor
     process = start(captions_dir, run_dir)
     assert process.wait() == 0
     return run_dir
+
+
+def test_pictures_that_are_streamed_train_the_same_weights_bit_for_bit(captions_dir, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(feed, "MAX_MEMORY_SHARE", 0.0)
+    moved = tmp_path / "moved"
+    shutil.copytree(captions_dir.parent / "dataset", moved)
+
+    train(captions_dir, config(workers=2, shards=str(moved)), tmp_path / "streamed", compute=CPU)
+
+    assert_same_run(finished, tmp_path / "streamed")
+
+
+def test_where_the_data_lies_decides_nothing_and_which_part_is_read_does(captions_dir):
+    keys = [
+        train_key(captions_dir, config(shards=shards))
+        for shards in ("", "s3://bucket/dataset", "s3://bucket/dataset/shards/0000?.tar", "/a/shards/0000?.tar")
+    ]
+
+    assert keys[0] == keys[1] != keys[2] == keys[3]
 
 
 def test_weights_that_do_not_fit_on_the_disk_are_told_as_such(tmp_path):

@@ -1,4 +1,4 @@
-"""A small data set of real pictures with its captions, in several shards."""
+"""A small dataset of real pictures with its captions, in several shards."""
 
 from pathlib import Path
 

@@ -14,8 +14,9 @@ import pytest
 
 from t2i_core.data.batches import feed as feeds
 from t2i_core.data.batches import order
-from t2i_core.data.batches.feed import Feed, Rows, StreamedFeed, open_feed
-from t2i_core.data.batches.loader import load_tokenizer
+from t2i_core.data.batches.feed import Feed, OpenSplit, StreamedFeed
+from t2i_core.data.batches.loader import load_split, load_tokenizer
+from t2i_core.data.batches.rows import Rows
 from t2i_core.errors import ConfigError, DataError, ShardError
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
@@ -38,8 +39,8 @@ def streamed(monkeypatch):
 
 
 @contextmanager
-def feeding(captions_dir: Path, **options: object) -> Iterator[Feed]:
-    feed = open_feed(captions_dir, "train", 3, **options)  # type: ignore[arg-type]
+def feeding(captions_dir: Path, location: str = "", **options: object) -> Iterator[Feed]:
+    feed = OpenSplit(captions_dir, "train", location).feed(3, **options)  # type: ignore[arg-type]
     try:
         yield feed
     finally:
@@ -111,7 +112,7 @@ from pathlib import Path
 from t2i_core.data.batches import feed as feeds, order
 feeds.MAX_MEMORY_SHARE, order.MIN_BLOCK_SAMPLES, order.MIN_BLOCK_SHARDS = 0.0, 15, 2
 tempfile.tempdir = sys.argv[2]
-feed = feeds.open_feed(Path(sys.argv[1]), "train", 3, workers=2)
+feed = feeds.OpenSplit(Path(sys.argv[1]), "train").feed(3, workers=2)
 for place in range(0, 10**6, 7):
     print(*feed.take(place, 7).keys, flush=True)
 """
@@ -179,6 +180,21 @@ def test_a_picture_of_another_size_is_refused_by_name(captions_dir, streamed):
             feed.take(0, 5)
 
 
+def test_captions_are_read_by_their_numbers(many_shards):
+    opened = OpenSplit(many_shards, "train")
+    opened.close()
+
+    split = load_split(many_shards, "train")
+    assert opened.captions([0, 59, 17]) == [split.captions[i] for i in (0, 59, 17)]
+
+
+def test_captions_are_encoded_by_whoever_reads_them(many_shards, streamed):
+    with feeding(many_shards, workers=2, encode=lambda captions: ([[len(c)] for c in captions], [[True]] * 5)) as feed:
+        rows = feed.take(0, 5)
+
+    assert rows.token_ids.tolist() == [[len(caption)] for caption in rows.captions]
+
+
 def test_a_sample_without_a_picture_is_told(captions_dir, streamed):
     from t2i_core.data.batches import indexed
 
@@ -196,12 +212,12 @@ def test_a_dataset_made_anew_is_noticed(captions_dir):
     manifest.write_text(json.dumps(data))
 
     with pytest.raises(ConfigError, match="has changed"):
-        open_feed(captions_dir, "train", 0)
+        OpenSplit(captions_dir, "train")
 
 
 def test_an_empty_split_is_refused(captions_dir):
     with pytest.raises(ConfigError, match="no samples in its test split"):
-        open_feed(captions_dir, "test", 0)
+        OpenSplit(captions_dir, "test")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +232,7 @@ def test_a_pattern_chooses_shards(many_shards, pattern, shards):
 
 def test_a_pattern_of_no_shard_is_refused(many_shards):
     with pytest.raises(ConfigError, match="names none of the shards"):
-        open_feed(many_shards, "train", 0, location=f"{many_shards.parent}/dataset/shards/x*.tar")
+        OpenSplit(many_shards, "train", f"{many_shards.parent}/dataset/shards/x*.tar")
 
 
 @contextmanager
@@ -270,13 +286,13 @@ def test_a_store_with_another_data_set_is_refused(many_shards, monkeypatch):
     store.pipe("/sets/other/manifest.json", text.replace(b'"image_size": 16', b'"image_size": 32'))
 
     with pytest.raises(ConfigError, match="has changed since"):
-        open_feed(many_shards, "train", 0, location="memory://sets/other")
+        OpenSplit(many_shards, "train", "memory://sets/other")
     with pytest.raises(ConfigError, match="cannot read memory://sets/none"):
-        open_feed(many_shards, "train", 0, location="memory://sets/none")
+        OpenSplit(many_shards, "train", "memory://sets/none")
 
 
 def test_workers_end_with_the_feed(many_shards, streamed):
-    feed = open_feed(many_shards, "train", 3, workers=2)
+    feed = OpenSplit(many_shards, "train").feed(3, workers=2)
     feed.take(0, 5)
     children = set(Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
     feed.close()
