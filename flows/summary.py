@@ -1,7 +1,6 @@
 """The short table that ends a job: what was kept, how fast it went, and the scores. Everything is read from disk."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from t2i_core.data.account.shortfall import shortfalls
+from t2i_core.data.counts import Counts
 from t2i_core.door import is_file, read_file
 from t2i_core.evaluation.metrics.section import Section, Table, spelt
 from t2i_core.layout import MAX_LOG_BYTES, MAX_STATS_BYTES
@@ -54,9 +54,8 @@ def pictures_table(dataset_dir: Path) -> RichTable:
     speed = pictures_per_second(dataset_dir)
     table = _table("Pictures", "count")
     table.add_row(f"kept{f' ({speed:,.0f} pictures/s)' if speed else ''}", f"{counts['kept']:,}")
-    reasons = Counter({name: count for name, count in counts.items() if name.startswith("rejected:")})
-    for name, count in reasons.most_common():
-        table.add_row(Text(plain(f"rejected: {name.removeprefix('rejected:')}")), f"{count:,}")
+    for reason, count in Counts.read(counts).ranked().items():
+        table.add_row(Text(plain(f"rejected: {reason}")), f"{count:,}")
     return table
 
 

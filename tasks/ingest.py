@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import State
 from t2i_core.data.account.ledger import HOSTS_NAME
 from t2i_core.data.account.shortfall import shortfalls
 from t2i_core.data.account.survey import CROISSANT_NAME, REPORT_NAME
+from t2i_core.data.counts import Counts
 from t2i_core.data.manners.channel import CoordinatorAddress
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shards.stats import ShardReport
@@ -54,10 +55,8 @@ def finish_ingest(plan: IngestPlan) -> State[StepRef]:
 
 def report(ref: StepRef) -> str:
     """Write what was kept, what was rejected and why, and where the whole account is."""
-    prefix = "rejected:"
-    totals = {name: number for name, number in ref.counts.items() if not name.startswith(prefix)}
-    rejected = {name.removeprefix(prefix): n for name, n in ref.counts.items() if name.startswith(prefix)}
-    reasons = [(name, RejectReason(name).meaning, n) for name, n in sorted(rejected.items(), key=lambda item: -item[1])]
+    counts = Counts.read(ref.counts)
+    reasons = [(name, RejectReason(name).meaning, number) for name, number in counts.ranked().items()]
     hosts = json.loads((ref.path / HOSTS_NAME).read_bytes())["hosts"]
     figures = ("sources", "kept", "requests", "bytes")
     rows = [(host["host"] or "(none)", *(host[name] for name in figures)) for host in hosts[:MAX_HOSTS]]
@@ -66,7 +65,7 @@ def report(ref: StepRef) -> str:
             f"# Dataset {ref.digest[:12]}",
             f"`{ref.path}`",
             *(f"{'**Not all of it.** ' if missing.is_grave else ''}{missing}" for missing in shortfalls(ref.counts)),
-            markdown_table(totals, head=("count", "")),
+            markdown_table(counts.figures, head=("count", "")),
             "## Left out",
             markdown_rows(reasons, head=("reason", "meaning", "sources")) if reasons else "Nothing.",
             "## Hosts",

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from t2i_core.captioning.rules import RULES_BY_NAME
 from t2i_core.data.batches.captions import SPLITS, CaptionRow, SplitName
 from t2i_core.data.batches.tokenizer import Tokenizer
+from t2i_core.data.counts import Counts
 from t2i_core.report.charts import bar_chart
 from t2i_core.report.page import render_page
 
@@ -99,16 +100,16 @@ def _counts(
 ) -> dict[str, int]:
     reasons = Counter(row.reason for row in rows if row.status == "rejected")
     splits: Counter[SplitName] = Counter(row.split for row in kept)
-    return {
+    figures: dict[str, int] = {
         "seen": len(rows),
         "kept": len(kept),
         "rejected": len(rows) - len(kept),
-        **{f"rejected:{reason}": number for reason, number in sorted(reasons.items())},
         **{split: splits[split] for split in SPLITS},
         "vocabulary": tokenizer.vocab_size,
         "truncated": sum(row.truncated for row in kept),
         "unknown_words": len(unknown),
     }
+    return Counts(figures, reasons).noted()
 
 
 def _count_words(captions: Iterable[str], words_of: Callable[[str], list[str]]) -> Counter[str]:
@@ -126,8 +127,7 @@ def _most_frequent(words: Counter[str], limit: int) -> dict[str, int]:
 
 def render_report(report: CaptionReport) -> str:
     """Write the report as one self-contained HTML page."""
-    prefix = "rejected:"
-    rejects = {name.removeprefix(prefix): n for name, n in report.counts.items() if name.startswith(prefix)}
+    rejects = Counts.read(report.counts).rejected
     return render_page(
         "t2i_core.captioning", "report.html.j2", report=report, rejects=rejects, lengths=_length_chart(report)
     )

@@ -73,7 +73,7 @@ def caption(
 
     Args:
         dataset_dir: a finished dataset; only its parquet sidecars and its marks of duplicates are read.
-        config: how.
+        config: how they are cleaned, filtered, split and tokenized.
         output_dir: the captions folder; made anew unless it is already there, from the same data and config.
         on_conflict: what to do with a folder that holds other work.
         on_progress: gets the number of captions cleaned.

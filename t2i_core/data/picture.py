@@ -9,6 +9,9 @@ EncodeFormat = Literal["jpg", "png", "webp"]
 TruncatedPolicy = Literal["reject", "keep"]
 Resampling = Literal["lanczos", "bicubic", "hamming", "fast"]
 
+# Endings of names: of the pictures in our shards, and of all that can be read.
+STORED_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
+READABLE_SUFFIXES = STORED_SUFFIXES | {"gif", "bmp", "tif", "tiff"}
 # Fields a side of the grid whose mean colors are noted. In two by two, what is small is lost in what surrounds it.
 GRID_SIDE = 4
 GRID_BYTES = 3 * GRID_SIDE**2

@@ -108,7 +108,7 @@ async def harvest(
 
     Args:
         job: what to make them from.
-        shard_ids: which.
+        shard_ids: their numbers, from 0.
         num_records: sources in all of them, for the progress.
         on_progress: told a few times a second.
 

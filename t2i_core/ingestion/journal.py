@@ -53,7 +53,7 @@ class Journal:
 
     Args:
         shards_dir: where the shard is made.
-        shard_id: which.
+        shard_id: its number, from 0.
         records: its sources.
         made_with: stands for the sources and for every option that decides what becomes of them; what was kept with
             another is thrown away.

@@ -198,7 +198,7 @@ def refinery(
         captions_from: lists of new captions, "" for none.
         row_filter: as text, "" for none.
         url_column: of those lists.
-        caption_column: likewise.
+        caption_column: of the same lists.
         scratch: a folder for what is kept aside meanwhile.
 
     Raises:

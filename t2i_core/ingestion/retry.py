@@ -16,7 +16,7 @@ from t2i_core.data.dataset.tombstone import read_purged_list
 from t2i_core.data.dataset.verify import require_whole
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
-from t2i_core.data.shards.layout import SHARDS_DIR, ShardLayout, shard_name
+from t2i_core.data.shards.layout import SHARDS_DIR, ShardLayout, shard_name, table_path
 from t2i_core.data.shards.reader import read_rows, stored_rows
 from t2i_core.data.shards.stats import ShardReport, noted_report, read_traffic
 from t2i_core.data.shards.writer import ShardWriter
@@ -58,7 +58,7 @@ def retry_ingest(
 
     Args:
         source: as it was ingested.
-        config: likewise; only options of speed and patience may differ.
+        config: as it was ingested, too, but for options of speed and patience.
         output_dir: the data set.
         reasons: which rejections to try anew.
         on_progress: gets pictures fetched.
@@ -131,7 +131,7 @@ async def _rewrite(
 
 def _records(dataset_dir: Path, shard_id: int, reasons: Set[RejectReason]) -> list[SourceRecord]:
     """Give the sources to try anew, as they were planned."""
-    rows = read_rows(dataset_dir / SHARDS_DIR / f"{shard_name(shard_id)}.parquet", ["reason"])
+    rows = read_rows(table_path(dataset_dir / SHARDS_DIR, shard_id), ["reason"])
     planned = read_part(dataset_dir, shard_id).records
     if len(planned) != len(rows):
         raise DataError(f"the plan in {dataset_dir} is not that of shard {shard_name(shard_id)}. Run ingest again.")

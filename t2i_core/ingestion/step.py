@@ -16,6 +16,7 @@ from yarl import URL
 from t2i_core.data.account.shortfall import reached_nothing, require_kept
 from t2i_core.data.address import origin_of
 from t2i_core.data.bounded.disk import disk_errors
+from t2i_core.data.counts import Counts
 from t2i_core.data.dataset.folder import remove_leftovers, shard_outputs, write_dataset
 from t2i_core.data.dataset.parts import PARTS_DIR, PlanNote, read_note
 from t2i_core.data.dataset.tombstone import read_purged_list
@@ -47,7 +48,7 @@ def ingest_shard(
 
     Args:
         plan: of the whole data set.
-        shard_id: which.
+        shard_id: its number, from 0.
         coordinator: keeps the manners of all who make shards of this plan, None when nobody else does.
         on_progress: told a few times a second.
 
@@ -134,14 +135,8 @@ def _publish(plan: IngestPlan) -> StepRef:
     _check_yield(plan, kept, rejected)
     _remove_strays(shards_dir, plan.num_shards)
     note = read_note(plan.output_dir)
-    counts = {
-        "seen": seen,
-        "kept": kept,
-        "rejected": rejected.total(),
-        "shards": plan.num_shards,
-        **{f"rejected:{reason}": number for reason, number in sorted(rejected.items())},
-        **(note.counts if note else {}),
-    }
+    figures = {"seen": seen, "kept": kept, "rejected": rejected.total(), "shards": plan.num_shards}
+    counts = Counts(figures | (note.counts if note else {}), rejected).noted()
     with disk_errors(plan.output_dir):
         remove_leftovers(plan.output_dir)
         files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]

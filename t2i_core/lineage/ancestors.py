@@ -11,7 +11,7 @@ from typing import Any
 from t2i_core.config import Config
 from t2i_core.data.batches.captions import read_captions
 from t2i_core.data.dataset.folder import files_by_shard
-from t2i_core.data.shards.layout import SHARDS_DIR, shard_name
+from t2i_core.data.shards.layout import SHARDS_DIR, table_path
 from t2i_core.data.shards.reader import read_rows
 from t2i_core.data.shards.stats import read_fetch_times
 from t2i_core.errors import ConfigError, DataError
@@ -170,7 +170,7 @@ def _of_dataset(dataset: Ancestor) -> Iterator[TrainingSample]:
 
 
 def _of_shard(dataset_dir: Path, shard_id: int, *, kept_only: bool = False) -> Iterator[TrainingSample]:
-    rows = read_rows(_table_path(dataset_dir, shard_id), ["key", "uid", "url", "status"])
+    rows = read_rows(table_path(dataset_dir / SHARDS_DIR, shard_id), ["key", "uid", "url", "status"])
     times = read_fetch_times(dataset_dir / SHARDS_DIR, shard_id, len(rows))
     for row, fetched_at in zip(rows, times, strict=True):
         if row["status"] == "success" or not kept_only:
@@ -179,7 +179,3 @@ def _of_shard(dataset_dir: Path, shard_id: int, *, kept_only: bool = False) -> I
 
 def _in_utc(seconds: int | None) -> str:
     return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _table_path(dataset_dir: Path, shard_id: int) -> Path:
-    return dataset_dir / SHARDS_DIR / f"{shard_name(shard_id)}.parquet"

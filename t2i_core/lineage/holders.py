@@ -13,7 +13,7 @@ from t2i_core.config import Config
 from t2i_core.data.batches.captions import CAPTIONS_NAME
 from t2i_core.data.dataset.folder import files_by_shard
 from t2i_core.data.dataset.tombstone import url_sha256
-from t2i_core.data.shards.layout import SHARDS_DIR, shard_name
+from t2i_core.data.shards.layout import SHARDS_DIR, table_path
 from t2i_core.data.shards.reader import read_rows
 from t2i_core.data.tables.table import iter_table
 from t2i_core.errors import DataError
@@ -124,7 +124,7 @@ def _with_rows(folder: Path, manifest: Manifest, uids: Set[str]) -> Holder:
 def _tables(folder: Path, manifest: Manifest) -> list[Path]:
     if manifest.kind == "captions":
         return [folder / CAPTIONS_NAME]
-    return [folder / SHARDS_DIR / f"{shard_name(shard_id)}.parquet" for shard_id in files_by_shard(manifest)]
+    return [table_path(folder / SHARDS_DIR, shard_id) for shard_id in files_by_shard(manifest)]
 
 
 def _in_training(holder: Holder) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from t2i_core.data.account.survey import Overview
+from t2i_core.data.counts import Counts
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shards.layout import SHARDS_DIR
 from t2i_core.manifest import OutputFile
@@ -197,6 +198,7 @@ def _origin(overview: Overview) -> Node:
 def _responsibility(overview: Overview) -> Node:
     """Give the fields of Croissant RAI 1.0 that are known."""
     counts = overview.manifest.counts
+    purged = Counts.read(counts).rejected.get("purged", 0)
     return {
         "rai:dataCollection": describe_collection(overview),
         "rai:dataCollectionType": "Web Scraping" if overview.num_requests else "Secondary Data analysis",
@@ -212,7 +214,7 @@ def _responsibility(overview: Overview) -> Node:
         "rai:personalSensitiveInformation": [
             "Not examined: pictures and texts of people may be among the samples. `t2i purge` removes them on request."
         ],
-        "rai:dataReleaseMaintenancePlan": f"Sources purged on request so far: {counts.get('rejected:purged', 0):,}.",
+        "rai:dataReleaseMaintenancePlan": f"Sources purged on request so far: {purged:,}.",
     }
 
 

@@ -66,7 +66,7 @@ class DatasetFigures:
 
     Attributes:
         widths: of the pictures as they were found, in pixels.
-        heights: likewise.
+        heights: of the same pictures, in pixels.
         aspects: width over height, as found.
         caption_lengths: in characters, of the samples that have a caption.
         num_captionless: samples without one.

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from t2i_core.data.account.card import describe_collection, describe_samples, name_hosts, source_name
 from t2i_core.data.account.survey import CROISSANT_NAME, REPORT_NAME, Overview
+from t2i_core.data.counts import Counts
 from t2i_core.data.shards.layout import SHARDS_DIR, TABLE_ONLY
 from t2i_core.progress import plain
 
@@ -158,7 +159,7 @@ def _body(overview: Overview) -> str:
         hosts=escaped(name_hosts(overview)),
         reasons=_table(("left out because of", "sources"), reasons) or "No source was left out.",
         licenses=_table(("stated", "pictures"), licenses) or "Nothing was stated of any picture.",
-        purged=counts.get("rejected:purged", 0),
+        purged=Counts.read(counts).rejected.get("purged", 0),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from t2i_core.data.counts import Counts
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.unlisted import Unlisted
 from t2i_core.errors import DataError
@@ -61,7 +62,7 @@ def is_in_part(counts: Mapping[str, int]) -> bool:
 
 def unfinished_count(counts: Mapping[str, int]) -> dict[str, int]:
     """Count the sources that may be had when asked again, for the manifest; nothing when there are none."""
-    number = sum(_by_reason(counts, "rejected:", _WORTH_ANOTHER_TRY).values())
+    number = sum(_by_reason(Counts.read(counts).rejected, _WORTH_ANOTHER_TRY).values())
     return {UNFINISHED: number} if number else {}
 
 
@@ -76,9 +77,9 @@ def require_kept(counts: Mapping[str, int], source: str, folder: Path) -> None:
     Raises:
         DataError: nothing was kept; the message says why, and what can be done with the folder.
     """
-    if counts["kept"] or not counts["seen"] or counts.get(f"rejected:{RejectReason.PURGED}"):
+    if counts["kept"] or not counts["seen"] or Counts.read(counts).rejected.get(RejectReason.PURGED):
         return
-    again = _by_reason(counts, "rejected:", frozenset(reason for reason in RejectReason if reason.may_pass))
+    again = _by_reason(Counts.read(counts).rejected, frozenset(reason for reason in RejectReason if reason.may_pass))
     advice = f"The same command with --retry {','.join(again)} asks again. " * bool(again)
     sources = f"{counts['seen']:,} source{'s' * (counts['seen'] != 1)} of {source}"
     raise DataError(
@@ -87,14 +88,19 @@ def require_kept(counts: Mapping[str, int], source: str, folder: Path) -> None:
     )
 
 
-def _by_reason(counts: Mapping[str, int], prefix: str, reasons: frozenset[RejectReason]) -> dict[str, int]:
+def _by_reason(rejected: Mapping[str, int], reasons: frozenset[RejectReason]) -> dict[str, int]:
     """Give how many were rejected for some reasons, the most frequent first."""
-    named = {str(reason): counts.get(f"{prefix}{reason}", 0) for reason in reasons}
+    named = {str(reason): rejected.get(reason, 0) for reason in reasons}
     return dict(sorted(((name, n) for name, n in named.items() if n > 0), key=lambda item: (-item[1], item[0])))
 
 
+def _pages_rejected(counts: Mapping[str, int]) -> dict[str, int]:
+    prefix = "pages_rejected:"
+    return {name.removeprefix(prefix): number for name, number in counts.items() if name.startswith(prefix)}
+
+
 def _unanswered(counts: Mapping[str, int]) -> Shortfall | None:
-    missing = _by_reason(counts, "rejected:", _WORTH_ANOTHER_TRY)
+    missing = _by_reason(Counts.read(counts).rejected, _WORTH_ANOTHER_TRY)
     if not missing:
         return None
     number, seen = sum(missing.values()), counts["seen"]
@@ -106,7 +112,7 @@ def _unanswered(counts: Mapping[str, int]) -> Shortfall | None:
 
 
 def _unread_pages(counts: Mapping[str, int]) -> Shortfall | None:
-    missing = _by_reason(counts, "pages_rejected:", _WORTH_ANOTHER_TRY)
+    missing = _by_reason(_pages_rejected(counts), _WORTH_ANOTHER_TRY)
     if not missing:
         return None
     number, known = sum(missing.values()), _num_pages(counts)
@@ -140,7 +146,7 @@ def _replacing(options: str) -> str:
 
 def _low_yield(counts: Mapping[str, int]) -> Shortfall | None:
     """Tell when most of what could have been a picture is none, and no second try will change that."""
-    passed_over = _by_reason(counts, "rejected:", _ON_PURPOSE | _WORTH_ANOTHER_TRY)
+    passed_over = _by_reason(Counts.read(counts).rejected, _ON_PURPOSE | _WORTH_ANOTHER_TRY)
     tried = counts["seen"] - sum(passed_over.values())
     if not counts["kept"] or 2 * counts["kept"] >= tried:
         return None
@@ -187,13 +193,12 @@ def _is_grave(missing: Mapping[str, int], total: int) -> bool:
 
 
 def _num_pages(counts: Mapping[str, int]) -> int:
-    prefix = "pages_rejected:"
-    return counts.get("pages", 0) + sum(number for name, number in counts.items() if name.startswith(prefix))
+    return counts.get("pages", 0) + sum(_pages_rejected(counts).values())
 
 
 def _explained(counts: Mapping[str, int]) -> str:
     """Write the most frequent reasons with what they mean."""
-    reasons = list(_by_reason(counts, "rejected:", frozenset(RejectReason)).items())
+    reasons = list(_by_reason(Counts.read(counts).rejected, frozenset(RejectReason)).items())
     shown = [f"{number:,} {name} ({RejectReason(name).meaning})" for name, number in reasons[: _SHOWN - 1]]
     return ", ".join(shown) + ", ..." * (len(reasons) >= _SHOWN)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from t2i_core.data.account.figures import OTHER_TEXTS, DatasetFigures, columns_of
 from t2i_core.data.account.ledger import HostLedger
+from t2i_core.data.counts import Counts
 from t2i_core.data.reject import RejectReason
-from t2i_core.data.shards.layout import shard_name
+from t2i_core.data.shards.layout import shard_name, table_path
 from t2i_core.data.shards.stats import read_traffic
 from t2i_core.data.tables.table import read_schema, read_table
 from t2i_core.data.traffic import Traffic
@@ -44,13 +45,7 @@ class Overview:
     @property
     def rejected(self) -> dict[str, int]:
         """Sources left out, by reason, the most frequent first."""
-        prefix = "rejected:"
-        counts = {
-            name.removeprefix(prefix): number
-            for name, number in self.manifest.counts.items()
-            if name.startswith(prefix) and number
-        }
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        return Counts.read(self.manifest.counts).ranked()
 
     @property
     def refusals(self) -> dict[str, int]:
@@ -75,7 +70,7 @@ def survey(manifest: Manifest, places: Mapping[int, Path], planning: Mapping[str
     ledger, figures = HostLedger(), DatasetFigures()
     ledger.add_traffic(planning)
     for shard_id, shards_dir in places.items():
-        path = shards_dir / f"{shard_name(shard_id)}.parquet"
+        path = table_path(shards_dir, shard_id)
         figures.schema = figures.schema or read_schema(path)
         table = read_table(path, columns_of(figures.schema))
         ledger.add_table(table)

@@ -23,7 +23,7 @@ from t2i_core.data.bounded.spill import Entries, Spill
 from t2i_core.data.mark import MARKED_PREFIX, DuplicateKind
 from t2i_core.data.picture import GRID_BYTES
 from t2i_core.data.shards.columns import column_of
-from t2i_core.data.shards.layout import sample_key, shard_name
+from t2i_core.data.shards.layout import sample_key, table_path
 from t2i_core.data.tables.table import iter_table, read_table
 from t2i_core.door import create_file, remove_tree
 from t2i_core.errors import DataError
@@ -79,7 +79,7 @@ def write_duplicates(folder: Path, places: Mapping[int, Path], samples_per_shard
     remove_tree(work)
     try:
         _require_numbers(folder, places, samples_per_shard)
-        search = _Search(work, {number: place / f"{shard_name(number)}.parquet" for number, place in places.items()})
+        search = _Search(work, {number: table_path(place, number) for number, place in places.items()})
         return search.run(samples_per_shard, folder / DUPLICATES_NAME)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -20,7 +20,7 @@ from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.data.dataset.folder import files_by_shard, finish_rewrite, layout_of
 from t2i_core.data.dataset.verify import require_whole
 from t2i_core.data.shards.columns import table_of
-from t2i_core.data.shards.layout import SHARDS_DIR, shard_name
+from t2i_core.data.shards.layout import SHARDS_DIR, shard_name, table_path
 from t2i_core.data.shards.reader import stored_rows
 from t2i_core.data.tables.cell_types import as_written
 from t2i_core.data.tables.table import read_schema
@@ -149,7 +149,7 @@ def _schema(shards_dir: Path, shard_id: int, picture: str) -> pa.Schema:
     Raises:
         ConfigError: the source of the dataset had a column of that name.
     """
-    found = read_schema(shards_dir / f"{shard_name(shard_id)}.parquet")
+    found = read_schema(table_path(shards_dir, shard_id))
     if picture in found.names:
         raise ConfigError(f"the dataset has a column {picture!r} already: no table can hold the pictures beside it.")
     columns = [pa.field(column.name, as_written(column.type)) for column in found]

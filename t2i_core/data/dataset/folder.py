@@ -15,11 +15,12 @@ from typing import get_args
 
 from t2i_core import __version__
 from t2i_core.data.account.shortfall import UNFINISHED, unfinished_count
+from t2i_core.data.counts import Counts
 from t2i_core.data.dataset.duplicates import DUPLICATES_NAME, write_duplicates
 from t2i_core.data.dataset.parts import PARTS_DIR, read_note
 from t2i_core.data.mark import MARKED_PREFIX
 from t2i_core.data.picture import EncodeFormat
-from t2i_core.data.shards.layout import SHARDS_DIR, ShardLayout, extra_columns, shard_name
+from t2i_core.data.shards.layout import SHARDS_DIR, ShardLayout, extra_columns, shard_name, table_path
 from t2i_core.data.shards.stats import ShardReport
 from t2i_core.data.tables.cell_types import as_written, is_known
 from t2i_core.data.tables.table import read_schema
@@ -118,12 +119,11 @@ def layout_of(dataset_dir: Path, manifest: Manifest, shard_id: int, *, shards_di
     Raises:
         DataError: the manifest does not say how the dataset was made.
     """
-    table_path = dataset_dir / SHARDS_DIR / f"{shard_name(shard_id)}.parquet"
     config = manifest.key.config
     try:
         if config["encode_format"] not in get_args(EncodeFormat):
             raise ValueError(f"an encode_format, but has {config['encode_format']!r:.50}")
-        schema = read_schema(table_path)
+        schema = read_schema(table_path(dataset_dir / SHARDS_DIR, shard_id))
         extra = extra_columns(schema.names)
         odd = [name for name in extra if not is_known(schema.field(name).type)]
         if odd:
@@ -224,5 +224,5 @@ def restate(
 
 
 def _figures(report: ShardReport) -> dict[str, int]:
-    rejected = {f"rejected:{reason}": count for reason, count in report.rejected.items()}
-    return {"seen": report.seen, "kept": report.kept, "rejected": sum(report.rejected.values()), **rejected}
+    figures = {"seen": report.seen, "kept": report.kept, "rejected": sum(report.rejected.values())}
+    return Counts(figures, report.rejected).noted()

@@ -28,7 +28,7 @@ from t2i_core.data.dataset.tombstone import (
 from t2i_core.data.dataset.verify import DAMAGED_SUFFIX, require_whole
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
-from t2i_core.data.shards.layout import SHARDS_DIR, shard_name
+from t2i_core.data.shards.layout import SHARDS_DIR, shard_name, table_path
 from t2i_core.data.shards.reader import read_rows, stored_rows
 from t2i_core.data.shards.stats import ShardReport, noted_report, read_traffic
 from t2i_core.data.shards.writer import ShardWriter
@@ -128,7 +128,7 @@ def _urls_of(dataset_dir: Path, manifest: Manifest, request: PurgeRequest, on_pr
     found: set[str] = set()
     shards = files_by_shard(manifest)
     for done, shard_id in enumerate(shards, start=1):
-        rows = read_rows(_table_path(dataset_dir, shard_id), ["url", "final_url", "sha256"])
+        rows = read_rows(table_path(dataset_dir / SHARDS_DIR, shard_id), ["url", "final_url", "sha256"])
         found.update(url_sha256(row["url"]) for row in rows if request.names(row))
         on_progress(Progress(step="purge: search", done=done, total=len(shards), unit="shards"))
     return found
@@ -138,15 +138,11 @@ def _new_tombstones(dataset_dir: Path, manifest: Manifest, urls: set[str]) -> di
     """Give the rows to remove by their shard, those left out that are tombstones already."""
     stones: dict[int, list[Tombstone]] = {}
     for shard_id in files_by_shard(manifest) if urls else ():
-        for row in read_rows(_table_path(dataset_dir, shard_id), ["key", "uid", "url", "reason"]):
+        for row in read_rows(table_path(dataset_dir / SHARDS_DIR, shard_id), ["key", "uid", "url", "reason"]):
             url = url_sha256(row["url"])
             if url in urls and row["reason"] != RejectReason.PURGED:
                 stones.setdefault(shard_id, []).append(Tombstone(key=row["key"], uid=row["uid"], url_sha256=url))
     return stones
-
-
-def _table_path(dataset_dir: Path, shard_id: int) -> Path:
-    return dataset_dir / SHARDS_DIR / f"{shard_name(shard_id)}.parquet"
 
 
 def _remove(

@@ -45,8 +45,8 @@ class Channel:
     """One connection, after the greeting.
 
     Args:
-        reader: of the connection.
-        writer: likewise.
+        reader: of what the other side sends.
+        writer: of what it is sent.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -36,7 +36,7 @@ class Page:
         license: of its pictures that have none of their own, "" when it states none.
         reason: a `RejectReason` when it rules its pictures out, else "".
         num_pictures_cut: it names more pictures than are taken from one page, so many.
-        num_links_cut: likewise.
+        num_links_cut: so many links more than are taken from one page.
     """
 
     url: str

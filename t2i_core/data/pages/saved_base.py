@@ -23,8 +23,8 @@ class SavedBase:
     Args:
         folder: that was saved; nothing outside it is looked at.
         path: of the page below it.
-        text: the page.
-        tree: likewise.
+        text: the page's HTML.
+        tree: the same, parsed.
     """
 
     def __init__(self, folder: str, path: str, text: str, tree: LexborHTMLParser) -> None:

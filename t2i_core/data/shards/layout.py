@@ -62,6 +62,11 @@ def shard_name(shard_id: int) -> str:
     return f"{shard_id:0{SHARD_DIGITS}d}"
 
 
+def table_path(shards_dir: Path, shard_id: int) -> Path:
+    """Give the path of the table of a shard's rows."""
+    return shards_dir / f"{shard_name(shard_id)}.parquet"
+
+
 def sample_key(shard_id: int, index: int, samples_per_shard: int) -> str:
     """Give the key of the `index`-th source of a shard, as img2dataset numbers them."""
     digits = len(str(samples_per_shard - 1)) if samples_per_shard > 1 else 0

@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from t2i_core.data.shards.layout import FETCH_TIME, SHARDS_DIR, shard_name
+from t2i_core.data.picture import STORED_SUFFIXES
+from t2i_core.data.shards.layout import FETCH_TIME, SHARDS_DIR, shard_name, table_path
 from t2i_core.data.shards.stats import read_fetch_times
 from t2i_core.data.shards.tar_reader import TarError, iter_members, read_member
 from t2i_core.data.tables.table import read_table
@@ -19,7 +20,6 @@ from t2i_core.errors import DataError, ShardError
 from t2i_core.layout import MAX_STATS_BYTES
 from t2i_core.manifest import Manifest, sha256_of
 
-PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
 REPAIR_ADVICE = "run `t2i verify --repair` and the ingest again, then this command."
 MAX_MEMBER_BYTES = 256 * 1024 * 1024
 _MEMBER_NAME = re.compile(r"(?:\./)?([0-9]+)\.([a-z0-9]+)")
@@ -85,10 +85,9 @@ def stored_rows(shards_dir: Path, shard_id: int) -> Iterator[tuple[dict[str, Any
         ShardError: the shard is damaged.
         DataError: its statistics are.
     """
-    stem = shards_dir / shard_name(shard_id)
-    tar_path = stem.with_suffix(".tar")
+    tar_path = shards_dir / f"{shard_name(shard_id)}.tar"
     samples = _grouped(tar_path)
-    rows = read_rows(stem.with_suffix(".parquet"))
+    rows = read_rows(table_path(shards_dir, shard_id))
     times = read_fetch_times(shards_dir, shard_id, len(rows))
     for row, fetched_at in zip(rows, times, strict=True):
         row[FETCH_TIME] = fetched_at
@@ -145,7 +144,7 @@ def _members(tar_path: Path) -> Iterator[tuple[str, str, bytes]]:
 
 
 def _sample(tar_path: Path, key: str, members: dict[str, bytes]) -> Sample:
-    suffix = next((suffix for suffix in members if suffix in PICTURE_SUFFIXES), None)
+    suffix = next((suffix for suffix in members if suffix in STORED_SUFFIXES), None)
     if suffix is None:
         raise DataError(f"{tar_path}: sample {key} has no picture.")
     try:
@@ -165,11 +164,11 @@ def check_shard(dataset_dir: Path, manifest: Manifest, shard_id: int) -> None:
         ShardError: a file of it is gone or not what was written, with the number of samples that are lost.
     """
     name = f"{SHARDS_DIR}/{shard_name(shard_id)}"
-    tar_path, table_path = dataset_dir / f"{name}.tar", dataset_dir / f"{name}.parquet"
+    tar_path, rows_path = dataset_dir / f"{name}.tar", dataset_dir / f"{name}.parquet"
     if not _is_intact(dataset_dir, manifest, f"{name}.parquet"):
-        raise _shard_error(table_path, _num_kept(dataset_dir, shard_id), "its rows are gone or damaged")
+        raise _shard_error(rows_path, _num_kept(dataset_dir, shard_id), "its rows are gone or damaged")
     if not _is_intact(dataset_dir, manifest, f"{name}.tar"):
-        kept = kept_checksums(table_path)
+        kept = kept_checksums(rows_path)
         lost = len(kept) - _num_readable(tar_path, kept)
         raise _shard_error(tar_path, lost, f"{lost} of its {len(kept)} samples are lost")
 
@@ -224,7 +223,7 @@ def read_checksums(tar_path: Path) -> tuple[dict[str, int], str]:
     try:
         for key, suffix, body in _members(tar_path):
             found[key] = zlib.crc32(body, found.get(key, 0))
-            suffixes.setdefault(key, set()).add("picture" if suffix in PICTURE_SUFFIXES else suffix)
+            suffixes.setdefault(key, set()).add("picture" if suffix in STORED_SUFFIXES else suffix)
     except DataError as err:
         # What came before the damage counts.
         problem = str(err)

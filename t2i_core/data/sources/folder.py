@@ -25,6 +25,7 @@ from t2i_core.data.answer import Fetched
 from t2i_core.data.bounded.side_table import SideTable
 from t2i_core.data.bounded.strict_json import parse_json
 from t2i_core.data.entry import LINK_ADVICE, entry_kind
+from t2i_core.data.picture import READABLE_SUFFIXES
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.sources.folder_metadata import METADATA_NAMES, FolderMetadata, Told
@@ -37,9 +38,7 @@ from t2i_core.door import open_file, open_folder
 from t2i_core.errors import ConfigError, DataError
 
 # Formats that cannot be read are walked too, so that they are counted instead of silently missing.
-PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".jp2", ".svg"}
-)
+WALKED_SUFFIXES = READABLE_SUFFIXES | {"avif", "heic", "jxl", "jp2", "svg"}
 CAPTION_SUFFIXES = (".txt", ".caption")
 SIDECAR_SUFFIXES = (*CAPTION_SUFFIXES, ".json")
 MAX_SIDECAR_BYTES = 1_000_000
@@ -189,7 +188,8 @@ class FolderReader:
                 yield from self._about(folder.below / name, sidecars)
         if empty:
             told = f" Links left out: {num_not_read:,}; {LINK_ADVICE}." if num_not_read else ""
-            raise ConfigError(f"{self._root} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).{told}")
+            endings = ", ".join(f".{suffix}" for suffix in sorted(WALKED_SUFFIXES))
+            raise ConfigError(f"{self._root} holds no pictures ({endings}).{told}")
         for record in self._metadata.orphans():
             self._orphans.add("metadata_without_picture", record.detail, record.url)
             yield record
@@ -240,7 +240,7 @@ class FolderReader:
 
 
 def _is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+    return PurePosixPath(name).suffix.lower().removeprefix(".") in WALKED_SUFFIXES
 
 
 def _stem(name: str) -> str:

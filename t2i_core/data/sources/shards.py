@@ -8,6 +8,7 @@ from typing import Any
 
 from t2i_core.data.bounded.strict_json import parse_json
 from t2i_core.data.entry import LINK_ADVICE, entry_kind
+from t2i_core.data.picture import READABLE_SUFFIXES
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.shards.layout import LICENSE_COLUMN, OWN_COLUMNS, SHARDS_DIR
 from t2i_core.data.shards.tar_reader import Member, TarError, iter_members, read_member
@@ -19,7 +20,6 @@ from t2i_core.data.text import as_text, attributes_json, clean_text, license_tex
 from t2i_core.door import open_file
 from t2i_core.errors import ConfigError, DataError
 
-PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
 MAX_TEXT_BYTES = 1_000_000
 _UID = re.compile(r"[0-9a-f]{32}")
 
@@ -113,7 +113,7 @@ def _samples(path: Path, levels: int) -> Iterator[tuple[str, dict[str, Member | 
                 if members:
                     yield current, members
                 current, members = key, {}
-            if suffix in PICTURE_SUFFIXES:
+            if suffix in READABLE_SUFFIXES:
                 members[suffix] = member
             elif suffix in ("json", "txt") and member.size <= MAX_TEXT_BYTES:
                 members[suffix] = read_member(tar, member).decode("utf-8", "replace")
