@@ -12,7 +12,8 @@ from typing import Any
 from PIL import Image
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from t2i_core.manifest import StepRef, read_manifest
+from t2i_core.lineage.ancestors import trace
+from t2i_core.manifest import StepRef
 from t2i_core.progress import plain
 from t2i_core.report.pictures import open_picture
 
@@ -94,23 +95,15 @@ def embedded_picture(image: Image.Image) -> str:
 
 
 def lineage(ref: StepRef) -> str:
-    """Follow a folder back through everything it was made from, as a markdown tree."""
-    return "\n".join(["# Lineage", "", *_ancestors("", ref.path, 0, set())])
-
-
-def _ancestors(name: str, folder: Path, depth: int, seen: set[Path]) -> list[str]:
-    manifest = read_manifest(folder)
-    label = f"{name}: " if name else ""
-    line = f"{'  ' * depth}- {label}{manifest.kind} `{manifest.digest[:12]}` in `{folder}`"
-    line += f" ({manifest.key.step} v{manifest.key.version}, code {manifest.code_version})"
-    if folder in seen:
-        return [line]
-    seen.add(folder)
-    lines = [line]
-    for source_name, source in sorted(manifest.sources.items()):
-        source_dir = (folder / source).resolve()
-        if (source_dir / "manifest.json").is_file():
-            lines += _ancestors(source_name, source_dir, depth + 1, seen)
-        else:
-            lines.append(f"{'  ' * (depth + 1)}- {source_name}: `{source}`")
-    return lines
+    """List a folder and everything it was made from, the nearest first."""
+    rows = (
+        (
+            ancestor.manifest.kind,
+            ancestor.manifest.digest[:12],
+            f"{ancestor.manifest.key.step} v{ancestor.manifest.key.version}, code {ancestor.manifest.code_version}",
+            ancestor.folder,
+            ", ".join(f"{name}: {source}" for name, source in sorted(ancestor.manifest.sources.items())),
+        )
+        for ancestor in trace(ref.path)
+    )
+    return "# Lineage\n\n" + markdown_rows(rows, head=("folder", "digest", "made by", "place", "made from"))

@@ -37,7 +37,7 @@ def measure(evidence: Evidence) -> Section:
         reason = "Composition (objects, colors, positions): the data has no scene specifications to check against."
         return Section(title="Accuracy by task", key="composition", not_scored=[reason])
     benchmark, verdicts, how = evidence.benchmark, evidence.verdicts, evidence.resampling
-    rows = {who: score_verdicts(who, benchmark, verdicts[who], **how) for who in verdicts}
+    rows = {who: score_verdicts(benchmark, verdicts[who], **how) for who in verdicts}
     rows["shuffled"] = score_shuffled(benchmark, evidence.seen["model"], **how)
     gaps = differences(rows["model"], rows["baseline"], **how) if "baseline" in rows else {}
     outcomes, reasons = outcome_counts(benchmark, verdicts["model"]), doubts(evidence.seen["model"])
@@ -151,10 +151,9 @@ def _table_of_tasks(benchmark: Benchmark, rows: Mapping[str, "ScoreRow"], gaps: 
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One row of the table of tasks: who drew, and how often every atom passed.
+    """What one who drew reached in the table of tasks: how often every atom passed.
 
     Attributes:
-        name: "real", "model", "shuffled" or "baseline".
         strict: strict accuracy by task.
         overall: unweighted mean of the task rates.
         lenient: the same by the lenient rule (extras and background ignored); empty for the shuffled floor.
@@ -164,7 +163,6 @@ class ScoreRow:
         outcomes: strict outcomes by task, group of prompts that ask for the same thing, and picture.
     """
 
-    name: str
     strict: dict[str, Estimate]
     overall: Estimate
     outcomes: dict[str, list[list[float]]]
@@ -179,9 +177,7 @@ class ScoreRow:
         return {name: getattr(self, name) for name in names}
 
 
-def score_verdicts(
-    name: str, benchmark: Benchmark, verdicts: Sequence[Sequence[Verdict]], **how: Unpack[Resampling]
-) -> ScoreRow:
+def score_verdicts(benchmark: Benchmark, verdicts: Sequence[Sequence[Verdict]], **how: Unpack[Resampling]) -> ScoreRow:
     """Sum up verdicts by task."""
 
     def outcomes_of(rows: list[int], passed: Callable[[Verdict], bool]) -> list[list[float]]:
@@ -198,7 +194,6 @@ def score_verdicts(
         asked = {atom: [i for i in rows if verdicts[i] and atom in verdicts[i][0].atoms] for atom in names}
         atoms[task] = {atom: share(mine, lambda v, a=atom: v.atoms[a] == "pass") for atom, mine in asked.items()}  # type: ignore[misc]
     return ScoreRow(
-        name=name,
         strict={t: share_by_prompt(rows, **how) for t, rows in outcomes.items()},
         overall=mean_over_tasks(outcomes, **how),
         outcomes=outcomes,
@@ -225,7 +220,7 @@ def score_shuffled(benchmark: Benchmark, seen: Sequence[Sequence[Extraction]], *
             ]
     strict = {t: share_by_prompt(rows, **how) for t, rows in outcomes.items()}
     overall = mean_over_tasks(outcomes, **how)
-    return ScoreRow("shuffled", strict, overall, outcomes, {}, {}, None, {})
+    return ScoreRow(strict, overall, outcomes, {}, {}, None, {})
 
 
 def _mean_pass(extraction: Extraction, scenes: Sequence[Scene | None]) -> float:

@@ -125,7 +125,7 @@ def test_the_same_thing_asked_in_other_words_is_one_draw_and_no_rival():
     a, b, _ = medium_singles()
     benchmark = asked([a, a, b], [WORDINGS[0], WORDINGS[-1], WORDINGS[0]])
     seen = drawn([a, b, b])
-    row = score_verdicts("model", benchmark, compare(benchmark, seen), seed=0, resamples=100)
+    row = score_verdicts(benchmark, compare(benchmark, seen), seed=0, resamples=100)
     assert row.outcomes == {"single": [[1.0, 0.0], [1.0]]}
     assert row.strict["single"].num == 2 and row.strict["single"].value == 0.75
     # A picture of the first prompt fits the second as well, which is no luck and not counted.
