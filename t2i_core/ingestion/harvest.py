@@ -73,13 +73,13 @@ class HarvestJob:
     """What to make shards from, and how.
 
     Attributes:
-        output_dir: the data set's folder, which holds the plan's parts.
+        output_dir: the dataset's folder, which holds the plan's parts.
         layout: of its shards.
         fetching: how to ask.
         pictures: which pictures to take and how to store them.
         store: gives the pictures that the source itself holds, None when it holds none.
         move: set when the site has moved since it was planned.
-        coordinator: keeps the manners of all who fetch for the same data set, None when nobody else does.
+        coordinator: keeps the manners of all who fetch for the same dataset, None when nobody else does.
         ends_at: when to stop asking the web, in seconds since 1970; None for never.
     """
 

@@ -45,14 +45,14 @@ class IngestPlan(Config):
     Attributes:
         source: as given.
         config: as given.
-        output_dir: the data set's folder.
+        output_dir: the dataset's folder.
         key: what decides its content.
         token: tells this plan from those of earlier calls for the same folder.
         num_shards: to make.
         num_records: sources over all shards.
         kind: of the source, as `open.KINDS` names it.
         stored: where the pictures lie that the source itself holds, "" for sources of the web.
-        hit: set when the data set is finished already and nothing is to be done.
+        hit: set when the dataset is finished already and nothing is to be done.
         ends_at: when to stop asking the web, in seconds since 1970; None for never.
     """
 

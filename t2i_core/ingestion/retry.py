@@ -1,4 +1,4 @@
-"""Asking again for what a finished data set could not get: a host was busy, a name did not resolve, time ran out.
+"""Asking again for what a finished dataset could not get: a host was busy, a name did not resolve, time ran out.
 
 Only the shards that hold such a source are written anew, with what they kept as it is, all of them at once or none.
 """
@@ -54,19 +54,19 @@ def retry_ingest(
     *,
     on_progress: OnProgress = ignore_progress,
 ) -> StepRef:
-    """Fetch what a finished data set rejected for one of the reasons; keys and all other samples stay as they are.
+    """Fetch what a finished dataset rejected for one of the reasons; keys and all other samples stay as they are.
 
     Args:
         source: as it was ingested.
         config: as it was ingested, too, but for options of speed and patience.
-        output_dir: the data set.
+        output_dir: the dataset.
         reasons: which rejections to try anew.
         on_progress: gets pictures fetched.
 
     Raises:
-        ConfigError: the data set is not finished with these options, or its pictures were not fetched.
-        TransientError: the disk is full; the data set is as it was.
-        DataError: a shard is damaged, and the data set is as it was; or there is still nothing in it.
+        ConfigError: the dataset is not finished with these options, or its pictures were not fetched.
+        TransientError: the disk is full; the dataset is as it was.
+        DataError: a shard is damaged, and the dataset is as it was; or there is still nothing in it.
     """
     ref = _retried(source, config, output_dir, reasons, on_progress)
     require_kept(ref.counts, source, output_dir)

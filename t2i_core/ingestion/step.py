@@ -1,4 +1,4 @@
-"""The first step: web pages, URL lists, a folder of pictures or other shards become a data set.
+"""The first step: web pages, URL lists, a folder of pictures or other shards become a dataset.
 
 Planning reads the source once and cuts it into parts on disk; each part becomes one shard, atomically; the manifest
 comes last. So whatever ends a run, the next one goes on where it stopped, within a shard too (`journal.py`), and
@@ -47,7 +47,7 @@ def ingest_shard(
     """Make one shard, atomically; when it is done already, give its report at once.
 
     Args:
-        plan: of the whole data set.
+        plan: of the whole dataset.
         shard_id: its number, from 0.
         coordinator: keeps the manners of all who make shards of this plan, None when nobody else does.
         on_progress: told a few times a second.

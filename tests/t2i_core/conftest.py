@@ -18,7 +18,7 @@ Content = bytes | str | int | Handler
 
 
 def png(color: tuple[int, int, int], size: tuple[int, int] = (64, 64)) -> bytes:
-    """Draw a picture of one colour with a corner of its opposite: one colour alone would be blank."""
+    """Draw a picture of one color with a corner of its opposite: one color alone would be blank."""
     image, buffer = Image.new("RGB", size, color), io.BytesIO()
     red, green, blue = (255 - level for level in color)
     image.paste((red, green, blue), (0, 0, size[0] // 2, size[1] // 2))

@@ -54,5 +54,5 @@ def signals_text(directives: Iterable[str]) -> str:
 
 
 def opts_out(directives: Iterable[str]) -> bool:
-    """Tell whether directives forbid to use a picture for a data set."""
+    """Tell whether directives forbid to use a picture for a dataset."""
     return not OPT_OUT_DIRECTIVES.isdisjoint(directives)

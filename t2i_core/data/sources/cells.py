@@ -1,4 +1,4 @@
-"""Cells of a list or a table that a data set passes through beside its own columns."""
+"""Cells of a list or a table that a dataset passes through beside its own columns."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def passed_through(row: Mapping[str, Any], used: Collection[str]) -> dict[str, C
 
 
 def free_name(column: str) -> str:
-    """Give the name of a list's column in a data set, apart from those that the shards use themselves."""
+    """Give the name of a list's column in a dataset, apart from those that the shards use themselves."""
     return f"source_{column}" if column in OWN_COLUMNS else clean_text(column)
 
 

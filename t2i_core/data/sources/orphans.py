@@ -1,4 +1,4 @@
-"""What lies in a source and belongs to nothing: told by name in a file of the data set, and counted in its manifest."""
+"""What lies in a source and belongs to nothing: told by name in a file of the dataset, and counted in its manifest."""
 
 import io
 from collections import Counter
@@ -17,7 +17,7 @@ class OrphanLog:
     """Writes one line for each orphan: its name and what it lacks. Use as a context manager.
 
     Args:
-        folder: of the data set; a log that an earlier plan left there is removed.
+        folder: of the dataset; a log that an earlier plan left there is removed.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Shards that are there already, ours or any other webdataset of pictures, as a source of a new data set."""
+"""Shards that are there already, ours or any other webdataset of pictures, as a source of a new dataset."""
 
 import re
 from collections.abc import Generator, Iterator

@@ -1,4 +1,4 @@
-"""The whole step on a real data set, with stand-in systems whose answers are known: an oracle and one that is wrong."""
+"""The whole step on a real dataset, with stand-in systems whose answers are known: an oracle and one that is wrong."""
 
 import base64
 import importlib
@@ -92,7 +92,7 @@ def finish_run(folder, captions_ref):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A data set of scenes with its captions, and two finished runs on it."""
+    """A dataset of scenes with its captions, and two finished runs on it."""
     root = tmp_path_factory.mktemp("world")
     pictures = root / "pictures"
     pictures.mkdir()

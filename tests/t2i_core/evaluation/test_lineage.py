@@ -1,4 +1,4 @@
-"""Chains to the source and back, on a small data set with captions, two runs and an evaluation."""
+"""Chains to the source and back, on a small dataset with captions, two runs and an evaluation."""
 
 import hashlib
 import io

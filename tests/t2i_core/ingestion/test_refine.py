@@ -1,4 +1,4 @@
-"""New captions and filters while a source is planned: lists, folders and the shards of other data sets."""
+"""New captions and filters while a source is planned: lists, folders and the shards of other datasets."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Emoji: names known by hand; drawings of whatever colour font the system has."""
+"""Emoji: names known by hand; drawings of whatever color font the system has."""
 
 from pathlib import Path
 

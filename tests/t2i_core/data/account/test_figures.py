@@ -1,4 +1,4 @@
-"""The figures of a data set, checked against rows that are counted by hand."""
+"""The figures of a dataset, checked against rows that are counted by hand."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page and the card of a data set, made by the real ingest from a real server."""
+"""The page and the card of a dataset, made by the real ingest from a real server."""
 
 import csv
 import json
@@ -212,7 +212,7 @@ def test_no_text_changes_what_the_page_is_made_of(
 
 
 def one_picture(shards_dir: Path, *texts: str) -> Overview:
-    """Figures of a data set with these texts, stored as they would be."""
+    """Figures of a dataset with these texts, stored as they would be."""
     caption, url, license, host, column, source = map(clean_text, texts)
     figures = DatasetFigures(stored_sides=(32, 32), picks=[Pick("0", 0, "000", url, caption)])
     figures.licenses, figures.caption_sources = Counter({license or "-": 1}), Counter({"alt": 1})

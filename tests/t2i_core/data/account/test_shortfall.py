@@ -1,4 +1,4 @@
-"""When a data set may be called done, and what is said when it may not."""
+"""When a dataset may be called done, and what is said when it may not."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ CONFIG = IngestConfig(image_size=16, encode_format="png", allow_private=("localh
 
 
 def counts(seen: int, /, pages: int = 0, **others: int) -> dict[str, int]:
-    """Give the counts of a data set; names of reasons are told with `rejected__`, `pages_rejected__`, `pages_cut__`."""
+    """Give the counts of a dataset; names of reasons are told with `rejected__`, `pages_rejected__`, `pages_cut__`."""
     named = {name.replace("__", ":"): number for name, number in others.items()}
     rejected = sum(number for name, number in named.items() if name.startswith("rejected:"))
     return {"seen": seen, "kept": seen - rejected, "rejected": rejected, "pages": pages, **named}

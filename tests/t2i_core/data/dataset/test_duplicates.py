@@ -79,7 +79,7 @@ def host_of(url: str) -> str:
 
 
 def alike(one: str, other: str) -> bool:
-    """Compare two grids of colours; what is not known is like anything."""
+    """Compare two grids of colors; what is not known is like anything."""
     pairs = zip(bytes.fromhex(one), bytes.fromhex(other), strict=True) if one and other else ()
     return all(abs(a - b) <= NEAR_LEVELS for a, b in pairs)
 
@@ -185,7 +185,7 @@ def test_what_was_spilled_is_the_same_file(tmp_path: Path, monkeypatch: pytest.M
     assert a["uid"].to_pylist()[-1] == "uid999" and a["key"].to_pylist() == sorted(a["key"].to_pylist())
 
 
-# ------------------------------------------------------------------------------------------------------ in the data set
+# ------------------------------------------------------------------------------------------------------ in the dataset
 
 CONFIG = IngestConfig(image_size=32, encode_format="png", samples_per_shard=5, allow_private=("localhost",), retries=0)
 

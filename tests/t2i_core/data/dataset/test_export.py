@@ -1,4 +1,4 @@
-"""A data set in its other forms: the same pictures, texts and rows, and never half of a shard."""
+"""A dataset in its other forms: the same pictures, texts and rows, and never half of a shard."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The folder of a data set: what may lie in it beside the data."""
+"""The folder of a dataset: what may lie in it beside the data."""
 
 from pathlib import Path
 

@@ -197,7 +197,7 @@ from t2i_core.ingestion.step import ingest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.data.dataset.purge import purge
 from t2i_core.data.dataset.purge_request import PurgeRequest
-# These are imported when a data set is written.
+# These are imported when a dataset is written.
 import t2i_core.data.account.card, t2i_core.data.account.page, t2i_core.data.account.readme_card
 
 def die_after(left):

@@ -1,4 +1,4 @@
-"""A data set as an ingest leaves it: read unchanged by the readers of others, and beside what img2dataset writes."""
+"""A dataset as an ingest leaves it: read unchanged by the readers of others, and beside what img2dataset writes."""
 
 import json
 import tarfile

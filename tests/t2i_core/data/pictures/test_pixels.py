@@ -146,7 +146,7 @@ def test_four_colours_of_adobe_are_inverted_and_may_be_ycck(transform: int) -> N
     body[marker] = transform
     c, m, y, k = (255 - ink for ink in cmyk)
     if transform == 2:
-        # Now these are luminance and two differences of colour, from which the inks follow as red, green and blue do.
+        # Now these are luminance and two differences of color, from which the inks follow as red, green and blue do.
         c, m, y = c + 1.402 * (y - 128), c - 0.344136 * (m - 128) - 0.714136 * (y - 128), c + 1.772 * (m - 128)
         c, m, y = (255 - min(max(ink, 0), 255) for ink in (c, m, y))
     expected = [ink * k / 255 for ink in (c, m, y)]

@@ -68,7 +68,7 @@ def test_both_get_the_same_pixels(options: dict[str, Any], reduction: int) -> No
         jpeg(1)[:-40],
         jpeg(1)[:-40] + b"\xff\xc0" + jpeg(1)[-38:],
     ],
-    ids=["progressive", "gray", "four colours", "something behind", "no end", "broken off", "a marker among pixels"],
+    ids=["progressive", "gray", "four colors", "something behind", "no end", "broken off", "a marker among pixels"],
 )
 def test_the_unusual_is_left_to_pillow(body: bytes) -> None:
     assert by_opencv(body, 1) is None
