@@ -1,7 +1,8 @@
 """Everything an evaluation measures, as values: nothing in here writes a file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -91,8 +92,8 @@ def measure(
         # Data without scenes asks for training captions even when no search for copies is wanted.
         train = load_split(captions_dir, "train", limit=config.num_train or config.prompts_per_task)
         benchmark = choose_prompts(
-            list(_samples(test)),
-            list(_samples(train)),
+            _samples(test),
+            _samples(train),
             train_groups(captions_dir),
             prompts_per_task=config.prompts_per_task,
             seed=config.seed,
@@ -119,9 +120,13 @@ def measure(
     )
 
 
-def _samples(split: Split) -> Iterator[Sample]:
-    for index, (key, caption, attributes) in enumerate(zip(split.keys, split.captions, split.attributes, strict=True)):
-        yield Sample(key, caption, lambda index=index: split.pictures([index])[0], attributes)  # type: ignore[misc]
+def _samples(split: Split) -> list[Sample]:
+    rows = zip(split.keys, split.captions, range(len(split)), split.attributes, strict=True)
+    return [Sample(key, caption, partial(_picture, split, index), said) for key, caption, index, said in rows]
+
+
+def _picture(split: Split, index: int) -> Pictures:
+    return np.asarray(split.pictures([index])[0])
 
 
 def train_groups(captions_dir: Path) -> set[str]:
