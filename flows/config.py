@@ -93,8 +93,9 @@ class PipelineConfig(Config):
                 raise ConfigError(f"evaluate asks for a run {name!r}{hint}; there are: {names}.")
         order = list(self.runs)
         for number, (name, run) in enumerate(self.runs.items()):
-            if run.init_from in order[number:]:
-                raise ConfigError(f"the run {name} starts from {run.init_from}, which is not trained before it.")
+            for late in order[number:]:
+                if late in run.runs.values():
+                    raise ConfigError(f"the run {name} is made from {late}, which is not trained before it.")
         return self
 
     @classmethod

@@ -29,10 +29,8 @@ def run_pipeline(steps: Steps, config: PipelineConfig, output_dir: Path) -> dict
     captions = steps.caption(dataset.path, config.caption, output_dir / "captions")
     runs: dict[str, StepRef] = {}
     for name, training in config.trainings.items():
-        start = runs.get(training.init_from)
-        if start is not None:
-            training = training.with_changes(init_from=str(start.path))
-        runs[name] = steps.train(name, captions.path, training, output_dir / "runs" / name)
+        placed = training.standing_on(lambda run: str(runs[run].path) if run in runs else run)
+        runs[name] = steps.train(name, captions.path, placed, output_dir / "runs" / name)
     judged, scorer = config.evaluate.judged, config.evaluate.scorer
     evaluation = steps.evaluate(
         runs[judged[0]].path,

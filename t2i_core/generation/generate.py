@@ -1,10 +1,8 @@
 """Prompts to pictures with a finished run: the same picture for the same prompt, seed and index, whatever the batch."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,22 +15,17 @@ from t2i_core.data.batches.pixels import to_uint8
 from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.diffusion.chance import Chance
-from t2i_core.door import read_file
 from t2i_core.errors import CheckpointError, ConfigError
 from t2i_core.generation.config import DrawConfig, GenerateConfig
-from t2i_core.layout import MAX_NOTE_BYTES, require_local
+from t2i_core.layout import require_local
 from t2i_core.lineage.mark import png_bytes
 from t2i_core.manifest import read_manifest, write_atomically
-from t2i_core.models.config import Sizes
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.report.pictures import MAX_PIXELS, side_by_side
-from t2i_core.systems.build import build_stage
 from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.stage import Drawer, DrawSettings
-from t2i_core.training.checkpoint import list_checkpoints, open_checkpoint
-from t2i_core.training.config import VERSION
 from t2i_core.training.device import Compute, choose_compute
-from t2i_core.training.preset import Preset
+from t2i_core.training.finished import load_stage, read_run_config
 
 BATCH_SIZE = 32
 # Of a grid with one picture a prompt; with more, each prompt has a row.
@@ -125,40 +118,19 @@ def load_generator(run_dir: Path, compute: Compute | None = None) -> Generator:
         compute: device and precision; None chooses.
 
     Raises:
-        ConfigError: the folder is not a finished run, or the run draws nothing (a CLIP).
+        ConfigError: the folder is not a finished run of this version, or the run draws nothing (a CLIP).
         CheckpointError: its checkpoint is damaged.
     """
-    trained_with = read_manifest(run_dir, "run").key.version
-    if trained_with != VERSION:
-        raise ConfigError(
-            f"{run_dir} was trained by version {trained_with} of training, and would draw otherwise with this one, "
-            f"version {VERSION}: train it again."
-        )
-    checkpoints = list_checkpoints(run_dir)
-    if not checkpoints:
-        raise CheckpointError(f"{run_dir} has lost its checkpoints. Run its training again.")
-    preset, sizes = _read_config(run_dir)
-    try:
-        stage = build_stage(preset.system, sizes)
-    except ConfigError as err:
-        raise CheckpointError(f"{run_dir / 'config.json'} was not made by t2i, or on a larger machine: {err}") from err
+    run = load_stage(run_dir)
+    stage, sizes = run.stage, run.sizes
     if not isinstance(stage, Drawer):
-        raise ConfigError(f"{run_dir} is a {preset.system.kind} run: it scores pictures and cannot draw them.")
-    open_checkpoint(checkpoints[-1], stage).restore(stage, "ema")
+        raise ConfigError(f"{run_dir} is a {run.preset.system.kind} run: it scores pictures and cannot draw them.")
     tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
     if (tokenizer.vocab_size, tokenizer.context_length) != (sizes.vocab_size, sizes.context_length):
         raise CheckpointError(f"{run_dir / 'tokenizer.json'} does not fit its config.json: one was changed.")
     compute = compute or choose_compute()
     stage.to(compute.device).to(memory_format=torch.channels_last).eval()
     return Generator(stage, tokenizer, sizes.image_size, compute)
-
-
-def _read_config(run_dir: Path) -> tuple[Preset, Sizes]:
-    try:
-        config: dict[str, Any] = json.loads(read_file(run_dir / "config.json", MAX_NOTE_BYTES))
-        return Preset.parse(config["recipe"]), Sizes.parse(config["sizes"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as err:
-        raise CheckpointError(f"{run_dir / 'config.json'} is damaged: {err!r:.300}") from err
 
 
 @tells_disk_errors
@@ -239,7 +211,7 @@ def refuse_ignored(run_dir: Path, config: DrawConfig) -> None:
     asked = config.asked
     if not asked:
         return
-    system = _read_config(run_dir)[0].system
+    system = read_run_config(run_dir)[0].system
     ignored = [name for name in asked if name not in system.draw_settings]
     if ignored:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in ignored)

@@ -1,6 +1,7 @@
 """From a stage's config to the stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,15 +17,20 @@ from t2i_core.systems.direct import DirectStage
 from t2i_core.systems.stage import Stage
 from t2i_core.systems.weights import size_bytes
 
-STAGES: dict[type[Config], Callable[[Any, Sizes], Stage]] = {
+STAGES: dict[type[Config], Callable[[Any, Sizes, Mapping[str, Stage]], Stage]] = {
     DirectConfig: DirectStage,
     DiffusionConfig: DiffusionStage,
     CLIPConfig: CLIPStage,
 }
 
 
-def build_stage(config: SystemConfig, sizes: Sizes) -> Stage:
+def build_stage(config: SystemConfig, sizes: Sizes, given: Mapping[str, Stage] = MappingProxyType({})) -> Stage:
     """Build a stage with fresh weights, if this machine has the memory for them.
+
+    Args:
+        config: of the stage.
+        sizes: of the data.
+        given: the stages that it stands on, by role; those that training alone needs may be missing to draw.
 
     Raises:
         ConfigError: the picture size does not fit the network, its parts do not fit together, or it is too large.
@@ -33,7 +39,7 @@ def build_stage(config: SystemConfig, sizes: Sizes) -> Stage:
     try:
         # Without memory for the weights, and so without any for those of an absurd size.
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            size = size_bytes(make(config, sizes))
+            size = size_bytes(make(config, sizes, given))
     except (ValueError, TypeError, RuntimeError, OverflowError) as err:
         raise ConfigError(f"a {config.kind} system of these sizes cannot be built: {str(err).splitlines()[0]}") from err
     if size > memory_bytes() > 0:
@@ -41,4 +47,4 @@ def build_stage(config: SystemConfig, sizes: Sizes) -> Stage:
             f"the weights of this {config.kind} system take {size / 2**30:,.1f} GiB, more than the "
             f"{memory_bytes() / 2**30:,.1f} GiB of memory of this machine. Nothing was built; choose smaller sizes."
         )
-    return make(config, sizes)
+    return make(config, sizes, given)

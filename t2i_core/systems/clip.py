@@ -5,13 +5,14 @@ from every text-to-image system and shares no weights with one.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from torch import Tensor
 
 from t2i_core.manifest import write_atomically
 from t2i_core.models.config import Sizes
@@ -58,10 +59,11 @@ def open_clip_config(config: CLIPConfig, image_size: int) -> dict[str, Any]:
 class CLIPStage(Stage):
     """Image tower, text tower and a temperature."""
 
-    def __init__(self, config: CLIPConfig, sizes: Sizes) -> None:
+    def __init__(self, config: CLIPConfig, sizes: Sizes, given: Mapping[str, Stage]) -> None:
         super().__init__()
         if sizes.image_size % config.patch_size:
             raise ValueError(f"pictures of {sizes.image_size} pixels do not fit patches of {config.patch_size}.")
+        self.image_size = sizes.image_size
         self.config = open_clip_config(config, sizes.image_size)
         self.clip = open_clip.CLIP(**self.config["model_cfg"])
 
@@ -72,6 +74,11 @@ class CLIPStage(Stage):
         ids = tokenizer(list(known))[[known[caption] for caption in captions]]
         return Text(ids=ids, mask=torch.ones_like(ids, dtype=torch.bool))
 
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Embed pictures (B, 3, H, W): (B, D) float32, of length 1."""
+        embedding: Tensor = self.clip.encode_image(pictures, normalize=True)
+        return embedding.float()
+
     def loss(self, batch: Batch) -> Losses:
         """Contrast pictures and captions within the batch.
 
@@ -81,7 +88,7 @@ class CLIPStage(Stage):
         assert batch.condition.text is not None
         ids = batch.condition.text.ids
         assert ids is not None
-        image = self.clip.encode_image(batch.target, normalize=True).float()
+        image = self(batch.target)
         text = self.clip.encode_text(ids, normalize=True).float()
         scale = self.clip.logit_scale.clamp(max=MAX_LOG_SCALE).exp()
         logits = scale * image @ text.T

@@ -12,17 +12,35 @@ from t2i_core.diffusion.kinds import Parameterization, SamplerName, ScheduleName
 from t2i_core.models.config import MAX_LAYERS, MAX_PATCH_SIZE, MAX_TOKENS, MAX_WIDTH, CNNConfig, UNetConfig
 
 
-class DirectConfig(Config):
-    """A one-step system."""
+class StageConfig(Config):
+    """What every stage's config has."""
 
     draw_settings: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Roles of the finished runs that it stands on."""
+        return ()
+
+
+class DirectConfig(StageConfig):
+    """A one-step system."""
+
     kind: Literal["direct"] = "direct"
     text_width: int = Field(128, gt=0, le=MAX_WIDTH, multiple_of=8, description="Width of a token vector.")
     text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of the text encoder.")
     cnn: CNNConfig = CNNConfig()
+    clip_weight: float = Field(
+        0, ge=0, description="Weight of the distance in the eyes of a CLIP run, which sees blur; 0 needs no CLIP."
+    )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See `StageConfig.inputs`."""
+        return ("clip",) if self.clip_weight else ()
 
 
-class DiffusionConfig(Config):
+class DiffusionConfig(StageConfig):
     """A single-stage diffusion system."""
 
     draw_settings: ClassVar[frozenset[str]] = frozenset({"guidance_scale", "steps", "sampler", "negative_prompt"})
@@ -52,10 +70,9 @@ class DiffusionConfig(Config):
     guidance_scale: float = Field(2.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
 
 
-class CLIPConfig(Config):
+class CLIPConfig(StageConfig):
     """Size of the two towers."""
 
-    draw_settings: ClassVar[frozenset[str]] = frozenset()
     kind: Literal["clip"] = "clip"
     embed_dim: int = Field(128, gt=0, le=MAX_WIDTH, description="Width of the shared embedding.")
     patch_size: int = Field(8, gt=0, le=MAX_PATCH_SIZE, description="Pixels a side of an image token.")

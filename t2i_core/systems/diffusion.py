@@ -1,6 +1,6 @@
 """Text-conditioned diffusion in pixel space: a U-Net with cross-attention, trained jointly with its text encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -22,7 +22,7 @@ from t2i_core.systems.stage import Batch, DrawSettings, Losses, Stage, encode, h
 class DiffusionStage(Stage):
     """Caption and noise -> picture, step by step."""
 
-    def __init__(self, config: DiffusionConfig, sizes: Sizes) -> None:
+    def __init__(self, config: DiffusionConfig, sizes: Sizes, given: Mapping[str, Stage]) -> None:
         super().__init__()
         if sizes.image_size % config.unet.side_multiple:
             raise ValueError(

@@ -1,7 +1,8 @@
 """What to train and for how long, and what of it decides the outcome; needs no PyTorch."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -28,6 +29,9 @@ class TrainConfig(Config):
     max_minutes: float = Field(0, ge=0, description="Budget of training time, minutes; 0 = the preset's own.")
     max_images: int = Field(0, ge=0, description="Budget of pictures seen; 0 = the preset's own.")
     init_from: str = Field("", description="Finished run whose weights this one starts from; empty starts anew.")
+    uses: tuple[Annotated[str, Field(pattern=r"^[a-z]+=.")], ...] = Field(
+        (), description="Finished runs that the recipe stands on, by what they are to it, such as clip=RUN."
+    )
     seed: int = Field(0, ge=0, description="Seed of weights, noise and data order.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Type that networks run in; auto measures which is faster."
@@ -53,24 +57,46 @@ class TrainConfig(Config):
         """Give the preset with the changes and the budget of this config.
 
         Raises:
-            ConfigError: the preset is unknown, does not fit, or nothing limits the run.
+            ConfigError: the preset is unknown, does not fit, nothing limits the run, or it stands on other runs.
         """
         preset = load_preset(self.preset, self.set)
+        self._require_roles(preset.system.inputs)
         if self.max_minutes or self.max_images:
             preset = preset.with_changes(max_minutes=self.max_minutes, max_images=self.max_images)
         if not (preset.max_minutes or preset.max_images):
             raise ConfigError(f"preset {self.preset_name} has no budget: set max_minutes or max_images.")
         return preset
 
-    def anchored(self) -> "TrainConfig":
+    def _require_roles(self, wanted: tuple[str, ...]) -> None:
+        for role in sorted(self.roles.keys() ^ set(wanted)):
+            if role in wanted:
+                raise ConfigError(f"this recipe stands on a {role} run: name a finished one with --uses {role}=RUN.")
+            raise ConfigError(f"this recipe stands on no {role} run: leave out --uses {role}={self.roles[role]}.")
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The runs that the recipe stands on, by role."""
+        return dict(use.split("=", 1) for use in self.uses)
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """All runs that this one is made from, by the name of the input."""
+        return self.roles | ({"init": self.init_from} if self.init_from else {})
+
+    def standing_on(self, place: Callable[[str], str]) -> Self:
+        """Give the config with its runs named in another way."""
+        init_from = place(self.init_from) if self.init_from else ""
+        return self.with_changes(init_from=init_from, uses=[f"{role}={place(run)}" for role, run in self.roles.items()])
+
+    def anchored(self) -> Self:
         """Give the config for a process that works in another folder."""
         preset = str(Path(self.preset).absolute()) if is_file_name(self.preset) else self.preset
-        init_from = str(Path(self.init_from).absolute()) if self.init_from else ""
-        return self.with_changes(preset=preset, init_from=init_from, shards=anchored(self.shards))
+        placed = self.standing_on(lambda run: str(Path(run).absolute()))
+        return placed.with_changes(preset=preset, shards=anchored(self.shards))
 
     def record(self) -> dict[str, Any]:
         """Give what is noted beside the merged preset: nothing of where anything lay, or how the preset was changed."""
-        elsewhere = {"preset", "set", "init_from", "shards", "workers"}
+        elsewhere = {"preset", "set", "init_from", "uses", "shards", "workers"}
         return {"preset": self.preset_name} | self.model_dump(mode="json", exclude=elsewhere)
 
 
@@ -78,12 +104,11 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
     """Say what decides the outcome of a training.
 
     Raises:
-        ConfigError: the captions folder or the run to start from is not finished, or the preset is unknown.
+        ConfigError: the captions folder or a run that it stands on is not finished, or the preset is unknown.
     """
     preset = config.resolve().model_dump(mode="json", exclude={"description"})
     inputs = {"captions": read_manifest(captions_dir, "captions").digest}
-    if config.init_from:
-        inputs["init"] = read_manifest(Path(config.init_from), "run").digest
+    inputs |= {name: read_manifest(Path(run), "run").digest for name, run in config.runs.items()}
     # Where the data lies does not matter, and which part of it is read does.
     part = {"shards": pattern} if (pattern := divided(config.shards)[1]) else {}
     return StepKey(

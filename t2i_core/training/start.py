@@ -7,7 +7,8 @@ from safetensors import SafetensorError, safe_open
 from t2i_core.errors import CheckpointError, ConfigError
 from t2i_core.manifest import sha256_of
 from t2i_core.systems.stage import Reader, Stage
-from t2i_core.training.checkpoint import list_checkpoints, open_checkpoint
+from t2i_core.training.checkpoint import open_checkpoint
+from t2i_core.training.finished import newest_checkpoint
 
 
 def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path) -> None:
@@ -22,13 +23,11 @@ def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path) -> None:
         ConfigError: the run's weights have other names or shapes, or were learned for other words.
         CheckpointError: they are damaged.
     """
-    checkpoints = list_checkpoints(run_dir)
-    if not checkpoints:
-        raise CheckpointError(f"{run_dir} has lost its checkpoints. Run its training again.")
-    _require_shapes(checkpoints[-1] / "ema.safetensors", stage, run_dir)
+    checkpoint = newest_checkpoint(run_dir)
+    _require_shapes(checkpoint / "ema.safetensors", stage, run_dir)
     if not isinstance(stage, Reader) and sha256_of(run_dir / "tokenizer.json") != sha256_of(tokenizer_path):
         raise ConfigError(f"{run_dir} cannot be the start: it learned the words of other captions, in another order.")
-    open_checkpoint(checkpoints[-1], stage).restore(stage, "ema")
+    open_checkpoint(checkpoint, stage).restore(stage, "ema")
 
 
 def _require_shapes(path: Path, stage: Stage, run_dir: Path) -> None:

@@ -38,6 +38,7 @@ from t2i_core.training.checkpoint import checkpoint_dir, latest_checkpoint, list
 from t2i_core.training.claim import claim_run
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute, choose_compute, choose_device, compute_on
+from t2i_core.training.finished import load_stage
 from t2i_core.training.loop import Trainer, stop_requests
 from t2i_core.training.start import start_from
 
@@ -120,13 +121,14 @@ class Run:
 
     def _build(self) -> Stage:
         self.tokenizer.save(self.run_dir / "tokenizer.json")
+        given = {role: load_stage(Path(run)).stage for role, run in self.config.roles.items()}
         torch.manual_seed(self.config.seed)
         sizes = Sizes(
             vocab_size=self.tokenizer.vocab_size,
             context_length=self.tokenizer.context_length,
             image_size=self.data.image_size,
         )
-        stage = build_stage(self.preset.system, sizes)
+        stage = build_stage(self.preset.system, sizes, given)
         if self.config.init_from:
             start_from(Path(self.config.init_from), stage, self.run_dir / "tokenizer.json")
         resolved = {
@@ -149,8 +151,7 @@ class Run:
         return torch.from_numpy(ids), torch.from_numpy(mask)
 
     def _sources(self) -> dict[str, Path]:
-        start = {"init": Path(self.config.init_from)} if self.config.init_from else {}
-        return {"captions": self.captions_dir} | start
+        return {"captions": self.captions_dir} | {name: Path(run) for name, run in self.config.runs.items()}
 
     @property
     def metrics_path(self) -> Path:

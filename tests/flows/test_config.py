@@ -82,9 +82,13 @@ def test_runs_have_any_names_and_keep_their_order() -> None:
         ({"evaluate": {"judged": ["cnn"], "scorer": "vit"}}, "a run 'vit'; there are: cnn, clip, diffusion"),
         (
             {"runs": {"cnn": {"init_from": "b"}, "b": {}}, "evaluate": {"judged": ["b"]}},
-            "cnn starts from b, which is not trained before it",
+            "cnn is made from b, which is not trained before it",
         ),
-        ({"runs": {"cnn": {"init_from": "cnn"}}, "evaluate": {"judged": ["cnn"]}}, "starts from cnn"),
+        ({"runs": {"cnn": {"init_from": "cnn"}}, "evaluate": {"judged": ["cnn"]}}, "is made from cnn"),
+        (
+            {"runs": {"cnn": {"uses": ["clip=b"]}, "b": {}}, "evaluate": {"judged": ["cnn"]}},
+            "cnn is made from b, which",
+        ),
         ({"evaluate": {"judged": []}}, r"evaluate\.judged"),
     ],
 )
