@@ -15,8 +15,8 @@ from t2i_core.training.preset import load_preset, preset_names
 DIGESTS = {
     "clip-demo": "9a2a08e09a69c12800c8ca8e716a3102ea918cf2002c5834267456dd2073caa8",
     "clip-smoke": "fc9ecf04d1089e3781b6713c9d9207de0997a250d7a7e0777aeab4e3cf56b244",
-    "cnn-demo": "7dfdf9b3b2db8b2083f63ed799e6ff60a25a29b3b989313456e7c33aa1813abc",
-    "cnn-smoke": "bec450c3a365fe41521afcce453a1786b05e490473ca3a0f11a9638231d3b359",
+    "cnn-demo": "4457c24f397b2750257dd4270b4e94a1932f1e5f2c6a04ecc21d3cff73dd4d93",
+    "cnn-smoke": "064ca9bccbad38a05b218629814fd49e39b18aff141a2f76574ffef179c0225c",
     "diffusion-demo": "d093db4ddecdb99ba85671b99886de829158106aa2128a8be98800487e67b925",
     "diffusion-small": "29dd5b32fb6c7f40f6ca05b5e59cc566cccbf14ebe2132f6d83ba109789bd3b5",
     "diffusion-smoke": "115f2d79814ef8b3be4e861b1dd4ee091a88d7533d03378677aea1da043d2c4b",
