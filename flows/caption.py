@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.outcome import completed
-from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.config import CaptionConfig, CaptionRequest
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.steps import TaskSteps
 
@@ -28,5 +28,6 @@ def caption(
         config: The rules.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
     """
-    ref = TaskSteps(on_conflict=on_conflict).caption(dataset_dir, config, output_dir)
+    request = CaptionRequest(dataset_dir=dataset_dir, config=config, output_dir=output_dir, on_conflict=on_conflict)
+    ref = TaskSteps().caption(request)
     return completed(ref, {"caption": ref})

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.outcome import completed
-from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.config import EvaluateConfig, EvaluateRequest
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.steps import TaskSteps
 
@@ -32,11 +32,13 @@ def evaluate(
         clip_dir: A finished CLIP run that scores; empty for none.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
     """
-    ref = TaskSteps(on_conflict=on_conflict).evaluate(
-        run_dir,
-        config,
-        output_dir,
+    request = EvaluateRequest(
+        run_dir=run_dir,
+        config=config,
+        output_dir=output_dir,
         baseline_dir=Path(baseline_dir) if baseline_dir else None,
         clip_dir=Path(clip_dir) if clip_dir else None,
+        on_conflict=on_conflict,
     )
+    ref = TaskSteps().evaluate(request)
     return completed(ref, {"evaluate": ref})

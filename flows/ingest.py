@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.outcome import completed
-from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.config import IngestConfig, IngestRequest
 from t2i_core.manifest import OnConflict, StepRef
 from tasks.cluster import RunnerName, Spread
 from tasks.shards import ingest_in_shards
@@ -40,6 +40,7 @@ def ingest(
             output folder.
         scheduler: Address of the Dask cluster's scheduler (tcp://HOST:PORT); empty for a cluster on this machine.
     """
+    request = IngestRequest(source=source, config=config, output_dir=output_dir, on_conflict=on_conflict)
     spread = Spread(runner=runner, scheduler=scheduler, num_shards_at_once=num_shards_at_once)
-    ref = ingest_in_shards(source, config, output_dir, on_conflict=on_conflict, spread=spread)
+    ref = ingest_in_shards(request, spread)
     return completed(ref, {"ingest": ref})

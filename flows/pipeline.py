@@ -24,5 +24,5 @@ def pipeline(
         output_dir: The workspace. The pipeline owns it: folders made with other options are replaced.
         request: What to do.
     """
-    refs = run_pipeline(TaskSteps(on_conflict="replace"), request.resolve(), output_dir)
+    refs = run_pipeline(TaskSteps(), request.resolve(), output_dir)
     return completed(refs, refs)

@@ -5,44 +5,35 @@ nobody waits for PyTorch who does not need it.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from t2i_core.captioning.config import CaptionConfig
-from t2i_core.evaluation.config import EvaluateConfig
-from t2i_core.ingestion.config import IngestConfig
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.data.workers.early import started_early
+from t2i_core.manifest import StepRef
 from t2i_core.progress import OnProgress, ignore_progress
-from t2i_core.training.config import TrainConfig
-from t2i_core.training.supervisor import supervise_training
+
+if TYPE_CHECKING:
+    from t2i_core.captioning.config import CaptionRequest
+    from t2i_core.evaluation.config import EvaluateRequest
+    from t2i_core.ingestion.config import IngestRequest
+    from t2i_core.training.config import TrainRequest
 
 
 class Steps(Protocol):
     """Ingest, caption, train, evaluate: each reads a folder and writes a folder."""
 
-    def ingest(
-        self, source: str, config: IngestConfig, output_dir: Path, *, source_digest: str | None = None
-    ) -> StepRef:
+    def ingest(self, request: "IngestRequest") -> StepRef:
         """Fetch the pictures of a source into a dataset folder."""
         ...
 
-    def caption(self, dataset_dir: Path, config: CaptionConfig, output_dir: Path) -> StepRef:
+    def caption(self, request: "CaptionRequest") -> StepRef:
         """Turn a dataset's captions into a captions folder."""
         ...
 
-    def train(self, name: str, captions_dir: Path, config: TrainConfig, output_dir: Path) -> StepRef:
+    def train(self, request: "TrainRequest") -> StepRef:
         """Train one model into a run folder."""
         ...
 
-    def evaluate(
-        self,
-        run_dir: Path,
-        config: EvaluateConfig,
-        output_dir: Path,
-        *,
-        baseline_dir: Path | None = None,
-        clip_dir: Path | None = None,
-    ) -> StepRef:
+    def evaluate(self, request: "EvaluateRequest") -> StepRef:
         """Score a run into an evaluation folder."""
         ...
 
@@ -51,54 +42,30 @@ class Steps(Protocol):
 class CoreSteps:
     """The steps straight from the core, with no Prefect."""
 
-    on_conflict: OnConflict = "refuse"
     on_progress: OnProgress = ignore_progress
 
-    def ingest(
-        self, source: str, config: IngestConfig, output_dir: Path, *, source_digest: str | None = None
-    ) -> StepRef:
+    def ingest(self, request: "IngestRequest") -> StepRef:
         """See `Steps.ingest`."""
-        from t2i_core.ingestion.step import ingest
+        with started_early(request.source):
+            # This takes a while to import, as it does what was just started.
+            from t2i_core.ingestion.step import ingest
 
-        return ingest(
-            source,
-            config,
-            output_dir,
-            source_digest=source_digest,
-            on_conflict=self.on_conflict,
-            on_progress=self.on_progress,
-        )
+            return ingest(**dict(request), on_progress=self.on_progress)
 
-    def caption(self, dataset_dir: Path, config: CaptionConfig, output_dir: Path) -> StepRef:
+    def caption(self, request: "CaptionRequest") -> StepRef:
         """See `Steps.caption`."""
         from t2i_core.captioning.step import caption
 
-        return caption(dataset_dir, config, output_dir, on_conflict=self.on_conflict, on_progress=self.on_progress)
+        return caption(**dict(request), on_progress=self.on_progress)
 
-    def train(self, name: str, captions_dir: Path, config: TrainConfig, output_dir: Path) -> StepRef:
+    def train(self, request: "TrainRequest") -> StepRef:
         """See `Steps.train`."""
-        return supervise_training(
-            captions_dir, config, output_dir, on_conflict=self.on_conflict, on_progress=self.on_progress
-        )
+        from t2i_core.training.supervisor import supervise_training
 
-    def evaluate(
-        self,
-        run_dir: Path,
-        config: EvaluateConfig,
-        output_dir: Path,
-        *,
-        baseline_dir: Path | None = None,
-        clip_dir: Path | None = None,
-    ) -> StepRef:
+        return supervise_training(**dict(request), on_progress=self.on_progress)
+
+    def evaluate(self, request: "EvaluateRequest") -> StepRef:
         """See `Steps.evaluate`."""
         from t2i_core.evaluation.step import evaluate
 
-        return evaluate(
-            run_dir,
-            config,
-            output_dir,
-            baseline_dir=baseline_dir,
-            clip_dir=clip_dir,
-            on_conflict=self.on_conflict,
-            on_progress=self.on_progress,
-        )
+        return evaluate(**dict(request), on_progress=self.on_progress)

@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 
 from flows.outcome import completed
 from t2i_core.manifest import OnConflict, StepRef
-from t2i_core.training.config import TrainConfig
+from t2i_core.training.config import TrainConfig, TrainRequest
 from tasks.steps import TaskSteps
 
 DEFAULTS = TrainConfig()
@@ -28,5 +28,6 @@ def train(
         config: The training recipe, its budget and its seed.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
     """
-    ref = TaskSteps(on_conflict=on_conflict).train(output_dir.name, captions_dir, config, output_dir)
+    request = TrainRequest(captions_dir=captions_dir, config=config, output_dir=output_dir, on_conflict=on_conflict)
+    ref = TaskSteps().train(request)
     return completed(ref, {"train": ref})

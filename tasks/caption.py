@@ -1,22 +1,20 @@
 """Caption as a task."""
 
-from pathlib import Path
-
 from prefect.client.schemas.objects import State
 
 from t2i_core.captioning import step as core
-from t2i_core.captioning.config import CaptionConfig
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.captioning.config import CaptionRequest
+from t2i_core.manifest import StepRef
 from tasks.artifacts import markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task
 
 
-@step_task("caption", "caption {output_dir}")
-def caption(dataset_dir: Path, config: CaptionConfig, output_dir: Path, on_conflict: OnConflict) -> State[StepRef]:
+@step_task("caption", "caption {request.output_dir}")
+def caption(request: CaptionRequest) -> State[StepRef]:
     """Clean, filter, deduplicate and split the captions of a dataset, and learn a tokenizer."""
     with reporting("caption-progress") as on_progress:
-        ref = core.caption(dataset_dir, config, output_dir, on_conflict=on_conflict, on_progress=on_progress)
-    publish_markdown("caption-report", lambda: report(ref), f"What became of each caption of {dataset_dir}")
+        ref = core.caption(**dict(request), on_progress=on_progress)
+    publish_markdown("caption-report", lambda: report(ref), f"What became of each caption of {request.dataset_dir}")
     return outcome(ref)
 
 

@@ -1,7 +1,6 @@
 """Ingest as tasks: cut the source into parts, fetch each part into a shard, publish the dataset."""
 
 import json
-from pathlib import Path
 
 from prefect.client.schemas.objects import State
 
@@ -13,29 +12,20 @@ from t2i_core.data.manners.channel import CoordinatorAddress
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shards.stats import ShardReport
 from t2i_core.ingestion import step as core
-from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.config import IngestRequest
 from t2i_core.ingestion.step import IngestPlan
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import StepRef
 from tasks.artifacts import markdown_rows, markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task
 
 MAX_HOSTS = 10
 
 
-@step_task("plan ingest", "plan {source}")
-def plan_ingest(
-    source: str, config: IngestConfig, output_dir: Path, source_digest: str | None, on_conflict: OnConflict
-) -> IngestPlan:
+@step_task("plan ingest", "plan {request.source}")
+def plan_ingest(request: IngestRequest) -> IngestPlan:
     """Crawl the pages or read the list, and cut what was found into parts."""
     with reporting("ingest-plan-progress") as on_progress:
-        return core.plan_ingest(
-            source,
-            config,
-            output_dir,
-            source_digest=source_digest,
-            on_conflict=on_conflict,
-            on_progress=on_progress,
-        )
+        return core.plan_ingest(**dict(request), on_progress=on_progress)
 
 
 @step_task("ingest shard", "shard {shard_id}")

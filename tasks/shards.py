@@ -4,31 +4,22 @@ Apart from the other steps, for the workers of a cluster import this and need no
 """
 
 from itertools import islice
-from pathlib import Path
 
 from prefect.futures import as_completed, wait
 
 from t2i_core.data.manners.channel import CoordinatorAddress
 from t2i_core.data.manners.coordinator import coordinating
 from t2i_core.data.manners.denylist import NOTHING_DENIED
-from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.config import IngestRequest
 from t2i_core.ingestion.step import IngestPlan
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import StepRef
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from tasks.cluster import IN_TURN, Crew, Spread
 from tasks.ingest import finish_ingest, ingest_shard, plan_ingest
 from tasks.runtime import reference, reporting
 
 
-def ingest_in_shards(
-    source: str,
-    config: IngestConfig,
-    output_dir: Path,
-    *,
-    source_digest: str | None = None,
-    on_conflict: OnConflict = "refuse",
-    spread: Spread = IN_TURN,
-) -> StepRef:
+def ingest_in_shards(request: IngestRequest, spread: Spread = IN_TURN) -> StepRef:
     """Fetch the pictures of a source into a dataset folder; works inside a flow only.
 
     Raises:
@@ -37,7 +28,7 @@ def ingest_in_shards(
         DataError: too few pictures were kept, or something on disk is damaged.
     """
     spread.check()
-    plan = plan_ingest(source, config, output_dir, source_digest, on_conflict)
+    plan = plan_ingest(request)
     if plan.hit is None:
         _ingest_shards(plan, spread)
     return reference(finish_ingest(plan))

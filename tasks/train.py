@@ -8,9 +8,9 @@ from prefect.client.schemas.objects import State
 
 from t2i_core.door import read_file
 from t2i_core.layout import MAX_LOG_BYTES
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import StepRef
 from t2i_core.report.pictures import open_picture
-from t2i_core.training.config import TrainConfig
+from t2i_core.training.config import TrainRequest
 from t2i_core.training.supervisor import supervise_training
 from tasks.artifacts import embedded_picture, markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task
@@ -19,13 +19,12 @@ from tasks.runtime import outcome, reporting, step_task
 TRAIN_TAG = "t2i-train"
 
 
-@step_task("train", "train {name}", TRAIN_TAG)
-def train(
-    name: str, captions_dir: Path, config: TrainConfig, output_dir: Path, on_conflict: OnConflict
-) -> State[StepRef]:
+@step_task("train", "train {request.name}", TRAIN_TAG)
+def train(request: TrainRequest) -> State[StepRef]:
     """Train one model; an unfinished run of the same key goes on from its last checkpoint."""
+    name = request.name
     with reporting(f"train-{name}-progress") as on_progress:
-        ref = supervise_training(captions_dir, config, output_dir, on_conflict=on_conflict, on_progress=on_progress)
+        ref = supervise_training(**dict(request), on_progress=on_progress)
     publish_markdown(f"train-{name}", lambda: report(name, ref), f"How the training of {name} went")
     return outcome(ref)
 

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
+from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, run_step
 from flows.help import PlainCommand, examples
 from flows.options import config_options
-from t2i_core.captioning.config import CaptionConfig
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.captioning.config import CaptionConfig, CaptionRequest
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -46,14 +45,13 @@ def caption_command(
 ) -> None:
     """Clean, filter, deduplicate and split the captions of a dataset."""
 
-    def as_flow(on_conflict: OnConflict) -> "State[Any]":
+    request = CaptionRequest(
+        dataset_dir=dataset_dir, config=config, output_dir=output_dir, on_conflict=conflict(replace=replace)
+    )
+
+    def as_flow() -> "State[Any]":
         from flows.caption import caption
 
-        return caption(dataset_dir, output_dir, config, on_conflict, return_state=True)
+        return caption(dataset_dir, output_dir, config, request.on_conflict, return_state=True)
 
-    def in_core(**how: Any) -> StepRef:
-        from t2i_core.captioning.step import caption
-
-        return caption(dataset_dir, config, output_dir, **how)
-
-    run_step(in_core, as_flow, no_prefect=no_prefect, replace=replace)
+    run_step(lambda steps: steps.caption(request), as_flow, no_prefect=no_prefect)

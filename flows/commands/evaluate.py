@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
+from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, run_step
 from flows.help import PlainCommand, examples
 from flows.options import config_options
-from t2i_core.evaluation.config import EvaluateConfig
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.evaluation.config import EvaluateConfig, EvaluateRequest
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -38,15 +37,19 @@ def evaluate_command(
 ) -> None:
     """Draw the evaluation's prompts with a run, score the pictures and write report.html."""
 
-    def as_flow(on_conflict: OnConflict) -> "State[Any]":
+    request = EvaluateRequest(
+        run_dir=run_dir,
+        config=config,
+        output_dir=output_dir,
+        baseline_dir=baseline_dir,
+        clip_dir=clip_dir,
+        on_conflict=conflict(replace=replace),
+    )
+
+    def as_flow() -> "State[Any]":
         from flows.evaluate import evaluate
 
         others = {"baseline_dir": str(baseline_dir or ""), "clip_dir": str(clip_dir or "")}
-        return evaluate(run_dir, output_dir, config, **others, on_conflict=on_conflict, return_state=True)
+        return evaluate(run_dir, output_dir, config, **others, on_conflict=request.on_conflict, return_state=True)
 
-    def in_core(**how: Any) -> StepRef:
-        from t2i_core.evaluation.step import evaluate
-
-        return evaluate(run_dir, config, output_dir, baseline_dir=baseline_dir, clip_dir=clip_dir, **how)
-
-    run_step(in_core, as_flow, no_prefect=no_prefect, replace=replace)
+    run_step(lambda steps: steps.evaluate(request), as_flow, no_prefect=no_prefect)

@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, progress, run_step, tell_result
+from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, progress, run_step, tell_result
 from flows.help import PlainCommand, examples
 from flows.options import config_options
-from t2i_core.data.workers.early import started_early
 from t2i_core.errors import ConfigError
-from t2i_core.ingestion.config import IngestConfig
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.ingestion.config import IngestConfig, IngestRequest
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -99,21 +97,18 @@ def ingest_command(
     if retry and replace:
         raise ConfigError("--retry fills in a finished dataset and replaces none: leave out --replace.")
     if retry:
-        return _retry(source, config, output_dir, retry)
+        _retry(source, config, output_dir, retry)
+        return
+    request = IngestRequest(source=source, config=config, output_dir=output_dir, on_conflict=conflict(replace=replace))
 
-    def as_flow(on_conflict: OnConflict) -> "State[Any]":
+    def as_flow() -> "State[Any]":
         from flows.ingest import ingest
 
-        return ingest(source, output_dir, config, on_conflict, num_shards_at_once, runner, scheduler, return_state=True)
+        return ingest(
+            *(source, output_dir, config, request.on_conflict, num_shards_at_once, runner, scheduler), return_state=True
+        )
 
-    def in_core(**how: Any) -> StepRef:
-        with started_early(source):
-            # This takes a while to import, as it does what was just started.
-            from t2i_core.ingestion.step import ingest
-
-            return ingest(source, config, output_dir, **how)
-
-    return run_step(in_core, as_flow, no_prefect=no_prefect, replace=replace)
+    run_step(lambda steps: steps.ingest(request), as_flow, no_prefect=no_prefect)
 
 
 def _retry(source: str, config: IngestConfig, output_dir: Path, names: str) -> None:

@@ -69,7 +69,7 @@ def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: boo
     config = request.resolve()
     with progress() as view:
         if no_prefect:
-            run_pipeline(CoreSteps(on_conflict="replace", on_progress=view), config, output_dir)
+            run_pipeline(CoreSteps(on_progress=view), config, output_dir)
         else:
             with adhoc_run(view):
                 from flows.pipeline import pipeline

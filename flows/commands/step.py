@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.adhoc import adhoc_run
+from flows.steps import CoreSteps
 from flows.terminal import LineView, say
 from t2i_core.data.account.shortfall import shortfalls
 from t2i_core.errors import ConfigError
@@ -47,23 +48,21 @@ def command_app() -> typer.Typer:
     return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-def run_step(
-    in_core: Callable[..., StepRef],
-    as_flow: "Callable[[OnConflict], State[Any]]",
-    *,
-    no_prefect: bool,
-    replace: bool,
-) -> None:
+def conflict(*, replace: bool) -> OnConflict:
+    """Say what to do with a folder that holds other work."""
+    return "replace" if replace else "refuse"
+
+
+def run_step(in_core: Callable[[CoreSteps], StepRef], as_flow: "Callable[[], State[Any]]", *, no_prefect: bool) -> None:
     """Do one step, straight from the core or as a flow run here, and tell what came of it."""
-    on_conflict: OnConflict = "replace" if replace else "refuse"
     with progress() as view:
         if no_prefect:
-            ref = in_core(on_conflict=on_conflict, on_progress=view)
+            ref = in_core(CoreSteps(on_progress=view))
         else:
             with adhoc_run(view):
                 from tasks.runtime import reference
 
-                ref = reference(as_flow(on_conflict))
+                ref = reference(as_flow())
     tell_result(ref)
 
 

@@ -1,18 +1,15 @@
 """`t2i train`."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, run_step
+from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, run_step
 from flows.help import PlainCommand, examples
 from flows.options import config_options
-from t2i_core.manifest import OnConflict
-from t2i_core.training.config import TrainConfig
+from t2i_core.training.config import TrainConfig, TrainRequest
 from t2i_core.training.preset import preset_names
-from t2i_core.training.supervisor import supervise_training
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -41,11 +38,13 @@ def train_command(
 ) -> None:
     """Train one model; the same command resumes an unfinished run."""
 
-    def as_flow(on_conflict: OnConflict) -> "State[Any]":
+    request = TrainRequest(
+        captions_dir=captions_dir, config=config, output_dir=output_dir, on_conflict=conflict(replace=replace)
+    )
+
+    def as_flow() -> "State[Any]":
         from flows.train import train
 
-        return train(captions_dir, output_dir, config, on_conflict, return_state=True)
+        return train(captions_dir, output_dir, config, request.on_conflict, return_state=True)
 
-    run_step(
-        partial(supervise_training, captions_dir, config, output_dir), as_flow, no_prefect=no_prefect, replace=replace
-    )
+    run_step(lambda steps: steps.train(request), as_flow, no_prefect=no_prefect)

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from t2i_core.captioning.rules import RULES, RULES_BY_NAME
 from t2i_core.config import Config
-from t2i_core.manifest import StepKey, read_manifest
+from t2i_core.manifest import OnConflict, StepKey, read_manifest
 
 # Raise it when a rule, a filter or the split gives another result for the same config.
 STEP_VERSION = 3
@@ -64,3 +64,19 @@ def caption_key(dataset_dir: Path, config: CaptionConfig) -> StepKey:
     return StepKey(
         step="caption", version=STEP_VERSION, config=config.model_dump(mode="json"), inputs={"dataset": digest}
     )
+
+
+class CaptionRequest(Config):
+    """What `caption` is asked for; the record that commands, flows and tasks pass on.
+
+    Attributes:
+        dataset_dir: a finished dataset folder.
+        config: the rules.
+        output_dir: the captions folder.
+        on_conflict: what to do with a folder that holds other work.
+    """
+
+    dataset_dir: Path
+    config: CaptionConfig
+    output_dir: Path
+    on_conflict: OnConflict = "refuse"

@@ -1,8 +1,12 @@
 """How to judge what a run draws; needs no PyTorch."""
 
+from pathlib import Path
+
 from pydantic import Field
 
+from t2i_core.config import Config
 from t2i_core.generation.config import DrawConfig
+from t2i_core.manifest import OnConflict
 
 
 class EvaluateConfig(DrawConfig):
@@ -25,3 +29,23 @@ class EvaluateConfig(DrawConfig):
     clip_min_recall_lift: float = Field(
         10, ge=1, le=1000, description="least recall@1 of the CLIP, in multiples of chance (0.5 is always enough)"
     )
+
+
+class EvaluateRequest(Config):
+    """What `evaluate` is asked for; the record that commands, flows and tasks pass on.
+
+    Attributes:
+        run_dir: the finished run to score.
+        config: what to draw and how to score it.
+        output_dir: the evaluation folder.
+        baseline_dir: a finished run to print beside it, None for none.
+        clip_dir: a finished CLIP run that scores, None for none.
+        on_conflict: what to do with a folder that holds other work.
+    """
+
+    run_dir: Path
+    config: EvaluateConfig
+    output_dir: Path
+    baseline_dir: Path | None = None
+    clip_dir: Path | None = None
+    on_conflict: OnConflict = "refuse"

@@ -16,7 +16,7 @@ from t2i_core.data.picture import EncodeFormat, ImageOptions, Resampling, Resize
 from t2i_core.data.web.private_hosts import PrivateHosts
 from t2i_core.errors import ConfigError
 from t2i_core.ingestion.row_filter import MAX_FILTER_CHARS, RowFilter
-from t2i_core.manifest import StepKey
+from t2i_core.manifest import OnConflict, StepKey
 
 if TYPE_CHECKING:
     from t2i_core.data.sources.source import SourceOptions
@@ -260,3 +260,21 @@ def key_of(config: IngestConfig, source_digest: str, denied: DenyList) -> StepKe
         reading = config.with_changes(pages=False).reading()
         inputs["captions_from"] = open_source(config.captions_from, reading).identity()
     return StepKey(step="ingest", version=INGEST_VERSION, config=options, inputs=inputs)
+
+
+class IngestRequest(Config):
+    """What `ingest` is asked for; the record that commands, flows and tasks pass on.
+
+    Attributes:
+        source: as a person named it.
+        config: how to fetch, check and store the pictures.
+        output_dir: the dataset folder.
+        source_digest: stands for the content of a source that is known to be the same under another address.
+        on_conflict: what to do with a folder that holds other work.
+    """
+
+    source: str
+    config: IngestConfig
+    output_dir: Path
+    source_digest: str | None = None
+    on_conflict: OnConflict = "refuse"

@@ -9,7 +9,7 @@ from pydantic import Field
 from t2i_core.config import Config
 from t2i_core.data.batches.location import anchored, divided
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import StepKey, read_manifest
+from t2i_core.manifest import OnConflict, StepKey, read_manifest
 from t2i_core.recipe import is_file_name, recipe_label
 from t2i_core.training.preset import Preset, load_preset
 
@@ -117,3 +117,24 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
         config={"preset": config.preset_name, "seed": config.seed, **part, **preset},
         inputs=inputs,
     )
+
+
+class TrainRequest(Config):
+    """What `train` is asked for; the record that commands, flows and tasks pass on.
+
+    Attributes:
+        captions_dir: a finished captions folder.
+        config: the training recipe, its budget and its seed.
+        output_dir: the run folder, whose name is the run's.
+        on_conflict: what to do with a folder that holds other work.
+    """
+
+    captions_dir: Path
+    config: TrainConfig
+    output_dir: Path
+    on_conflict: OnConflict = "refuse"
+
+    @property
+    def name(self) -> str:
+        """Under which the run is shown."""
+        return self.output_dir.name

@@ -101,7 +101,7 @@ def test_a_second_run_does_nothing(first: State[dict[str, StepRef]], workspace: 
 
 
 def test_the_same_job_without_prefect_finds_all_its_folders(first: State[dict[str, StepRef]], workspace: Path) -> None:
-    refs = run_pipeline(CoreSteps(on_conflict="replace"), tiny(), workspace / "work")
+    refs = run_pipeline(CoreSteps(), tiny(), workspace / "work")
     assert all(ref.hit for ref in refs.values())
 
 
