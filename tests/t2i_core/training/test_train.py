@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -19,11 +20,13 @@ from t2i_core.evaluation.step import evaluate
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.generate import generate, image_seed, load_generator
 from t2i_core.manifest import read_manifest
+from t2i_core.systems.stage import Batch
 from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints
+from t2i_core.training.claim import claim_run
 from t2i_core.training.config import TrainConfig, train_key
 from t2i_core.training.device import Compute
 from t2i_core.training.preset import load_preset, preset_names
-from t2i_core.training.step import train
+from t2i_core.training.step import Run, train
 from t2i_core.training.supervisor import supervise_training
 
 CPU = Compute(device="cpu", precision="float32")
@@ -325,6 +328,40 @@ def test_a_folder_that_is_no_run_is_refused(captions_dir, tmp_path):
         load_generator(captions_dir)
     with pytest.raises(ConfigError, match="no such folder"):
         load_generator(tmp_path / "nothing")
+
+
+def test_a_run_of_an_older_version_is_refused_in_a_sentence(finished, captions_dir, tmp_path):
+    old = tmp_path / "run"
+    shutil.copytree(finished, old)
+    for name in ("manifest.json", "step.json"):
+        note = json.loads((old / name).read_text())
+        note.get("key", note)["version"] = 1
+        (old / name).write_text(json.dumps(note))
+
+    with pytest.raises(ConfigError, match="was trained by version 1 of training"):
+        load_generator(old)
+    with pytest.raises(ConfigError, match="step was train v1, now train v2"):
+        train(captions_dir, config(), old, compute=CPU)
+
+
+def test_a_sample_is_trained_on_alike_in_a_batch_of_any_size(captions_dir, tmp_path):
+    def batch(first: int, size: int) -> Batch:
+        run_config = config("diffusion-smoke", set=[f"batch_size={size}"])
+        claim_run(captions_dir, run_config, tmp_path / f"{first}-{size}", "refuse")
+        trainer = Run(captions_dir, run_config, tmp_path / f"{first}-{size}", lambda progress: None, CPU).trainer
+        trainer.position.images = first
+        return trainer.next_batch()
+
+    whole, part = batch(0, 64), batch(40, 8)
+
+    for mine, others in (
+        (whole.target, part.target),
+        (whole.condition.keep["text"], part.condition.keep["text"]),
+        (whole.chance.normal("eps", (3, 32, 32)), part.chance.normal("eps", (3, 32, 32))),
+        (whole.chance.spread("time"), part.chance.spread("time")),
+    ):
+        assert torch.equal(mine[40:48], others)
+    assert not whole.condition.keep["text"].all()
 
 
 def test_a_torn_checkpoint_is_refused(finished, captions_dir, tmp_path):
