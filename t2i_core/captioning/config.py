@@ -9,7 +9,7 @@ from t2i_core.config import Config
 from t2i_core.manifest import OnConflict, StepKey, read_manifest
 
 # Raise it when a rule, a filter or the split gives another result for the same config.
-STEP_VERSION = 3
+STEP_VERSION = 4
 # Longer text is no caption, and cleaning it would only take time.
 MAX_RAW_CHARACTERS = 4096
 

@@ -15,6 +15,8 @@ from t2i_core.errors import DataError
 from t2i_core.manifest import Manifest, missing_outputs
 
 COLUMNS = ("key", "uid", "caption", "attributes", "status")
+# Of the stored picture; tables of other programs may lack them.
+SIDES = ("width", "height")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Sample:
         caption: as it was found, "" when there was none.
         attributes: a JSON object.
         group: what the split must not divide.
+        width: of the stored picture, pixels; 0 where it is not known.
+        height: likewise.
     """
 
     key: str
@@ -33,6 +37,8 @@ class Sample:
     caption: str
     attributes: str
     group: str
+    width: int = 0
+    height: int = 0
 
 
 def read_samples(dataset_dir: Path, manifest: Manifest) -> list[Sample]:
@@ -53,18 +59,21 @@ def read_samples(dataset_dir: Path, manifest: Manifest) -> list[Sample]:
 
 def _read_sidecar(path: Path) -> Iterator[Sample]:
     try:
-        shard, table = int(path.stem), read_table(path, COLUMNS)
+        shard, table = int(path.stem), read_table(path, (*COLUMNS, *SIDES))
         lacking = [name for name in COLUMNS if name not in table.schema.names]
         if lacking:
             raise ValueError(f"no column {', '.join(lacking)}")
         columns = table.to_pydict()
     except (pa.ArrowException, OSError, ValueError) as err:
         raise DataError(f"{path} cannot be read ({err}). Delete it and run the ingest again.") from err
-    rows = sorted(zip(*(columns[name] for name in COLUMNS), strict=True), key=itemgetter(0))
-    for key, uid, caption, attributes, status in rows:
+    unknown = [0] * table.num_rows
+    cells = [columns[name] for name in COLUMNS] + [columns.get(name, unknown) for name in SIDES]
+    rows = sorted(zip(*cells, strict=True), key=itemgetter(0))
+    for key, uid, caption, attributes, status, width, height in rows:
         if status == "success":
             name, attributes = uid or key, attributes or "{}"
-            yield Sample(key, shard, name, caption or "", attributes, _own_group(attributes) or name)
+            group = _own_group(attributes) or name
+            yield Sample(key, shard, name, caption or "", attributes, group, width or 0, height or 0)
 
 
 def _own_group(attributes: str) -> str:

@@ -225,4 +225,6 @@ def _row(draft: _Draft, num_tokens: int, context_length: int) -> CaptionRow:
         truncated=num_tokens > context_length,
         group=sample.group,
         attributes=sample.attributes,
+        width=sample.width,
+        height=sample.height,
     )

@@ -18,6 +18,11 @@ class StageConfig(Config):
     draw_settings: ClassVar[frozenset[str]] = frozenset()
 
     @property
+    def side_multiple(self) -> int:
+        """What both sides of a picture must be multiples of; 0 where only squares of one size will do."""
+        return 0
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Roles of the finished runs that it stands on."""
         return ()
@@ -68,6 +73,11 @@ class DiffusionConfig(StageConfig):
     sampler: SamplerName = Field("dpmpp_2m", description="Sampler used when drawing.")
     num_steps: int = Field(20, gt=0, le=1000, description="Sampling steps.")
     guidance_scale: float = Field(2.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
+
+    @property
+    def side_multiple(self) -> int:
+        """What both sides of a picture must be multiples of."""
+        return self.unet.side_multiple
 
 
 class CLIPConfig(StageConfig):

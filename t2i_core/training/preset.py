@@ -5,10 +5,12 @@ A preset may start `from` another (see `t2i_core.recipe`); what is validated, di
 
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from t2i_core.config import Config
+from t2i_core.data.batches.shapes import Shapes
 from t2i_core.recipe import apply_changes, read_recipe, recipe_names
 from t2i_core.systems.config import SystemConfig
 
@@ -44,10 +46,28 @@ class Preset(Config):
     system: SystemConfig
     optim: OptimConfig = OptimConfig()
     ema: EMAConfig = EMAConfig()
+    shapes: Shapes = Field(default_factory=Shapes, description="Shapes that pictures are trained in.")
     batch_size: int = Field(32, gt=0, le=1_000_000, description="Pictures a step.")
     caption_dropout: float = Field(0.1, ge=0, lt=1, description="Share of captions replaced by the empty one.")
     max_minutes: float = Field(0, ge=0, description="Budget of training time, minutes; 0 = none.")
     max_images: int = Field(0, ge=0, description="Budget of pictures seen; 0 = none.")
+
+    @model_serializer(mode="wrap")
+    def _without_usual_shapes(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes that were written before there were shapes keep their digests, which are part of every run's key.
+        data: dict[str, Any] = dump(self)
+        if self.shapes == Shapes():
+            data.pop("shapes", None)
+        return data
+
+    @model_validator(mode="after")
+    def _takes_shapes(self) -> Self:
+        multiple = self.system.side_multiple
+        if self.shapes.num > 1 and not multiple:
+            raise ValueError(f"a {self.system.kind} system takes squares of one size: leave shapes.step out")
+        if self.shapes.num > 1 and self.shapes.step % multiple:
+            raise ValueError(f"this network takes sides that are multiples of {multiple}: shapes.step must be one")
+        return self
 
 
 def preset_names() -> list[str]:

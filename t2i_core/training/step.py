@@ -109,10 +109,16 @@ class Run:
         self.captions_dir = captions_dir
         self.preset = config.resolve()
         self.tokenizer = load_tokenizer(captions_dir)
-        self.data = OpenSplit(captions_dir, "train", config.shards)
+        self.data = OpenSplit(captions_dir, "train", config.shards, self.preset.shapes)
         self.stage = self._build()
         self._grid_text = self._encode(self.data.captions(_spread(self.data.num_samples, NUM_GRID_PROMPTS)))
-        feed = self.data.feed(config.seed, self._encode, workers=config.workers or None, pin=compute.device == "cuda")
+        feed = self.data.feed(
+            config.seed,
+            self._encode,
+            group=self.preset.batch_size,
+            workers=config.workers or None,
+            pin=compute.device == "cuda",
+        )
         self.trainer = Trainer(self.stage, feed, self.preset, config.seed, compute)
         self._grids_done = 0
         self._last_report = self._last_save = time.monotonic()

@@ -209,6 +209,7 @@ def captions_of(shard: int, rows: list[tuple[str, str, str]]) -> pa.Table:
     columns = {"key": keys, "uid": uids, "caption": texts, "caption_raw": texts}
     columns |= {name: [value] * len(rows) for name, value in same.items()}
     columns |= {"shard": [shard] * len(rows), "num_tokens": [8] * len(rows), "truncated": [False] * len(rows)}
+    columns |= dict.fromkeys(("width", "height"), [1] * len(rows))
     return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 

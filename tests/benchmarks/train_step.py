@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from t2i_core.data.batches.rows import Rows
+from t2i_core.data.batches.read import Rows
 from t2i_core.diffusion.loss import squared_errors
 from t2i_core.diffusion.schedule import over
 from t2i_core.models.config import Sizes
@@ -44,6 +44,7 @@ class NoisePictures:
             keys=[""] * NUM_PICTURES,
             uids=[""] * NUM_PICTURES,
             original=torch.zeros(NUM_PICTURES, 2, dtype=torch.int64),
+            crop=torch.zeros(NUM_PICTURES, 2, dtype=torch.int64),
         )
 
     def take(self, position: int, size: int) -> Rows:

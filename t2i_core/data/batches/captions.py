@@ -6,7 +6,7 @@ A row group holds the rows of one shard, so that those of a shard can be read wi
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, repeat
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from t2i_core.data.batches.shapes import ANY_SHAPE, Shapes
 from t2i_core.data.tables.table import iter_table
 from t2i_core.errors import DataError
 
@@ -34,6 +35,8 @@ SCHEMA = pa.schema(
         ("truncated", pa.bool_()),
         ("group", pa.string()),
         ("attributes", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
     ]
 )
 
@@ -45,6 +48,8 @@ class CaptionRow:
     Attributes:
         num_tokens: length of the whole caption, [EOS] included, before anything is cut.
         truncated: whether the tokenizer cuts it.
+        width: of the stored picture, pixels; 0 where it is not known.
+        height: likewise.
     """
 
     key: str
@@ -59,6 +64,8 @@ class CaptionRow:
     truncated: bool
     group: str
     attributes: str
+    width: int
+    height: int
 
 
 CAPTIONS_NAME, TOKENIZER_NAME = "captions.parquet", "tokenizer.json"
@@ -86,27 +93,39 @@ class ShardRows:
         shard: its number.
         first: the number of its first row.
         stop: that behind its last one.
-        num_kept: how many of them are kept samples of the split that was asked for.
+        counts: how many of them are kept samples of the split that was asked for, by bucket.
     """
 
     shard: int
     first: int
     stop: int
-    num_kept: int
+    counts: tuple[int, ...]
+
+    @property
+    def num_kept(self) -> int:
+        """How many of them are kept samples of the split."""
+        return sum(self.counts)
 
 
-def index_captions(captions_dir: Path, split: SplitName) -> list[ShardRows]:
+def index_captions(captions_dir: Path, split: SplitName, shapes: Shapes = ANY_SHAPE) -> list[ShardRows]:
     """Count the samples of a split shard by shard; shards without any are left out.
+
+    Args:
+        captions_dir: a finished captions folder.
+        split: which samples.
+        shapes: that batches have, with a bucket of samples for each.
 
     Raises:
         DataError: the table is missing or damaged.
     """
-    kept, num_rows = Counter[int](), dict[int, int]()
+    kept, num_rows = Counter[tuple[int, int]](), dict[int, int]()
     last = None
-    for piece in _pieces(captions_dir, ["shard", "split", "status"]):
-        shards, splits, statuses = (piece.column(name).to_pylist() for name in ("shard", "split", "status"))
-        rows = zip(shards, splits, statuses, strict=True)
-        kept.update(shard for shard, its_split, status in rows if its_split == split and status == "kept")
+    names = ["shard", "split", "status", *(("width", "height") if shapes.num > 1 else ())]
+    for piece in _pieces(captions_dir, names):
+        shards, splits, statuses, *sides = (piece.column(name).to_pylist() for name in names)
+        buckets = map(shapes.bucket_of, *sides) if sides else repeat(0)
+        rows = zip(shards, splits, statuses, buckets, strict=False)
+        kept.update((shard, bucket) for shard, its, status, bucket in rows if its == split and status == "kept")
         for shard, run in groupby(shards):
             if not isinstance(shard, int) or shard < 0:
                 raise _damaged(captions_dir, f"{shard!r} is no shard")
@@ -116,7 +135,8 @@ def index_captions(captions_dir: Path, split: SplitName) -> list[ShardRows]:
             last = shard
     ends = accumulate(num_rows.values())
     found = (
-        ShardRows(shard, end - num_rows[shard], end, kept[shard]) for shard, end in zip(num_rows, ends, strict=True)
+        ShardRows(shard, end - num_rows[shard], end, tuple(kept[shard, bucket] for bucket in range(shapes.num)))
+        for shard, end in zip(num_rows, ends, strict=True)
     )
     return [rows for rows in found if rows.num_kept]
 

@@ -38,6 +38,30 @@ def decode(body: bytes, name: str) -> torch.Tensor:
         raise DataError(f"{name} cannot be used: {err}.") from err
 
 
+def cover(picture: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, int, int]:
+    """Shrink or enlarge a picture until it just covers a shape, and cut what is over equally from both ends.
+
+    Args:
+        picture: (h, w, 3) uint8.
+        height: of the shape, in pixels.
+        width: likewise.
+
+    Returns:
+        (height, width, 3) uint8, and what was cut at the top and at the left, in pixels of the new size.
+    """
+    from torchvision.transforms.v2 import functional
+
+    rows, columns = picture.shape[:2]
+    scale = max(height / rows, width / columns)
+    size = [max(height, round(rows * scale)), max(width, round(columns * scale))]
+    resized = picture.permute(2, 0, 1)
+    if size != [rows, columns]:
+        mode = functional.InterpolationMode.BICUBIC
+        resized = functional.resize(resized, size, interpolation=mode, antialias=True)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return resized.permute(1, 2, 0)[top : top + height, left : left + width], top, left
+
+
 def _decode_jpeg(body: bytes) -> torch.Tensor:
     from torchvision.io import ImageReadMode, decode_jpeg
 

@@ -21,8 +21,9 @@ from t2i_core.data.batches.decode import decode
 from t2i_core.data.batches.library import Library, SharedFolder
 from t2i_core.data.batches.near import open_shards
 from t2i_core.data.batches.order import Order
-from t2i_core.data.batches.read import Encode, Reader
-from t2i_core.data.batches.rows import Rows, joined
+from t2i_core.data.batches.plan import Plan
+from t2i_core.data.batches.read import Encode, Reader, Rows, joined
+from t2i_core.data.batches.shapes import ANY_SHAPE, Shapes
 from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.errors import ConfigError, T2IError
 from t2i_core.machine import memory_bytes, usable_cores
@@ -53,12 +54,16 @@ class MemoryFeed:
     """All samples of a split, decoded once."""
 
     def __init__(self, reader: Reader) -> None:
-        self._order = reader.order
-        self._rows = joined([reader.whole_shard(number) for number in range(len(reader.library.index))])
+        self._plan = reader.plan
+        shards, buckets = range(len(reader.library.index)), range(len(self._plan.orders))
+        parts = {bucket: [reader.whole_shard(shard, bucket) for shard in shards] for bucket in buckets}
+        found = {bucket: [rows for rows in each if rows is not None] for bucket, each in parts.items()}
+        self._rows = {bucket: joined(each) for bucket, each in found.items() if each}
 
     def take(self, position: int, size: int) -> Rows:
         """Give the samples at some positions."""
-        return self._rows.at(self._order.rows(position, size))
+        bucket, first = self._plan.find(position, size)
+        return self._rows[bucket].at(self._plan.orders[bucket].rows(first, size))
 
     def close(self) -> None:
         """There is nothing to end."""
@@ -135,10 +140,11 @@ class OpenSplit:
         captions_dir: a finished captions folder.
         split: which samples.
         location: where the dataset lies if not where it lay; see `open_shards`.
+        shapes: that pictures are brought to.
 
     Attributes:
         num_samples: that the split has.
-        image_size: side of its pictures, in pixels.
+        image_size: side of a square of as many pixels as each picture has.
 
     Raises:
         ConfigError: the folder is not a finished captions folder, its dataset has changed, or the split is empty.
@@ -146,27 +152,29 @@ class OpenSplit:
         TransientError: a store does not answer.
     """
 
-    def __init__(self, captions_dir: Path, split: SplitName, location: str = "") -> None:
-        self._captions_dir, self._split = captions_dir, split
+    def __init__(self, captions_dir: Path, split: SplitName, location: str = "", shapes: Shapes = ANY_SHAPE) -> None:
+        self._captions_dir, self._split, self._shapes = captions_dir, split, shapes
         self._folder = SharedFolder()
         try:
             shards = open_shards(captions_dir, location, self._folder.path)
-            index = index_captions(captions_dir, split)
+            index = index_captions(captions_dir, split, shapes)
             chosen = [rows for rows in index if shards.numbers is None or rows.shard in shards.numbers]
             if not chosen:
                 advice = "ingest more pictures or filter less."
                 raise ConfigError(f"{captions_dir} has no samples in its {split} split; {advice}")
             self._library = Library(captions_dir, split, chosen, shards, self._folder.path)
-            self._counts = [rows.num_kept for rows in chosen]
-            self.num_samples = sum(self._counts)
-            self.image_size = len(decode(self._library.shard(0).sample(0).body, "the first picture"))
+            self.num_samples = sum(rows.num_kept for rows in chosen)
+            # Only what is stored in the shape that it is trained in tells it.
+            first = None if shapes.side else decode(self._library.shard(0).sample(0).body, "the first picture")
+            self.image_size = shapes.side if first is None else len(first)
         except BaseException:
             self._folder.close()
             raise
 
     def captions(self, numbers: Sequence[int]) -> list[str]:
         """Read the captions of some samples by their numbers in the split."""
-        shards, inside = Order(self._counts, 0).shard_of(np.asarray(numbers))
+        order = Order([rows.num_kept for rows in self._library.index], 0)
+        shards, inside = order.shard_of(np.asarray(numbers))
         index = [self._library.index[shard] for shard in shards]
         found = (
             next(islice(read_captions(self._captions_dir, self._split, ["caption"], rows), number, None))
@@ -179,6 +187,7 @@ class OpenSplit:
         seed: int,
         encode: Encode | None = None,
         *,
+        group: int = 1,
         workers: int | None = None,
         stride: int = 0,
         pin: bool = False,
@@ -188,6 +197,7 @@ class OpenSplit:
         Args:
             seed: of the order.
             encode: makes token ids of captions; None for the captions folder's own tokenizer.
+            group: samples of a batch of all ranks, which have one shape; 1 where there is only one.
             workers: processes that decode what does not fit in memory; None for one a core, `MAX_WORKERS` at most.
             stride: positions from one batch of this rank to its next; 0 for the size of a batch.
             pin: whether batches go to a graphics card.
@@ -198,7 +208,8 @@ class OpenSplit:
             TransientError: a store does not answer.
         """
         encode = encode or Tokenizer.load(self._captions_dir / TOKENIZER_NAME).encode
-        reader = Reader(self._library, Order(self._counts, seed), self.image_size, encode)
+        plan = Plan([rows.counts for rows in self._library.index], seed, group)
+        reader = Reader(self._library, plan, self._shapes, self.image_size, encode)
         if self.num_samples * self.image_size**2 * 3 <= MAX_MEMORY_SHARE * memory_bytes():
             try:
                 return MemoryFeed(reader)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from t2i_core.data.batches.captions import ShardRows, SplitName, read_captions
+from t2i_core.data.batches.shapes import Shapes
 from t2i_core.data.shards.reader import MAX_MEMBER_BYTES, read_rows
 from t2i_core.data.shards.tar_reader import TarError, iter_members
 from t2i_core.door import open_file
@@ -102,11 +103,22 @@ class IndexedShard:
 
     def __init__(self, path: Path, tar_path: Path) -> None:
         self.tar_path = tar_path
+        self._buckets: dict[int, NDArray[np.int64]] = {}
         with pa.memory_map(str(path)) as mapped:
             batch = pa.ipc.open_file(mapped).get_batch(0)
         self._texts = [batch.column(name) for name in TEXTS]
         self._numbers = np.stack([_as_numpy(batch.column(name)) for name in ("offset", "size", *SIZES)], axis=1)
         self._tar = open_file(tar_path, levels=1)
+
+    def rows_of(self, bucket: int, shapes: Shapes) -> NDArray[np.int64]:
+        """Give the numbers of the samples of one bucket."""
+        if shapes.num == 1:
+            return np.arange(len(self._numbers))
+        if not self._buckets:
+            sides = self._numbers[:, [2, 3]].tolist()
+            each = np.array([shapes.bucket_of(width, height) for width, height in sides])
+            self._buckets = {number: np.flatnonzero(each == number) for number in range(shapes.num)}
+        return self._buckets[bucket]
 
     def sample(self, number: int) -> Sample:
         """Read a sample by its number among those of the split.

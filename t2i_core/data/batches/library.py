@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import BinaryIO
 from t2i_core.data.batches.captions import ShardRows, SplitName
 from t2i_core.data.batches.indexed import IndexedShard, write_index
 from t2i_core.data.batches.near import Shards
-from t2i_core.data.batches.order import Block
 from t2i_core.data.shards.layout import shard_name
 from t2i_core.errors import T2IError
 
@@ -44,7 +43,7 @@ class Library:
         self.index = index
         self._captions_dir, self._split, self._shards, self._folder = captions_dir, split, shards, folder
         self._open: dict[int, IndexedShard] = {}
-        self._near: list[frozenset[int]] = [frozenset(), frozenset()]
+        self._near: list[frozenset[int]] = [frozenset[int](), frozenset[int]()]
         self._ahead: ThreadPoolExecutor | None = None
 
     def shard(self, number: int) -> IndexedShard:
@@ -67,28 +66,27 @@ class Library:
                     raise
         return self._open[number]
 
-    def move_to(self, blocks: Sequence[Block], worker: int, num_workers: int) -> None:
-        """Make the shards of some blocks ready, and begin with the last block's; put away what is behind.
+    def move_to(self, here: Set[int], ahead: Sequence[int], near: Set[int], worker: int, num_workers: int) -> None:
+        """Make shards ready, begin with those that come next, and put away what is behind.
 
         Args:
-            blocks: those that are read now, and the one after them.
+            here: shards that are read now.
+            ahead: those that come after them.
+            near: all that are not behind, these two among them.
             worker: number of this process among those that share the folder.
             num_workers: how many these are.
         """
-        near = frozenset(shard for block in blocks for shard in block.shards)
-        if near == self._near[-1]:
-            return
         for number in self._open.keys() - near:
             self._open.pop(number).close()
         # Other workers may be one step behind; to whom has opened a file it stays until it is closed.
         self._put_away(self._near[0] - self._near[1] - near)
-        self._near = [self._near[1], near]
-        here = sorted({shard for block in blocks[:-1] for shard in block.shards})
-        start = worker * len(here) // num_workers
-        for number in [*here[start:], *here[:start]]:
+        self._near = [self._near[1], frozenset(near)]
+        wanted = sorted(here)
+        start = worker * len(wanted) // num_workers
+        for number in [*wanted[start:], *wanted[:start]]:
             self._make_ready(number)
         self._ahead = self._ahead or ThreadPoolExecutor(1, "shards ahead")
-        for number in blocks[-1].shards[worker::num_workers]:
+        for number in ahead[worker::num_workers]:
             self._ahead.submit(self._make_ready_quietly, number)
 
     def close(self) -> None:

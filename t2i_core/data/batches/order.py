@@ -6,7 +6,6 @@ order. So a sample moves within its block, a block is all that has to be near at
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,14 +42,17 @@ class Order:
     Args:
         counts: samples of each shard, one at least; sample number i is the i-th over all shards.
         seed: another one gives another order.
+        weights: of the shards, by which blocks are cut; None for `counts`. Orders of parts of the same shards with the
+            same weights go through the same blocks.
 
     Attributes:
         num_samples: of an epoch.
     """
 
-    def __init__(self, counts: Sequence[int], seed: int) -> None:
+    def __init__(self, counts: Sequence[int], seed: int, weights: Sequence[int] | None = None) -> None:
         self._seed = seed
         self._counts = np.asarray(counts, np.int64)
+        self._weights = self._counts if weights is None else np.asarray(weights, np.int64)
         self._starts = np.cumsum(self._counts) - self._counts
         self.num_samples = int(self._counts.sum())
         self._blocks: dict[int, tuple[Rows, list[Block]]] = {}
@@ -99,16 +101,16 @@ class Order:
         return self._blocks[epoch]
 
     def _cut(self, epoch: int) -> Iterator[Block]:
-        order = _generator(stream="shards", seed=self._seed, epoch=epoch).permutation(len(self._counts))
-        number = first = size = 0
+        order = generator(stream="shards", seed=self._seed, epoch=epoch).permutation(len(self._counts))
+        number = first = size = weight = 0
         shards: list[int] = []
         for shard in order.tolist():
             shards.append(shard)
-            size += int(self._counts[shard])
-            if size >= MIN_BLOCK_SAMPLES and len(shards) >= MIN_BLOCK_SHARDS:
+            size, weight = size + int(self._counts[shard]), weight + int(self._weights[shard])
+            if weight >= MIN_BLOCK_SAMPLES and len(shards) >= MIN_BLOCK_SHARDS:
                 yield Block(epoch, number, first, size, tuple(sorted(shards)))
-                number, first, size, shards = number + 1, first + size, 0, []
-        if size:
+                number, first, size, weight, shards = number + 1, first + size, 0, 0, []
+        if shards:
             yield Block(epoch, number, first, size, tuple(sorted(shards)))
 
     def _rows_of(self, block: Block) -> Rows:
@@ -117,20 +119,11 @@ class Order:
             rows = np.concatenate([self._starts[s] + np.arange(self._counts[s]) for s in block.shards])
             # The first block has no number, as datasets of one block were shuffled before there were blocks.
             number = {"block": block.number} if block.number else {}
-            places = _generator(stream="order", seed=self._seed, epoch=block.epoch, **number).permutation(len(rows))
+            places = generator(stream="order", seed=self._seed, epoch=block.epoch, **number).permutation(len(rows))
             self._shuffled = dict([*list(self._shuffled.items())[-1:], (key, rows[places])])
         return self._shuffled[key]
 
 
-def _generator(**entropy: str | int) -> np.random.Generator:
+def generator(**entropy: str | int) -> np.random.Generator:
+    """Give the generator of a named stream."""
     return np.random.Generator(np.random.Philox(int(digest_of(entropy)[:16], 16)))
-
-
-@lru_cache(maxsize=2)
-def _of_one_block(seed: int, num_samples: int) -> Order:
-    return Order([num_samples], seed)
-
-
-def sample_at(seed: int, position: int, num_samples: int) -> int:
-    """Say which sample is number `position` of a run: every epoch is a new permutation of all samples."""
-    return int(_of_one_block(seed, num_samples).rows(position, 1)[0])

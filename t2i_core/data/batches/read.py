@@ -1,21 +1,75 @@
-"""Positions to pixels and token ids: what each process of a feed does."""
+"""Positions to rows of pixels, captions and token ids: what each process of a feed does."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
-from t2i_core.data.batches.decode import decode
+from t2i_core.data.batches.decode import cover, decode
 from t2i_core.data.batches.indexed import Sample
 from t2i_core.data.batches.library import Library
-from t2i_core.data.batches.order import Order
-from t2i_core.data.batches.rows import Rows
-from t2i_core.errors import ConfigError, T2IError
+from t2i_core.data.batches.order import Block
+from t2i_core.data.batches.plan import Plan
+from t2i_core.data.batches.shapes import Shapes
+from t2i_core.errors import ConfigError, DataError, T2IError
 
 Encode = Callable[[Sequence[str]], tuple[Any, Any]]
 """Makes of B captions token ids (B, L) int64, and a mask (B, L) bool, True = real token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some samples, in the order of their positions.
+
+    Attributes:
+        pixels: (B, H, W, 3) uint8.
+        captions: cleaned captions.
+        token_ids: (B, L) int64.
+        token_mask: (B, L) bool, True = real token.
+        keys: of the samples in their dataset.
+        uids: stable identities.
+        original: (B, 2) int64, height and width of the picture as it was found; 0 where that is not known.
+        crop: (B, 2) int64, pixels cut at the top and at the left when the picture was brought to the batch's shape.
+    """
+
+    pixels: Tensor
+    captions: list[str]
+    token_ids: Tensor
+    token_mask: Tensor
+    keys: list[str]
+    uids: list[str]
+    original: Tensor
+    crop: Tensor
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def at(self, numbers: NDArray[np.int64]) -> "Rows":
+        """Choose some of them, by their numbers."""
+        rows = torch.from_numpy(numbers)
+        return self._each(lambda v: v[rows] if isinstance(v, Tensor) else [v[i] for i in numbers.tolist()])
+
+    def pin_memory(self) -> "Rows":
+        """Copy tensors to where a graphics card fetches them faster."""
+        return self._each(lambda v: v.pin_memory() if isinstance(v, Tensor) else v)
+
+    def _each(self, change: Callable[[Any], Any]) -> "Rows":
+        return Rows(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Put samples behind one another."""
+    whole: dict[str, Any] = {}
+    for field in fields(Rows):
+        column = [getattr(part, field.name) for part in parts]
+        whole[field.name] = torch.cat(column) if isinstance(column[0], Tensor) else list(chain.from_iterable(column))
+    return Rows(**whole)
 
 
 class Reader(Dataset[Rows | T2IError]):
@@ -23,13 +77,15 @@ class Reader(Dataset[Rows | T2IError]):
 
     Args:
         library: of the shards.
-        order: of the samples.
-        image_size: side of the pictures, in pixels.
+        plan: of the samples.
+        shapes: that pictures are brought to.
+        side: of pictures that are stored as they are trained on, in pixels.
         encode: makes token ids of captions.
     """
 
-    def __init__(self, library: Library, order: Order, image_size: int, encode: Encode) -> None:
-        self.library, self.order, self.image_size, self._encode = library, order, image_size, encode
+    def __init__(self, library: Library, plan: Plan, shapes: Shapes, side: int, encode: Encode) -> None:
+        self.library, self.plan, self._shapes, self._side, self._encode = library, plan, shapes, side, encode
+        self._blocks: dict[int, list[Block]] = {}
 
     def __getitem__(self, wanted: tuple[int, int]) -> Rows | T2IError:
         """Read a batch by its first position and its size; an error is a value, so that it crosses processes whole."""
@@ -40,39 +96,62 @@ class Reader(Dataset[Rows | T2IError]):
 
     def read(self, position: int, size: int) -> Rows:
         """Read a batch."""
+        bucket, first = self.plan.find(position, size)
+        order = self.plan.orders[bucket]
+        self._move_to(bucket, order.blocks(first, size))
+        shards, numbers = order.shard_of(order.rows(first, size))
+        pairs = zip(shards.tolist(), numbers.tolist(), strict=True)
+        return self._decoded([self._sample(shard, bucket, number) for shard, number in pairs], bucket)
+
+    def whole_shard(self, shard: int, bucket: int) -> Rows | None:
+        """Read all samples of a shard in one bucket, None for none; nothing of it is near any more."""
+        count = self.library.index[shard].counts[bucket]
+        samples = [self._sample(shard, bucket, number) for number in range(count)]
+        self.library.close()
+        return self._decoded(samples, bucket) if samples else None
+
+    def _move_to(self, bucket: int, blocks: list[Block]) -> None:
+        """Have near what this bucket needs now, and what any bucket needed last."""
+        if self._blocks.get(bucket) == blocks:
+            return
+        self._blocks[bucket] = blocks
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
-        self.library.move_to(self.order.blocks(position, size), worker, num_workers)
-        shards, numbers = self.order.shard_of(self.order.rows(position, size))
-        pairs = zip(shards.tolist(), numbers.tolist(), strict=True)
-        return self._decoded([self.library.shard(shard).sample(number) for shard, number in pairs])
+        near = {shard for each in self._blocks.values() for block in each for shard in block.shards}
+        here = {shard for block in blocks[:-1] for shard in block.shards}
+        self.library.move_to(here, blocks[-1].shards, near, worker, num_workers)
 
-    def whole_shard(self, number: int) -> Rows:
-        """Read all samples of a shard, and nothing of it is near any more."""
-        shard = self.library.shard(number)
-        rows = self._decoded([shard.sample(each) for each in range(self.library.index[number].num_kept)])
-        self.library.close()
-        return rows
+    def _sample(self, shard: int, bucket: int, number: int) -> Sample:
+        indexed = self.library.shard(shard)
+        rows = indexed.rows_of(bucket, self._shapes)
+        if number >= len(rows):
+            raise DataError(f"{indexed.tar_path}: the sizes of its pictures are not those that its captions name.")
+        return indexed.sample(int(rows[number]))
 
-    def _decoded(self, samples: Sequence[Sample]) -> Rows:
-        # In a worker this stacks the pictures where the parent finds them, without another copy.
-        pixels = default_collate([self._square(sample) for sample in samples])
+    def _decoded(self, samples: Sequence[Sample], bucket: int) -> Rows:
+        pictures, tops, lefts = zip(*(self._fitted(sample, bucket) for sample in samples), strict=True)
         ids, mask = map(torch.as_tensor, self._encode([sample.caption for sample in samples]))
         return Rows(
-            pixels,
-            [sample.caption for sample in samples],
-            ids,
-            mask,
-            [sample.key for sample in samples],
-            [sample.uid for sample in samples],
-            torch.tensor([(sample.original_height, sample.original_width) for sample in samples]),
+            # In a worker this stacks the pictures where the parent finds them, without another copy.
+            pixels=default_collate(list(pictures)),
+            captions=[sample.caption for sample in samples],
+            token_ids=ids,
+            token_mask=mask,
+            keys=[sample.key for sample in samples],
+            uids=[sample.uid for sample in samples],
+            original=torch.tensor([(sample.original_height, sample.original_width) for sample in samples]),
+            crop=torch.tensor([tops, lefts]).T.contiguous(),
         )
 
-    def _square(self, sample: Sample) -> Tensor:
-        picture, side = decode(sample.body, f"picture {sample.key}"), self.image_size
+    def _fitted(self, sample: Sample, bucket: int) -> tuple[Tensor, int, int]:
+        """Give a picture in the shape of its bucket, and what was cut from it at the top and at the left."""
+        picture, side = decode(sample.body, f"picture {sample.key}"), self._side
+        if self._shapes.side:
+            return cover(picture, *self._shapes.shape(bucket))
         if picture.shape != (side, side, 3):
             raise ConfigError(
                 f"picture {sample.key} is {picture.shape[1]}x{picture.shape[0]}, others {side}x{side}: "
-                "training needs squares of one size. Ingest with --resize-mode center_crop or border."
+                "training needs squares of one size. Add --set shapes.side=N to cut them, with shapes.step=N beside it "
+                "to keep their aspect ratios; or ingest with --resize-mode center_crop or border."
             )
-        return picture
+        return picture, 0, 0

@@ -247,7 +247,7 @@ def test_types_of_the_table(tmp_path: Path) -> None:
     assert types == {
         "key": "string", "shard": "int32", "uid": "string", "caption_raw": "string", "caption": "string",
         "split": "string", "status": "string", "reason": "string", "num_tokens": "int32", "truncated": "bool",
-        "group": "string", "attributes": "string",
+        "group": "string", "attributes": "string", "width": "int32", "height": "int32",
     }  # fmt: skip
 
 

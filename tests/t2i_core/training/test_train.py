@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.step import caption
 from t2i_core.data.batches import feed
 from t2i_core.data.batches.loader import load_split
 from t2i_core.errors import CheckpointError, ConfigError
@@ -19,6 +21,8 @@ from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.generate import generate, image_seed, load_generator
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import ingest
 from t2i_core.manifest import read_manifest
 from t2i_core.systems.stage import Batch
 from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints
@@ -88,6 +92,35 @@ def test_pictures_that_are_streamed_train_the_same_weights_bit_for_bit(captions_
     train(captions_dir, config(workers=2, shards=str(moved)), tmp_path / "streamed", compute=CPU)
 
     assert_same_run(finished, tmp_path / "streamed")
+
+
+def test_pictures_of_several_shapes_train_the_same_from_memory_and_streamed(tmp_path, monkeypatch):
+    (tmp_path / "pictures").mkdir()
+    for i in range(48):
+        size = [(32, 32), (96, 32), (32, 64)][i % 3]
+        picture = Image.effect_mandelbrot(size, (-3, -2.5, 2, 2.5), 100).convert("RGB")
+        picture.putpixel((0, 0), (i, 0, 0))
+        picture.save(tmp_path / f"pictures/{i:02d}.png")
+        (tmp_path / f"pictures/{i:02d}.txt").write_text(f"color {i}")
+    options = IngestConfig(image_size=32, encode_format="png", min_image_size=8, resize_mode="keep_ratio")
+    ingest(str(tmp_path / "pictures"), options, tmp_path / "dataset")
+    choices = CaptionConfig(validation_share=0, test_share=0, drop_duplicates=False, drop_placeholders=False)
+    caption(tmp_path / "dataset", choices, tmp_path / "captions")
+    shapes = config(set=("shapes.side=32", "shapes.step=16", "shapes.max_ratio=3"))
+    assert shapes.resolve().shapes.num == 3
+
+    train(tmp_path / "captions", shapes, tmp_path / "kept", compute=CPU)
+    monkeypatch.setattr(feed, "MAX_MEMORY_SHARE", 0.0)
+    train(tmp_path / "captions", shapes.with_changes(workers=2), tmp_path / "streamed", compute=CPU)
+
+    assert_same_run(tmp_path / "kept", tmp_path / "streamed")
+
+
+def test_shapes_that_a_network_cannot_take_are_refused():
+    with pytest.raises(ConfigError, match="takes sides that are multiples of 16"):
+        config(set=("shapes.side=64", "shapes.step=8")).resolve()
+    with pytest.raises(ConfigError, match="takes squares of one size"):
+        config("clip-smoke", set=("shapes.side=64", "shapes.step=8")).resolve()
 
 
 def test_where_the_data_lies_decides_nothing_and_which_part_is_read_does(captions_dir):

@@ -16,7 +16,7 @@ from t2i_core.data.batches.captions import (
 )
 from t2i_core.errors import DataError
 
-ROW = CaptionRow("", 0, "u", "raw", "clean", "train", "kept", "", 2, False, "g", "{}")
+ROW = CaptionRow("", 0, "u", "raw", "clean", "train", "kept", "", 2, False, "g", "{}", 8, 8)
 
 
 def row(shard: int, number: int, split: str = "train", status: str = "kept") -> CaptionRow:
@@ -46,7 +46,7 @@ def test_samples_are_counted_and_read_shard_by_shard(tmp_path):
     write(tmp_path, ROWS)
     index = index_captions(tmp_path, "train")
 
-    assert index == [ShardRows(0, 0, 4, 3), ShardRows(5, 5, 3005, 1500)]
+    assert index == [ShardRows(0, 0, 4, (3,)), ShardRows(5, 5, 3005, (1500,))]
     by_shard = [list(read_captions(tmp_path, "train", ["key"], rows)) for rows in index]
     assert by_shard[1] == [{"key": f"5{number:04d}"} for number in range(1, 3000, 2)]
     assert [*by_shard[0], *by_shard[1]] == list(read_captions(tmp_path, "train", ["key"]))
@@ -57,7 +57,7 @@ def test_tables_whose_row_groups_are_no_shards_are_read_too(tmp_path):
     pq.write_table(pa.table(columns, schema=SCHEMA), tmp_path / CAPTIONS_NAME, row_group_size=700)
 
     last = index_captions(tmp_path, "test")[-1]
-    assert last == ShardRows(5, 5, 3005, 1500)
+    assert last == ShardRows(5, 5, 3005, (1500,))
     assert list(read_captions(tmp_path, "test", ["key"], last))[-1] == {"key": "52998"}
 
 

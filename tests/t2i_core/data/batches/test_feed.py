@@ -5,19 +5,26 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.step import caption
 from t2i_core.data.batches import feed as feeds
 from t2i_core.data.batches import order
 from t2i_core.data.batches.feed import Feed, OpenSplit, StreamedFeed
 from t2i_core.data.batches.loader import load_split, load_tokenizer
-from t2i_core.data.batches.rows import Rows
+from t2i_core.data.batches.read import Rows
+from t2i_core.data.batches.shapes import ANY_SHAPE, Shapes
 from t2i_core.errors import ConfigError, DataError, ShardError
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.step import ingest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
 ROOT = Path(__file__).parents[4]
@@ -39,8 +46,8 @@ def streamed(monkeypatch):
 
 
 @contextmanager
-def feeding(captions_dir: Path, location: str = "", **options: object) -> Iterator[Feed]:
-    feed = OpenSplit(captions_dir, "train", location).feed(3, **options)  # type: ignore[arg-type]
+def feeding(captions_dir: Path, location: str = "", shapes: Shapes = ANY_SHAPE, **options: object) -> Iterator[Feed]:
+    feed = OpenSplit(captions_dir, "train", location, shapes).feed(3, **options)  # type: ignore[arg-type]
     try:
         yield feed
     finally:
@@ -54,7 +61,7 @@ def keys(captions_dir: Path, first: int, stop: int, size: int = 7, **options: ob
 
 
 def equal(one: Rows, other: Rows) -> bool:
-    tensors = ("pixels", "token_ids", "token_mask", "original")
+    tensors = ("pixels", "token_ids", "token_mask", "original", "crop")
     lists = ("keys", "uids", "captions")
     same = all(getattr(one, name).equal(getattr(other, name)) for name in tensors)
     return same and all(getattr(one, name) == getattr(other, name) for name in lists)
@@ -65,10 +72,10 @@ def test_a_sample_is_picture_caption_tokens_and_names_together(many_shards, stre
         rows = feed.take(0, 60)
 
     assert len(set(rows.keys)) == len(rows) == 60
-    for key, caption, pixels, original in zip(rows.keys, rows.captions, rows.pixels, rows.original, strict=True):
+    for key, text, pixels, original in zip(rows.keys, rows.captions, rows.pixels, rows.original, strict=True):
         # Six pictures a shard, and keys of one digit behind the shard's number.
         scene = make_scene(0, int(key[:-1]) * 6 + int(key[-1]))
-        assert caption == caption_scene(scene)
+        assert text == caption_scene(scene)
         assert (pixels.numpy() == np.asarray(render_scene(scene, 16))).all()
         assert original.tolist() == [16, 16]
     assert (load_tokenizer(many_shards).encode(rows.captions)[0] == rows.token_ids.numpy()).all()
@@ -174,7 +181,7 @@ def test_a_damaged_shard_is_refused_by_name_with_its_losses(captions_dir, stream
 
 def test_a_picture_of_another_size_is_refused_by_name(captions_dir, streamed):
     with feeding(captions_dir, workers=0) as feed:
-        feed._reader.image_size = 17  # type: ignore[attr-defined]
+        feed._reader._side = 17  # type: ignore[attr-defined]
 
         with pytest.raises(ConfigError, match="16x16, others 17x17"):
             feed.take(0, 5)
@@ -198,7 +205,7 @@ def test_captions_are_encoded_by_whoever_reads_them(many_shards, streamed):
 def test_a_sample_without_a_picture_is_told(captions_dir, streamed):
     from t2i_core.data.batches import indexed
 
-    rows = indexed.ShardRows(0, 0, 30, 30)
+    rows = indexed.ShardRows(0, 0, 30, (30,))
     stem = captions_dir.parent / "dataset/shards/00000"
 
     with pytest.raises(DataError, match="20 captioned samples have no picture"):
@@ -299,3 +306,65 @@ def test_workers_end_with_the_feed(many_shards, streamed):
 
     left = set(Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
     assert len(children - left) == 2
+
+
+@pytest.fixture(scope="module")
+def many_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty plain pictures of three shapes, some larger, as `--resize-mode keep_ratio` keeps them."""
+    folder = tmp_path_factory.mktemp("shapes")
+    (folder / "pictures").mkdir()
+    for i in range(60):
+        size = [(64, 64), (96, 48), (40, 80)][i % 3]
+        picture = Image.effect_mandelbrot(size, (-3, -2.5, 2, 2.5), 100).convert("RGB")
+        picture.putpixel((0, 0), (i, 0, 0))
+        picture.save(folder / "pictures" / f"{i:03d}.png")
+        (folder / "pictures" / f"{i:03d}.txt").write_text(f"picture {i}")
+    options = IngestConfig(
+        image_size=32, encode_format="png", samples_per_shard=6, min_image_size=8, resize_mode="keep_ratio"
+    )
+    ingest(str(folder / "pictures"), options, folder / "dataset")
+    choices = CaptionConfig(validation_share=0, test_share=0, drop_duplicates=False, drop_placeholders=False)
+    caption(folder / "dataset", choices, folder / "captions")
+    return folder / "captions"
+
+
+SHAPES = Shapes(side=32, step=8)
+
+
+def test_pictures_of_one_shape_come_together_and_are_cut_as_is_told(many_shapes, streamed):
+    with feeding(many_shapes, shapes=SHAPES, group=4, workers=0) as feed:
+        batches = [feed.take(place, 4) for place in range(0, 240, 4)]
+
+    seen = Counter(key for rows in batches for key in rows.keys)
+    assert len(seen) == 60 and set(seen.values()) == {4}
+    sides = {
+        tuple(original): (rows.pixels.shape[1:3], tuple(crop))
+        for rows in batches
+        for original, crop in zip(rows.original.tolist(), rows.crop.tolist(), strict=True)
+    }
+    assert sides == {
+        (64, 64): ((32, 32), (0, 0)),
+        # Stored as 32 x 64, shrunk to 24 x 48, and cut in the middle.
+        (48, 96): ((24, 40), (0, 4)),
+        (80, 40): ((40, 24), (4, 0)),
+    }
+
+
+@pytest.mark.parametrize("workers", [None, 1, 3])
+def test_shapes_come_in_the_same_order_whatever_reads_them(many_shapes, workers, monkeypatch):
+    options = {"shapes": SHAPES, "group": 4}
+    with feeding(many_shapes, **options) as feed:
+        kept = [feed.take(place, 4) for place in range(0, 200, 4)]
+    monkeypatch.setattr(feeds, "MAX_MEMORY_SHARE", 0.0)
+
+    with feeding(many_shapes, workers=workers, **options) as feed:
+        assert all(equal(feed.take(4 * number, 4), kept[number]) for number in range(20, 50))
+
+
+def test_pictures_of_any_shape_are_cut_to_squares(many_shapes):
+    with feeding(many_shapes, shapes=Shapes(side=24)) as feed:
+        rows = feed.take(0, 60)
+
+    assert rows.pixels.shape == (60, 24, 24, 3) and len(set(rows.keys)) == 60
+    with pytest.raises(ConfigError, match=r"Add --set shapes\.side=N"):
+        OpenSplit(many_shapes, "train").feed(0)

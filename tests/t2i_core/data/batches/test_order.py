@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from t2i_core.config import digest_of
 from t2i_core.data.batches import order
-from t2i_core.data.batches.order import Order, sample_at
+from t2i_core.data.batches.order import Order
 
 
 @pytest.fixture(autouse=True)
@@ -60,4 +60,3 @@ def test_samples_of_one_block_are_a_permutation_drawn_once_an_epoch():
     expected = np.random.Generator(np.random.Philox(entropy)).permutation(30)
 
     assert Order([10, 20], seed=5).rows(30, 30).tolist() == expected.tolist()
-    assert [sample_at(5, 30 + i, 30) for i in range(30)] == expected.tolist()
