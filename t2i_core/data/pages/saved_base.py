@@ -2,19 +2,47 @@
 
 import posixpath
 import re
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from selectolax.lexbor import LexborHTMLParser
 from yarl import URL
 
 from t2i_core.data.address import normalise_url, parse_url
 from t2i_core.data.pages.markup import attribute
+from t2i_core.data.text import clean_text
 
-# Names that cannot exist stand for a file in the folder, and for what has no address at all.
-LOCAL_HOST = "folder.invalid"
-NOWHERE_HOST = "nowhere.invalid"
+# Pages are read with one kind of address. Names that cannot exist, known to this file alone, stand for a file in the
+# folder, and for what has no address at all.
+_LOCAL_HOST = "folder.invalid"
+_NOWHERE_HOST = "nowhere.invalid"
 _SAVED_FROM = re.compile(r"saved from url=\(\d{4}\)(\S+)")
 _HEAD_CHARS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an address on a saved page stands for that is none of the web.
+
+    Attributes:
+        path: below the folder, or as the page gives it.
+        is_file: whether there is a file; else there is nothing, and no address to ask for it.
+    """
+
+    path: str
+    is_file: bool
+
+
+def place_of(url: str) -> Place | None:
+    """Give what an address that a `SavedBase` resolved stands for, None for one of the web."""
+    try:
+        parsed = parse_url(url)
+    except ValueError:
+        return None
+    if parsed.host not in (_LOCAL_HOST, _NOWHERE_HOST):
+        return None
+    return Place(clean_text(unquote(parsed.raw_path).removeprefix("/")), parsed.host == _LOCAL_HOST)
 
 
 class SavedBase:
@@ -32,16 +60,16 @@ class SavedBase:
         self.page_url = _address_of(text, tree)
         node = tree.css_first("base[href]")
         base = _reference(attribute(node, "href") if node else "")
-        from_page = URL(self.page_url) if self.page_url else URL(f"http://{NOWHERE_HOST}/")
+        from_page = URL(self.page_url) if self.page_url else URL(f"http://{_NOWHERE_HOST}/")
         self._web = from_page.join(base) if base is not None else from_page
         # A base that names a folder counts for the files as well.
         beside = base.path if base is not None and not base.absolute and not base.path.startswith("/") else ""
         self._place = posixpath.join(posixpath.dirname(path), posixpath.dirname(beside))
 
     def join(self, reference: URL) -> URL:
-        """Resolve a reference: to a file, which has a URL at `LOCAL_HOST`, or to an address on the web."""
+        """Resolve a reference: to a file, whose URL only `place_of` understands, or to an address on the web."""
         path = self._file(reference)
-        return URL.build(scheme="http", host=LOCAL_HOST, path=f"/{path}") if path else self._web.join(reference)
+        return URL.build(scheme="http", host=_LOCAL_HOST, path=f"/{path}") if path else self._web.join(reference)
 
     def _file(self, reference: URL) -> str:
         """Give the path of the file that a reference names, "" when there is none in the folder."""

@@ -11,16 +11,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
-from t2i_core.data.address import parse_url
 from t2i_core.data.answer import Fetched
-from t2i_core.data.pages.saved_base import LOCAL_HOST, NOWHERE_HOST
+from t2i_core.data.pages.saved_base import place_of
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.sources.folder import entries_not_read, identity_of_folder, read_inside, read_local, walk_files
 from t2i_core.data.sources.source import Planning, ReadStored, Source, SourceOptions
-from t2i_core.data.text import clean_text
 from t2i_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -91,24 +88,14 @@ def _utf8(path: str) -> str:
 
 def _placed(record: SourceRecord, pages: "StoredPages") -> SourceRecord:
     """Say which file a picture is, if it is one."""
-    host, path = _parts(record.url)
-    license_host, license_path = _parts(record.license)
-    if license_host in (LOCAL_HOST, NOWHERE_HOST):
-        record = replace(record, license=license_path)
-    if host == LOCAL_HOST:
-        return replace(record, url=path, location=path)
-    if host == NOWHERE_HOST:
-        if record.reason:
-            return replace(record, url=path)
-        detail = "no such file in the folder, and the page does not say where it was saved from"
-        return replace(record, url=path, reason=str(RejectReason.UNREADABLE), detail=detail)
-    return pages.from_web(record)
-
-
-def _parts(url: str) -> tuple[str, str]:
-    """Give host and path of a URL, "" for what is none."""
-    try:
-        parsed = parse_url(url)
-    except ValueError:
-        return "", ""
-    return parsed.host or "", clean_text(unquote(parsed.raw_path).removeprefix("/"))
+    if licensed := place_of(record.license):
+        record = replace(record, license=licensed.path)
+    place = place_of(record.url)
+    if place is None:
+        return pages.from_web(record)
+    if place.is_file:
+        return replace(record, url=place.path, location=place.path)
+    if record.reason:
+        return replace(record, url=place.path)
+    detail = "no such file in the folder, and the page does not say where it was saved from"
+    return replace(record, url=place.path, reason=str(RejectReason.UNREADABLE), detail=detail)
