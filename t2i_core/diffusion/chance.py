@@ -24,7 +24,7 @@ def _signed(number: int) -> int:
 
 # 2^64 over the golden ratio: multiples of it, modulo 2^64, leave the widest gaps.
 _GOLDEN = _signed(0x9E3779B97F4A7C15)
-_ROUNDS = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)))
+_ROUNDS = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)), (31, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Chance:
         radius = _fraction(bits, 0).log_().mul_(-2).sqrt_()
         angle = _fraction(bits, 1).mul_(2 * math.pi)
         # Two normal numbers of each hash (Box & Muller 1958).
-        pairs = torch.cat([radius * angle.cos(), radius * angle.sin_()], dim=1)
+        pairs = torch.cat([angle.cos().mul_(radius), angle.sin_().mul_(radius)], dim=1)
         return pairs[:, :size].reshape(-1, *rest, channels).movedim(-1, 1)
 
     def _keys(self, stream: str) -> Tensor:
@@ -72,10 +72,12 @@ def _start(seed: int, stream: str) -> int:
 
 
 def _mixed(z: Tensor) -> Tensor:
-    """Hash 64 bits; shifts of PyTorch draw the sign along, which is masked out."""
+    """Hash 64 bits in place; shifts of PyTorch draw the sign along, which is masked out."""
+    moved = torch.empty_like(z)
     for shift, factor in _ROUNDS:
-        z = (z ^ (z >> shift).bitwise_and_((1 << 64 - shift) - 1)).mul_(factor)
-    return z ^ (z >> 31).bitwise_and_((1 << 33) - 1)
+        torch.bitwise_right_shift(z, shift, out=moved)
+        z.bitwise_xor_(moved.bitwise_and_((1 << 64 - shift) - 1)).mul_(factor)
+    return z
 
 
 def _fraction(bits: Tensor, part: int) -> Tensor:
