@@ -45,7 +45,7 @@ def write_index(path: Path, stem: Path, captions_dir: Path, split: SplitName, ro
     samples = list(read_captions(captions_dir, split, TEXTS, rows))
     table = read_rows(stem.with_suffix(".parquet"), ("key", *SIZES))
     sizes = {row["key"]: tuple(row[name] or 0 for name in SIZES) for row in table}
-    places = _places(stem.with_suffix(".tar"))
+    places = picture_places(stem.with_suffix(".tar"))
     missing = [row["key"] for row in samples if row["key"] not in places or row["key"] not in sizes]
     if missing:
         raise DataError(f"{stem}.tar: {len(missing)} captioned samples have no picture, the first is {missing[0]}.")
@@ -59,8 +59,12 @@ def write_index(path: Path, stem: Path, captions_dir: Path, split: SplitName, ro
     partial.replace(path)
 
 
-def _places(tar_path: Path) -> dict[str, tuple[int, int]]:
-    """Say where the picture of each sample lies: offset and size, in bytes."""
+def picture_places(tar_path: Path) -> dict[str, tuple[int, int]]:
+    """Say where the picture of each sample of a tar lies: offset and size, in bytes.
+
+    Raises:
+        ShardError: the tar is damaged.
+    """
     found = {}
     try:
         with open_file(tar_path, levels=1) as tar:

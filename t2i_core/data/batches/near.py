@@ -112,14 +112,14 @@ class RemoteShards:
         partial.replace(path)
 
 
-def open_shards(captions_dir: Path, location: str, cache: Path) -> Shards:
+def open_shards(captions_dir: Path, location: str = "", cache: Path = Path()) -> Shards:
     """Find the shards of the dataset that captions were made from.
 
     Args:
         captions_dir: a finished captions folder.
         location: where the dataset lies: a folder, or a URL of a store, or a pattern of its tars such as
             `s3://bucket/dataset/shards/{00000..00099}.tar`; "" for where it lay when the captions were made.
-        cache: an empty folder for what is fetched from a store.
+        cache: an empty folder for what is fetched, needed only for a store.
 
     Raises:
         ConfigError: it is no dataset, or another one, or the captions folder is none.

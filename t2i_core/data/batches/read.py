@@ -53,7 +53,9 @@ class Rows:
     def at(self, numbers: NDArray[np.int64]) -> "Rows":
         """Choose some of them, by their numbers."""
         rows = torch.from_numpy(numbers)
-        return self._each(lambda v: v[rows] if isinstance(v, Tensor) else [v[i] for i in numbers.tolist()])
+        return self._each(
+            lambda v: v.index_select(0, rows) if isinstance(v, Tensor) else [v[i] for i in numbers.tolist()]
+        )
 
     def pin_memory(self) -> "Rows":
         """Copy tensors to where a graphics card fetches them faster."""

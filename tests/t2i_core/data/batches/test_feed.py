@@ -368,3 +368,9 @@ def test_pictures_of_any_shape_are_cut_to_squares(many_shapes):
     assert rows.pixels.shape == (60, 24, 24, 3) and len(set(rows.keys)) == 60
     with pytest.raises(ConfigError, match=r"Add --set shapes\.side=N"):
         OpenSplit(many_shapes, "train").feed(0)
+
+
+def test_evaluations_see_squares_of_the_shorter_side(many_shapes):
+    split = load_split(many_shapes, "train")
+
+    assert split.image_size == 32 and split.pictures([0, 1, 2]).shape == (3, 32, 32, 3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from t2i_core.data.batches import loader
-from t2i_core.data.batches.loader import load_split, load_tokenizer, parse_attributes
+from t2i_core.data.batches.loader import load_split, parse_attributes
 from t2i_core.errors import ConfigError, ShardError
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
@@ -15,8 +15,7 @@ def test_pictures_and_captions_belong_together(captions_dir):
     for i in (0, 17, 29):
         scene = make_scene(0, i)
         assert split.captions[i] == caption_scene(scene)
-        assert (split.images[i] == np.asarray(render_scene(scene, 16))).all()
-    assert (load_tokenizer(captions_dir).encode(split.captions)[0] == split.token_ids).all()
+        assert (split.pictures([i])[0] == np.asarray(render_scene(scene, 16))).all()
 
 
 def test_pictures_that_do_not_fit_in_memory_are_decoded_on_demand(captions_dir, monkeypatch):

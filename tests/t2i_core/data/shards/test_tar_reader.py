@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_core.data.account.thumbnail import read_pictures
-from t2i_core.data.batches.loader import _index_shard
+from t2i_core.data.batches.indexed import picture_places
 from t2i_core.data.shards.reader import iter_samples, read_checksums
 from t2i_core.data.shards.tar_reader import BLOCK, Member, TarError, iter_members, read_member
 from t2i_core.data.sources.orphans import OrphanLog
@@ -64,7 +64,7 @@ def test_a_size_that_cannot_be_ends_every_reader(size: bytes, tmp_path: Path) ->
     found, problem = read_checksums(path)
     assert (found, "damaged" in problem) == ({}, True)
     with pytest.raises(DataError):
-        list(_index_shard(path))
+        picture_places(path)
     with pytest.raises(ConfigError), OrphanLog(tmp_path) as orphans:
         list(read_shards(tmp_path, orphans))
     assert list(read_pictures(path, {"000000000", "1"})) == ["000000000"]
