@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from t2i_core.config import Config
 from t2i_core.data.batches.location import anchored, divided
@@ -29,8 +29,8 @@ class TrainConfig(Config):
     max_minutes: float = Field(0, ge=0, description="Budget of training time, minutes; 0 = the preset's own.")
     max_images: int = Field(0, ge=0, description="Budget of pictures seen; 0 = the preset's own.")
     init_from: str = Field("", description="Finished run whose weights this one starts from; empty starts anew.")
-    uses: tuple[Annotated[str, Field(pattern=r"^[a-z]+=.")], ...] = Field(
-        (), description="Finished runs that the recipe stands on, by what they are to it, such as clip=RUN."
+    uses: tuple[str, ...] = Field(
+        (), description="Finished run that the recipe stands on, by what it is to it, such as clip=RUN."
     )
     seed: int = Field(0, ge=0, description="Seed of weights, noise and data order.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -47,6 +47,15 @@ class TrainConfig(Config):
     log_every: int = Field(50, gt=0, description="Steps between log lines.")
     checkpoint_seconds: float = Field(120, gt=0, description="Seconds between checkpoints.")
     tensorboard: bool = Field(False, description="Also write TensorBoard events (needs the tensorboard extra).")
+
+    @field_validator("uses")
+    @classmethod
+    def _have_roles(cls, uses: tuple[str, ...]) -> tuple[str, ...]:
+        for use in uses:
+            role, _, run = use.partition("=")
+            if not role.isidentifier() or not run:
+                raise ValueError(f"{use!r} is not of the form ROLE=RUN")
+        return uses
 
     @property
     def preset_name(self) -> str:

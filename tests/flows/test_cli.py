@@ -18,6 +18,7 @@ from flows.config import PipelineConfig
 from flows.config import preset_names as pipeline_names
 from t2i_core import __version__
 from t2i_core.errors import ConfigError
+from t2i_core.training.config import TrainConfig
 from t2i_core.training.preset import load_preset, preset_names
 
 CASES: dict[str, tuple[list[str], int, str]] = {
@@ -181,6 +182,13 @@ def test_bad_input_ends_in_one_sentence(case: str, folder: Path, capsys: pytest.
 def test_help_names_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     assert "--" in capsys.readouterr().out
+
+
+def test_whatever_decides_a_training_has_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    missing = [name for name in TrainConfig.model_fields if f"  --{name.replace('_', '-')} " not in text]
+    assert not missing
 
 
 def test_help_shows_units_bounds_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
