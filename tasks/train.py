@@ -11,6 +11,7 @@ from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import StepRef
 from t2i_core.report.pictures import open_picture
 from t2i_core.training.config import TrainRequest
+from t2i_core.training.curve import validation_curve, verdict
 from t2i_core.training.supervisor import supervise_training
 from tasks.artifacts import embedded_picture, markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task
@@ -35,10 +36,11 @@ def report(name: str, ref: StepRef) -> str:
         key: f"{value:.4g}" if isinstance(value, float) else value for key, value in last_metrics(ref.path).items()
     }
     grids = sorted((ref.path / "samples").rglob("*.png"))
-    parts = [f"# Run {name} {ref.digest[:12]}", f"`{ref.path}`", markdown_table(figures, head=("figure", "last value"))]
+    parts = [f"# Run {name} {ref.digest[:12]}", f"`{ref.path}`", verdict(validation_curve(ref.path))]
+    parts.append(markdown_table(figures, head=("figure", "last value")))
     if grids:
         parts.append(embedded_picture(open_picture(grids[-1])))
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def last_metrics(run_dir: Path) -> dict[str, Any]:

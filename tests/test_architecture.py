@@ -66,6 +66,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
         "evaluation.judges",
         "evaluation.metrics",
         "generation",
+        "training",
         "lineage",
         "samples",
         "data.batches",

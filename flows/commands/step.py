@@ -16,6 +16,7 @@ from t2i_core.errors import ConfigError
 from t2i_core.layout import require_local
 from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.progress import OnProgress
+from t2i_core.training.curve import validation_curve, verdict
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -74,6 +75,8 @@ def tell_result(ref: StepRef) -> None:
     say(f"{ref.path}: {'already ' if ref.hit else ''}{done} ({counts})")
     for shortfall in missing:
         say(f"{'not all of it: ' if shortfall.is_grave else 'note: '}{shortfall}")
+    if ref.kind == "run" and (told := verdict(validation_curve(ref.path))):
+        say(told)
     report = ref.path / "report.html"
     if report.is_file():
         say(f"report: {report}")

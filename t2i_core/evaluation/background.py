@@ -25,11 +25,13 @@ from t2i_core.evaluation.metrics.section import Beside, Block, Chart, Column, Fa
 from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.progress import describe_seconds
 from t2i_core.report.pictures import open_picture
+from t2i_core.training.curve import validation_curve, verdict
 
 NUM_SAMPLE_GRIDS = 4
 CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Loss", ("train/loss", "validation/loss")),
     ("Loss per noise band (0 = least noise)", tuple(f"train/loss_band_{i}" for i in range(10))),
+    ("Validation loss per noise band", tuple(f"validation/loss_band_{i}" for i in range(10))),
     ("Pictures per second", ("perf/images_per_second",)),
     ("Learning rate", ("train/learning_rate",)),
 )
@@ -58,6 +60,7 @@ def training_section(run_dir: Path) -> Section:
     """Draw what the run logged, and a few of its sample grids."""
     grids = _sample_grids(run_dir)
     blocks: list[Block] = [Beside("", charts)] if (charts := _curves(run_dir)) else []
+    blocks += [Text(f"In the end: {told}")] if (told := verdict(validation_curve(run_dir))) else []
     blocks += [Beside("The same prompts and seeds during training", grids)] if grids else []
     return Section(title="Training curves", blocks=blocks)
 

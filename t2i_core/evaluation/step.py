@@ -7,6 +7,7 @@ fails is withheld with the reason.
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def evaluate(
     clip_dir: Path | None = None,
     on_conflict: OnConflict = "refuse",
     on_progress: OnProgress = ignore_progress,
-    open_run: Callable[[Path], PictureMaker] = load_generator,
+    open_run: Callable[[Path], PictureMaker] | None = None,
 ) -> StepRef:
     """Score a finished run and write `report.html`, `report.md`, `metrics.json`, `samples.jsonl`,
     `circumstances.json` and `images/`.
@@ -87,7 +88,7 @@ def evaluate(
         clip_dir: a finished clip run; its `open_clip` folder scores unless the config names a CLIP.
         on_conflict: what to do when `output_dir` holds another evaluation.
         on_progress: gets pictures drawn.
-        open_run: makes a finished run draw.
+        open_run: makes a finished run draw; None loads the checkpoint that the config asks for.
 
     Raises:
         ConfigError: a folder is not what it should be, or the CLIP cannot be had.
@@ -100,6 +101,7 @@ def evaluate(
     # What can be refused is refused before the folder is touched and before minutes of drawing.
     spec = _clip_spec(config, clip_dir)
     scorer = load_clip(spec) if spec else None
+    open_run = open_run or partial(load_generator, checkpoint=config.checkpoint)
     makers = {"model": open_run(run_dir)} | ({"baseline": open_run(baseline_dir)} if baseline_dir else {})
     refuse_unknown_words(makers["model"].prompt_words_unknown, [config.negative_prompt])
     claim_folder(output_dir, key, on_conflict)

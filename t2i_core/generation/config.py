@@ -4,6 +4,7 @@ from pydantic import Field
 
 from t2i_core.config import Config
 from t2i_core.diffusion.kinds import SamplerName
+from t2i_core.training.curve import CheckpointName
 
 
 class DrawConfig(Config):
@@ -20,10 +21,14 @@ class DrawConfig(Config):
         "", max_length=10_000, description="What guidance leads away from, in place of the empty prompt."
     )
 
+    checkpoint: CheckpointName = Field(
+        "last", description="Weights of the end, or of the checkpoint with the lowest loss on validation pictures."
+    )
+
     @property
     def asked(self) -> dict[str, float | str]:
-        """What was asked for, by name."""
-        settings = {name: getattr(self, name) for name in DrawConfig.model_fields}
+        """What was asked for of the system, by name."""
+        settings = {name: getattr(self, name) for name in DrawConfig.model_fields if name != "checkpoint"}
         return {name: value for name, value in settings.items() if value not in (None, "")}
 
 

@@ -24,6 +24,7 @@ from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.report.pictures import MAX_PIXELS, side_by_side
 from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.stage import Drawer, DrawSettings
+from t2i_core.training.curve import CheckpointName
 from t2i_core.training.device import Compute, choose_compute
 from t2i_core.training.finished import load_stage, read_run_config
 
@@ -44,6 +45,7 @@ class GeneratedImage(Config):
     steps: int | None
     sampler: str | None
     negative_prompt: str
+    checkpoint: str
     run: str
     sha256: str
 
@@ -110,18 +112,19 @@ class Generator:
         return Text(ids=ids, mask=mask)
 
 
-def load_generator(run_dir: Path, compute: Compute | None = None) -> Generator:
+def load_generator(run_dir: Path, compute: Compute | None = None, *, checkpoint: CheckpointName = "last") -> Generator:
     """Load the averaged weights of a finished run.
 
     Args:
         run_dir: the run folder.
         compute: device and precision; None chooses.
+        checkpoint: the last one, or the one with the lowest loss on validation pictures.
 
     Raises:
         ConfigError: the folder is not a finished run of this version, or the run draws nothing (a CLIP).
         CheckpointError: its checkpoint is damaged.
     """
-    run = load_stage(run_dir)
+    run = load_stage(run_dir, checkpoint)
     stage, sizes = run.stage, run.sizes
     if not isinstance(stage, Drawer):
         raise ConfigError(f"{run_dir} is a {run.preset.system.kind} run: it scores pictures and cannot draw them.")
@@ -161,7 +164,7 @@ def generate(
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise ConfigError(f"{output_dir} is not an empty folder; choose another --output-dir.")
     refuse_ignored(run_dir, config)
-    generator = load_generator(run_dir)
+    generator = load_generator(run_dir, checkpoint=config.checkpoint)
     refuse_unknown_words(generator.prompt_words_unknown, [*prompts, config.negative_prompt])
     if config.grid:
         _require_room(len(prompts) * config.num_images * generator.image_size**2)
@@ -266,6 +269,7 @@ def _save(
         steps=config.steps,
         sampler=config.sampler,
         negative_prompt=config.negative_prompt,
+        checkpoint=config.checkpoint,
         run=run,
         sha256=hashlib.sha256(data).hexdigest(),
     )

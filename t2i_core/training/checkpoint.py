@@ -1,6 +1,7 @@
 """Checkpoints: safetensors and JSON in a folder of their own, written atomically, checked by sha256, never pickled."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from t2i_core.door import read_file
 from t2i_core.errors import CheckpointError
 from t2i_core.manifest import sha256_of, staged_folder, write_atomically
 from t2i_core.systems.weights import save_tensors, size_bytes
+from t2i_core.training.curve import LOSS
 
 SCHEMA_VERSION = 1
 STATE_NAME = "state.json"
@@ -69,7 +71,7 @@ def checkpoint_dir(run_dir: Path, step: int) -> Path:
 def save_checkpoint(
     run_dir: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int = 2
 ) -> Path:
-    """Write a checkpoint under a temporary name, rename it, and drop all but the newest `keep`."""
+    """Write a checkpoint under a temporary name, rename it, and drop all but the newest `keep` and the best."""
     path = checkpoint_dir(run_dir, step)
     with staged_folder(path) as stage:
         digests = {}
@@ -79,9 +81,26 @@ def save_checkpoint(
             digests[file.name] = sha256_of(file)
         text = json.dumps({"schema_version": SCHEMA_VERSION, "files": digests, **state}, indent=2, sort_keys=True)
         write_atomically(stage / STATE_NAME, text.encode() + b"\n")
+    best = best_checkpoint(run_dir)
     for old in list_checkpoints(run_dir)[:-keep]:
-        shutil.rmtree(old)
+        if old != best:
+            shutil.rmtree(old)
     return path
+
+
+def best_checkpoint(run_dir: Path) -> Path | None:
+    """Find the checkpoint with the lowest loss on validation pictures; None where no loss was measured."""
+    losses = {path: _validation_loss(path) for path in list_checkpoints(run_dir)}
+    best = min(losses, key=lambda path: losses[path], default=None)
+    return best if best and losses[best] < math.inf else None
+
+
+def _validation_loss(path: Path) -> float:
+    try:
+        loss = float(json.loads(read_file(path / STATE_NAME, MAX_STATE_BYTES, levels=2))[LOSS])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return math.inf
+    return loss if math.isfinite(loss) else math.inf
 
 
 def list_checkpoints(run_dir: Path) -> list[Path]:

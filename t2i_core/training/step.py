@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,20 @@ from t2i_core.report.pictures import side_by_side
 from t2i_core.systems.build import build_stage
 from t2i_core.systems.condition import Text
 from t2i_core.systems.stage import Drawer, DrawSettings, Exporter, Reader, Stage
-from t2i_core.training.checkpoint import checkpoint_dir, latest_checkpoint, list_checkpoints, save_checkpoint
+from t2i_core.training.checkpoint import (
+    best_checkpoint,
+    checkpoint_dir,
+    latest_checkpoint,
+    list_checkpoints,
+    save_checkpoint,
+)
 from t2i_core.training.claim import claim_run
 from t2i_core.training.config import TrainConfig
+from t2i_core.training.curve import LOSS, METRICS_NAME, validation_curve
 from t2i_core.training.device import Compute, choose_compute, choose_device, compute_on
-from t2i_core.training.finished import load_stage
+from t2i_core.training.finished import load_stage, start_from
 from t2i_core.training.loop import Trainer, stop_requests
-from t2i_core.training.start import start_from
+from t2i_core.training.validation import load_validation
 
 # Shares of the budget after which the fixed prompts are drawn.
 GRID_AT = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -120,6 +127,8 @@ class Run:
             pin=compute.device == "cuda",
         )
         self.trainer = Trainer(self.stage, feed, self.preset, config.seed, compute)
+        self.validation = load_validation(captions_dir, config, self.preset, self._encode, compute)
+        self._validated: dict[int, float] = {}
         self._grids_done = 0
         self._last_report = self._last_save = time.monotonic()
         self._speed = (time.monotonic(), 0)
@@ -162,7 +171,7 @@ class Run:
     @property
     def metrics_path(self) -> Path:
         """Where one line a log step is appended."""
-        return self.run_dir / "metrics.jsonl"
+        return self.run_dir / METRICS_NAME
 
     def resume(self) -> None:
         """Go back to the newest intact checkpoint, and forget what was logged after it."""
@@ -173,6 +182,7 @@ class Run:
         lines = read_file(self.metrics_path, MAX_LOG_BYTES).splitlines() if is_file(self.metrics_path) else []
         kept = [line for line in lines if _step_of(line) <= step]
         write_atomically(self.metrics_path, b"".join(line + b"\n" for line in kept))
+        self._validated = {point.step: point.loss for point in validation_curve(self.run_dir)}
         self._grids_done = sum(share <= self.trainer.progress for share in GRID_AT if step)
         self._speed = (time.monotonic(), self.trainer.position.images)
 
@@ -189,6 +199,8 @@ class Run:
                 self.trainer.step()
                 if self.trainer.position.step % self.config.log_every == 0:
                     self.log()
+                if self.validation and self.trainer.position.step % self.validation.every == 0:
+                    self.validate()
                 self.draw_grids()
                 self.report()
                 if stop_requested():
@@ -214,11 +226,24 @@ class Run:
             "perf/seconds": round(position.seconds, 2),
         }
         position.sums = type(position.sums)()
+        self._note(row)
+
+    def _note(self, row: Mapping[str, float]) -> None:
         with open_to_append(self.metrics_path) as file:
             file.write(json.dumps(row).encode() + b"\n")
         if self._writer is not None:
             for name in row.keys() - {"step", "images"}:
-                self._writer(name, row[name], position.images)
+                self._writer(name, row[name], self.trainer.position.images)
+
+    def validate(self) -> None:
+        """Log the losses of the averaged weights on validation pictures, once a step."""
+        position = self.trainer.position
+        if self.validation is None or position.step in self._validated:
+            return
+        losses = self.validation.losses(self.trainer.ema.module)
+        self._validated[position.step] = losses["loss"]
+        row: dict[str, float] = {"step": position.step, "images": position.images}
+        self._note(row | {f"validation/{name}": loss for name, loss in losses.items()})
 
     def report(self, *, force: bool = False) -> None:
         """Tell how far the run is, at most once a second."""
@@ -245,9 +270,14 @@ class Run:
         )
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, with the loss by which the best one is kept."""
         position = self.trainer.position
-        save_checkpoint(self.run_dir, position.step, self.trainer.tensors(), position.state())
+        loss = self._validated.get(position.step)
+        if loss is None and self.validation:
+            # Not for the log, which is to be the same whenever checkpoints are written.
+            loss = self.validation.losses(self.trainer.ema.module)["loss"]
+        state = position.state() | {LOSS: loss}
+        save_checkpoint(self.run_dir, position.step, self.trainer.tensors(), state)
         self._last_save = time.monotonic()
 
     def draw_grids(self) -> None:
@@ -275,12 +305,14 @@ class Run:
         """Write the last checkpoint and the manifest."""
         if self.trainer.position.sums.steps:
             self.log()
+        self.validate()
         path = checkpoint_dir(self.run_dir, self.trainer.position.step)
         if path not in list_checkpoints(self.run_dir):
             self.save()
         (self.run_dir / "progress.json").unlink(missing_ok=True)
         outputs = [self.run_dir / name for name in ("config.json", "tokenizer.json", "compute.json")]
-        outputs = [p for p in outputs if p.is_file()] + sorted(path.iterdir())
+        outputs = [p for p in outputs if p.is_file()]
+        outputs += [p for folder in {path, best_checkpoint(self.run_dir) or path} for p in sorted(folder.iterdir())]
         files = [describe_file(self.run_dir, p, content=p.name != "compute.json") for p in outputs]
         if isinstance(averaged := self.trainer.ema.module, Exporter):
             files += [describe_file(self.run_dir, p) for p in averaged.export(self.run_dir)]

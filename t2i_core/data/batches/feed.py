@@ -219,6 +219,15 @@ class OpenSplit:
             workers = min(usable_cores(), MAX_WORKERS)
         return StreamedFeed(reader, self._folder, stride=stride, workers=workers, pin=pin)
 
+    def some(self, num_batches: int, size: int, seed: int, encode: Encode) -> list[Rows]:
+        """Read the first batches of an order, each of one shape; what was opened is closed."""
+        try:
+            plan = Plan([rows.counts for rows in self._library.index], seed, size)
+            reader = Reader(self._library, plan, self._shapes, self.image_size, encode)
+            return [reader.read(number * size, size) for number in range(num_batches)]
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Remove what is near; not needed once there is a feed."""
         self._library.close()

@@ -190,7 +190,7 @@ def test_sigterm_writes_a_checkpoint_exits_75_and_resumes(captions_dir, whole_in
 def test_the_other_systems_learn_and_finish(captions_dir, tmp_path, name):
     ref = train(captions_dir, config(name), tmp_path / "run", compute=CPU)
 
-    losses = [row["train/loss"] for row in metrics(tmp_path / "run")]
+    losses = [row["train/loss"] for row in metrics(tmp_path / "run") if "train/loss" in row]
 
     assert ref.counts["images"] == IMAGES
     assert losses[-1] < 0.9 * losses[0]
@@ -199,13 +199,13 @@ def test_the_other_systems_learn_and_finish(captions_dir, tmp_path, name):
 def test_diffusion_learns(captions_dir, tmp_path):
     train(captions_dir, config(max_images=4 * IMAGES), tmp_path / "run", compute=CPU)
 
-    losses = [row["train/loss"] for row in metrics(tmp_path / "run")]
+    losses = [row["train/loss"] for row in metrics(tmp_path / "run") if "train/loss" in row]
 
     assert losses[-1] < 0.5 * losses[0]
 
 
 def test_diffusion_logs_every_noise_band_and_draws_samples(finished):
-    rows = metrics(finished)
+    rows = [row for row in metrics(finished) if "train/loss" in row]
 
     assert {f"train/loss_band_{b}" for b in range(5)} <= rows[-1].keys()
     assert len(list((finished / "samples").glob("*.png"))) == 5

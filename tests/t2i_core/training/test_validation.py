@@ -1,0 +1,147 @@
+"""Validation: the same pictures and noise each time, within its share of the time, and over-fitting said in words."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.step import caption
+from t2i_core.data.batches.loader import load_split
+from t2i_core.errors import ConfigError
+from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.generate import generate, load_generator
+from t2i_core.manifest import read_manifest
+from t2i_core.training.checkpoint import best_checkpoint, list_checkpoints, save_checkpoint
+from t2i_core.training.config import TrainConfig
+from t2i_core.training.curve import LOSS, Point, validation_curve, verdict
+from t2i_core.training.device import Compute
+from t2i_core.training.step import Run, train
+from t2i_core.training.validation import INTERVAL, load_validation
+
+CPU = Compute(device="cpu", precision="float32")
+
+
+def config(preset: str = "diffusion-smoke", **changes: object) -> TrainConfig:
+    return TrainConfig.parse({"preset": preset, "max_images": 320} | changes)
+
+
+@pytest.fixture(scope="module")
+def finished(captions_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "run"
+    train(captions_dir, config(), run_dir, compute=CPU)
+    return run_dir
+
+
+def rows(run_dir: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if LOSS in line]
+
+
+def test_losses_by_band_are_logged_at_intervals_and_at_the_end(captions_dir: Path, finished: Path) -> None:
+    num, logged = len(load_split(captions_dir, "validation")), rows(finished)
+    every = -(-INTERVAL * num // 16)
+
+    assert [row["step"] for row in logged] == [*range(every, 20, every), 20]
+    assert logged[-1]["images"] == 320
+    bands = {name: loss for name, loss in logged[-1].items() if name.startswith("validation/loss_band_")}
+    assert len(bands) >= 3
+    assert min(bands.values()) <= logged[-1][LOSS] <= max(bands.values())
+    assert [point.loss for point in validation_curve(finished)] == [row[LOSS] for row in logged]
+
+
+def test_the_same_weights_have_the_same_loss_and_nothing_is_learned(captions_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    run = Run(captions_dir, config(), tmp_path / "run", lambda progress: None, CPU)
+    stage = run.stage
+    before = {name: tensor.clone() for name, tensor in stage.state_dict().items()}
+
+    twice = [load_validation(captions_dir, config(), run.preset, run._encode, CPU) for _ in range(2)]
+    losses = [validation.losses(stage) for validation in twice if validation]
+
+    assert losses[0] == losses[1]
+    assert all(tensor.equal(before[name]) for name, tensor in stage.state_dict().items())
+    assert all(p.grad is None for p in stage.parameters())
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_at_most_one_picture_in_sixteen_is_looked_at(captions_dir: Path, tmp_path: Path, size: int) -> None:
+    (tmp_path / "run").mkdir()
+    run = Run(captions_dir, config("cnn-smoke"), tmp_path / "run", lambda progress: None, CPU)
+
+    class Counted(torch.nn.Module):
+        seen = 0
+
+        def loss(self, batch):  # type: ignore[no-untyped-def]
+            Counted.seen += len(batch.target)
+            return run.stage.loss(batch)
+
+    validation = load_validation(captions_dir, config(), run.preset.with_changes(batch_size=size), run._encode, CPU)
+    assert validation is not None
+    assert validation.losses(Counted()).keys() == {"loss"}  # type: ignore[arg-type]
+    assert 0 < INTERVAL * Counted.seen <= validation.every * size
+
+
+def test_an_empty_validation_split_is_done_without(captions_dir: Path, tmp_path: Path) -> None:
+    dataset = (captions_dir / read_manifest(captions_dir).sources["dataset"]).resolve()
+    caption(dataset, CaptionConfig(validation_share=0), tmp_path / "captions")
+    train(tmp_path / "captions", config("cnn-smoke", max_images=32), tmp_path / "run", compute=CPU)
+
+    assert rows(tmp_path / "run") == []
+    assert best_checkpoint(tmp_path / "run") is None
+    with pytest.raises(ConfigError, match="no best checkpoint"):
+        load_generator(tmp_path / "run", CPU, checkpoint="best")
+
+
+def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path: Path) -> None:
+    for step, loss in enumerate([0.5, 0.3, 0.4, None, 0.6, float("nan")]):
+        save_checkpoint(tmp_path, step, {"ema": {"a": torch.zeros(1)}}, {LOSS: loss})
+
+    assert [int(path.name[-1]) for path in list_checkpoints(tmp_path)] == [1, 4, 5]
+    assert best_checkpoint(tmp_path) == list_checkpoints(tmp_path)[0]
+
+
+def test_best_and_last_can_be_drawn_with(finished: Path, captions_dir: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "runs" / "run"
+    shutil.copytree(finished, run_dir)
+    last = list_checkpoints(run_dir)[-1]
+    tensors = {name: load_file(last / f"{name}.safetensors") for name in ("model", "ema", "optimizer")}
+    tensors["ema"] = {name: torch.zeros_like(tensor) for name, tensor in tensors["ema"].items()}
+    state = json.loads((last / "state.json").read_text())
+    save_checkpoint(run_dir, 1, tensors, {name: state[name] for name in state if name != "files"} | {LOSS: 0.0})
+
+    drawn = {}
+    for which in ("last", "best"):
+        settings = GenerateConfig.parse({"checkpoint": which, "steps": 2})
+        generate(run_dir, ["a red circle"], tmp_path / which, settings)
+        drawn[which] = (tmp_path / which / "00000.png").read_bytes()
+    assert drawn["last"] != drawn["best"]
+
+
+def test_over_fitting_is_said_in_words() -> None:
+    falling = [Point(1, 100, 0.5), Point(2, 200, 0.4), Point(3, 300, 0.404)]
+    rising = [Point(1, 100, 0.5), Point(2, 2000, 0.4), Point(3, 3000, 0.5)]
+
+    assert verdict(falling) == "validation loss 0.404 at the end, the lowest was 0.4: no over-fitting."
+    assert verdict(rising).startswith(
+        "over-fits: validation loss was lowest, 0.4, at 2,000 pictures, and is 0.5 at the end"
+    )
+    assert "25% more" in verdict(rising)
+    assert verdict(falling[:1]) == ""
+
+
+def test_lines_that_are_none_are_passed_over(tmp_path: Path) -> None:
+    lines = [
+        '{"step": 1, "images": 16, "validation/loss": 0.5}',
+        '{"step": 2}',
+        "{",
+        "[1]",
+        '{"step": 3, "images": "x"',
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+
+    assert validation_curve(tmp_path) == [Point(1, 16, 0.5)]
+    assert validation_curve(tmp_path / "nothing") == []
