@@ -25,7 +25,7 @@ from t2i_core.data.batches.plan import Plan
 from t2i_core.data.batches.read import Encode, Reader, Rows, joined
 from t2i_core.data.batches.shapes import ANY_SHAPE, Shapes
 from t2i_core.data.batches.tokenizer import Tokenizer
-from t2i_core.errors import ConfigError, T2IError
+from t2i_core.errors import ConfigError, T2IError, TransientError
 from t2i_core.machine import memory_bytes, usable_cores
 
 # Share of the machine's memory that decoded pictures may take before they are decoded anew for each batch.
@@ -93,7 +93,14 @@ class StreamedFeed:
         """Give the samples at some positions; those that follow the last ones are there already."""
         if self._batches is None or (position, size) != self._next:
             self._batches = iter(self._loader(position, size))
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except RuntimeError as err:
+            # What goes wrong inside a worker begins otherwise.
+            if not str(err).startswith("DataLoader worker"):
+                raise
+            advice = "Run again, with fewer --workers if memory or /dev/shm is short."
+            raise TransientError(f"a process that decodes pictures ended: {err!s:.300} {advice}") from err
         self._next = (position + (self._stride or size), size)
         if isinstance(batch, T2IError):
             raise batch

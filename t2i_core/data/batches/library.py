@@ -41,7 +41,7 @@ class Library:
         self, captions_dir: Path, split: SplitName, index: Sequence[ShardRows], shards: Shards, folder: Path
     ) -> None:
         self.index = index
-        self._captions_dir, self._split, self._shards, self._folder = captions_dir, split, shards, folder
+        self._captions_dir, self._split, self._shards, self.folder = captions_dir, split, shards, folder
         self._open: dict[int, IndexedShard] = {}
         self._near: list[frozenset[int]] = [frozenset[int](), frozenset[int]()]
         self._ahead: ThreadPoolExecutor | None = None
@@ -98,7 +98,7 @@ class Library:
         self._open, self._ahead = {}, None
 
     def _path(self, number: int, ending: str) -> Path:
-        return self._folder / f"{shard_name(self.index[number].shard)}.{ending}"
+        return self.folder / f"{shard_name(self.index[number].shard)}.{ending}"
 
     def _make_ready(self, number: int) -> None:
         path, rows = self._path(number, "arrow"), self.index[number]
@@ -144,8 +144,11 @@ class SharedFolder:
                 file.close()
         self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
         self.path = Path(self._folder.name)
-        (self.path / _IN_USE).touch()
-        self._file = _taken(self.path / _IN_USE)
+        # It has the name that the next program looks for only when it is taken.
+        unnamed = self.path / "new"
+        unnamed.touch()
+        self._file = _taken(unnamed)
+        unnamed.rename(self.path / _IN_USE)
 
     def close(self) -> None:
         """Remove it with all that is in it."""

@@ -17,6 +17,7 @@ from t2i_core.data.batches.library import Library
 from t2i_core.data.batches.order import Block
 from t2i_core.data.batches.plan import Plan
 from t2i_core.data.batches.shapes import Shapes
+from t2i_core.data.bounded.disk import explain
 from t2i_core.errors import ConfigError, DataError, T2IError
 
 Encode = Callable[[Sequence[str]], tuple[Any, Any]]
@@ -95,6 +96,8 @@ class Reader(Dataset[Rows | T2IError]):
             return self.read(*wanted)
         except T2IError as err:
             return err
+        except OSError as err:
+            return explain(err, self.library.folder)
 
     def read(self, position: int, size: int) -> Rows:
         """Read a batch."""

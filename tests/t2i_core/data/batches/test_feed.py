@@ -22,7 +22,7 @@ from t2i_core.data.batches.feed import Feed, OpenSplit, StreamedFeed
 from t2i_core.data.batches.loader import load_split, load_tokenizer
 from t2i_core.data.batches.read import Rows
 from t2i_core.data.batches.shapes import ANY_SHAPE, Shapes
-from t2i_core.errors import ConfigError, DataError, ShardError
+from t2i_core.errors import ConfigError, DataError, ShardError, TransientError
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
@@ -296,6 +296,20 @@ def test_a_store_with_another_data_set_is_refused(many_shards, monkeypatch):
         OpenSplit(many_shards, "train", "memory://sets/other")
     with pytest.raises(ConfigError, match="cannot read memory://sets/none"):
         OpenSplit(many_shards, "train", "memory://sets/none")
+
+
+def test_a_worker_that_is_killed_is_told_in_a_sentence(many_shards, streamed):
+    with feeding(many_shards, workers=1) as feed:
+        feed.take(0, 5)
+        for child in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split():
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            # Forked, so that it has this process's own command.
+            if command == Path("/proc/self/cmdline").read_bytes():
+                os.kill(int(child), signal.SIGKILL)
+
+        with pytest.raises(TransientError, match="a process that decodes pictures ended"):
+            for place in range(5, 100, 5):
+                feed.take(place, 5)
 
 
 def test_workers_end_with_the_feed(many_shards, streamed):
