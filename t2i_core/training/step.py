@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from t2i_core.data.batches.feed import OpenSplit
+from t2i_core.data.batches.feed import OpenSplit, worker_errors
 from t2i_core.data.batches.loader import load_tokenizer
 from t2i_core.data.batches.pixels import to_uint8
 from t2i_core.data.bounded.disk import tells_disk_errors
@@ -82,14 +82,16 @@ def train(
         CheckpointError: all checkpoints are damaged.
         TrainingError: training diverged or memory ran out.
         StoppedError: SIGTERM or SIGINT came; a checkpoint was written, and the same call resumes.
+        TransientError: a process that decodes was killed, or a store does not answer.
     """
     key, hit = claim_run(captions_dir, config, output_dir, on_conflict)
     if hit:
         return hit
     run = Run(captions_dir, config, output_dir, on_progress, compute or _chosen_compute(output_dir, config))
     try:
-        run.resume()
-        run.fit()
+        with worker_errors():
+            run.resume()
+            run.fit()
     finally:
         run.trainer.feed.close()
     return run.finish(key)

@@ -8,6 +8,7 @@ PyTorch's DataLoader runs the processes, hands over their batches in order and p
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -93,14 +94,7 @@ class StreamedFeed:
         """Give the samples at some positions; those that follow the last ones are there already."""
         if self._batches is None or (position, size) != self._next:
             self._batches = iter(self._loader(position, size))
-        try:
-            batch = next(self._batches)
-        except RuntimeError as err:
-            # What goes wrong inside a worker begins otherwise.
-            if not str(err).startswith("DataLoader worker"):
-                raise
-            advice = "Run again, with fewer --workers if memory or /dev/shm is short."
-            raise TransientError(f"a process that decodes pictures ended: {err!s:.300} {advice}") from err
+        batch = next(self._batches)
         self._next = (position + (self._stride or size), size)
         if isinstance(batch, T2IError):
             raise batch
@@ -138,6 +132,23 @@ class _Wanted:
         while True:
             yield position, self.size
             position += self.stride
+
+
+@contextmanager
+def worker_errors() -> Iterator[None]:
+    """Say in a sentence that a process that decodes was killed; PyTorch interrupts whatever its parent does then.
+
+    Raises:
+        TransientError: one was.
+    """
+    try:
+        yield
+    except RuntimeError as err:
+        # What goes wrong inside a worker begins otherwise.
+        if not str(err).startswith("DataLoader worker"):
+            raise
+        advice = "Run again, with fewer --workers if memory or /dev/shm is short."
+        raise TransientError(f"a process that decodes pictures ended: {err!s:.300} {advice}") from err
 
 
 class OpenSplit:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.data.batches import feed as feeds
 from t2i_core.data.batches import order
-from t2i_core.data.batches.feed import Feed, OpenSplit, StreamedFeed
+from t2i_core.data.batches.feed import Feed, OpenSplit, StreamedFeed, worker_errors
 from t2i_core.data.batches.loader import load_split, load_tokenizer
 from t2i_core.data.batches.read import Rows
 from t2i_core.data.batches.shapes import ANY_SHAPE, Shapes
@@ -298,28 +299,33 @@ def test_a_store_with_another_data_set_is_refused(many_shards, monkeypatch):
         OpenSplit(many_shards, "train", "memory://sets/none")
 
 
+def children() -> set[int]:
+    listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text()
+    return {int(child) for child in listed.split()}
+
+
 def test_a_worker_that_is_killed_is_told_in_a_sentence(many_shards, streamed):
+    before = children()
     with feeding(many_shards, workers=1) as feed:
         feed.take(0, 5)
-        for child in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split():
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-            # Forked, so that it has this process's own command.
-            if command == Path("/proc/self/cmdline").read_bytes():
-                os.kill(int(child), signal.SIGKILL)
+        # What reads tables has a command of its own; the worker is forked, and has that of this process.
+        own = Path("/proc/self/cmdline").read_bytes()
+        workers = [each for each in children() - before if Path(f"/proc/{each}/cmdline").read_bytes() == own]
 
-        with pytest.raises(TransientError, match="a process that decodes pictures ended"):
+        with pytest.raises(TransientError, match="a process that decodes pictures ended"), worker_errors():
+            os.kill(*workers, signal.SIGKILL)
             for place in range(5, 100, 5):
                 feed.take(place, 5)
+                time.sleep(0.1)
 
 
 def test_workers_end_with_the_feed(many_shards, streamed):
     feed = OpenSplit(many_shards, "train").feed(3, workers=2)
     feed.take(0, 5)
-    children = set(Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
+    before = children()
     feed.close()
 
-    left = set(Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
-    assert len(children - left) == 2
+    assert len(before - children()) == 2
 
 
 @pytest.fixture(scope="module")
