@@ -73,10 +73,12 @@ def _curves(run_dir: Path) -> list[Chart]:
     charts = []
     for title, names in CURVES:
         lines = {}
+        # Where names differ before the slash, that is what tells them apart.
+        part = 0 if len({name.partition("/")[0] for name in names}) > 1 else 2
         for name in names:
             points = [(r[x_name], r[name]) for r in rows if _is_number(r.get(name)) and _is_number(r.get(x_name))]
             if len(points) > 1:
-                lines[name.partition("/")[2]] = ([x for x, _ in points], [y for _, y in points])
+                lines[name.partition("/")[part]] = ([x for x, _ in points], [y for _, y in points])
         if lines:
             charts.append(Chart(title, "pictures seen" if x_name != "step" else "steps", lines=lines))
     return charts

@@ -12,6 +12,8 @@ from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.data.batches.loader import load_split
 from t2i_core.errors import ConfigError
+from t2i_core.evaluation.background import training_section
+from t2i_core.evaluation.metrics.section import Beside, Chart, Text
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.generate import generate, load_generator
 from t2i_core.manifest import read_manifest
@@ -145,3 +147,22 @@ def test_lines_that_are_none_are_passed_over(tmp_path: Path) -> None:
 
     assert validation_curve(tmp_path) == [Point(1, 16, 0.5)]
     assert validation_curve(tmp_path / "nothing") == []
+
+
+def test_the_report_draws_the_curve_and_says_what_came_of_it(finished: Path) -> None:
+    charts, said, *_ = training_section(finished).blocks
+
+    assert isinstance(charts, Beside) and isinstance(said, Text)
+    drawn = {chart.title: chart.lines for chart in charts.blocks if isinstance(chart, Chart)}
+    assert list(drawn["Loss"] or {}) == ["validation"]  # of the other there is one line alone, every fifty steps
+    assert verdict(validation_curve(finished)) in said.text
+    assert "loss_band_4" in (drawn["Validation loss per noise band"] or {})
+
+
+def test_pictures_of_several_shapes_are_looked_at_shape_by_shape(captions_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    shaped = config("diffusion-smoke", set=["shapes.side=32", "shapes.step=16", "batch_size=2"])
+    run = Run(captions_dir, shaped, tmp_path / "run", lambda progress: None, CPU)
+
+    assert run.validation is not None
+    assert run.validation.losses(run.stage)["loss"] > 0
