@@ -88,12 +88,12 @@ def train(
     if hit:
         return hit
     run = Run(captions_dir, config, output_dir, on_progress, compute or _chosen_compute(output_dir, config))
-    try:
-        with worker_errors():
+    with worker_errors():
+        try:
             run.resume()
             run.fit()
-    finally:
-        run.trainer.feed.close()
+        finally:
+            run.trainer.feed.close()
     return run.finish(key)
 
 

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +18,11 @@ from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.data.batches import feed as feeds
 from t2i_core.data.batches import order
-from t2i_core.data.batches.feed import Feed, OpenSplit, StreamedFeed, worker_errors
+from t2i_core.data.batches.feed import Feed, OpenSplit, StreamedFeed
 from t2i_core.data.batches.loader import load_split, load_tokenizer
 from t2i_core.data.batches.read import Rows
 from t2i_core.data.batches.shapes import ANY_SHAPE, Shapes
-from t2i_core.errors import ConfigError, DataError, ShardError, TransientError
+from t2i_core.errors import ConfigError, DataError, ShardError
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
@@ -299,24 +298,39 @@ def test_a_store_with_another_data_set_is_refused(many_shards, monkeypatch):
         OpenSplit(many_shards, "train", "memory://sets/none")
 
 
+KILLED = """
+import os, signal, sys, tempfile, time
+from pathlib import Path
+from t2i_core.data.batches import feed as feeds
+feeds.MAX_MEMORY_SHARE, tempfile.tempdir = 0.0, sys.argv[2]
+feed = feeds.OpenSplit(Path(sys.argv[1]), "train").feed(3, workers=1)
+own = Path("/proc/self/cmdline").read_bytes()
+with feeds.worker_errors():
+    try:
+        feed.take(0, 5)
+        # What reads tables has a command of its own; the worker is forked, and has that of this process.
+        for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            if Path(f"/proc/{child}/cmdline").read_bytes() == own:
+                os.kill(int(child), signal.SIGKILL)
+        for place in range(5, 500, 5):
+            feed.take(place, 5)
+            time.sleep(0.1)
+    finally:
+        feed.close()
+"""
+
+
+def test_a_worker_that_is_killed_is_told_in_a_sentence(many_shards, tmp_path):
+    command = [sys.executable, "-c", KILLED, str(many_shards), str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+    assert run.returncode == 1
+    assert "TransientError: a process that decodes pictures ended" in run.stderr.splitlines()[-1]
+
+
 def children() -> set[int]:
     listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text()
     return {int(child) for child in listed.split()}
-
-
-def test_a_worker_that_is_killed_is_told_in_a_sentence(many_shards, streamed):
-    before = children()
-    with feeding(many_shards, workers=1) as feed:
-        feed.take(0, 5)
-        # What reads tables has a command of its own; the worker is forked, and has that of this process.
-        own = Path("/proc/self/cmdline").read_bytes()
-        workers = [each for each in children() - before if Path(f"/proc/{each}/cmdline").read_bytes() == own]
-
-        with pytest.raises(TransientError, match="a process that decodes pictures ended"), worker_errors():
-            os.kill(*workers, signal.SIGKILL)
-            for place in range(5, 100, 5):
-                feed.take(place, 5)
-                time.sleep(0.1)
 
 
 def test_workers_end_with_the_feed(many_shards, streamed):
