@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 Place = tuple[Path, int, int]
 """Where an encoded picture lies: its tar, offset and size in bytes."""
 COLUMNS = ("key", "shard", "caption", "attributes")
-# Share of the machine's memory that decoded pictures may take before they are decoded anew whenever they are asked for.
+# Share of the machine's memory beyond which pictures are decoded anew whenever they are asked for.
 MAX_MEMORY_SHARE = 0.4
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from t2i_core.data.batches.order import Block, Order, generator
+from t2i_core.data.batches.order import Order, generator
 
 
 class Plan:
@@ -47,10 +47,6 @@ class Plan:
         bucket = int(sequence[number - first])
         earlier = int(self._before(done)[bucket] + (sequence[: number - first] == bucket).sum())
         return bucket, earlier * self._group + inside
-
-    def blocks(self, bucket: int, position: int, count: int) -> list[Block]:
-        """Give the blocks of a bucket's samples, and the one after them."""
-        return self.orders[bucket].blocks(position, count)
 
     def _before(self, rounds: int) -> NDArray[np.int64]:
         """Count the groups of each bucket in the first rounds."""
