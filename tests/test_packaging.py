@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("t2i_core", "tasks", "flows")
 # Named for its version only (fastapi), by the formats and tools that users bring along, or in a child's program text.
-NOT_IMPORTED = {"fastapi", "uvicorn", "torchvision", "webdataset", "pandas"}
+NOT_IMPORTED = {"fastapi", "uvicorn", "pandas"}
 # Parts that come with prefect-dask and pydantic.
 SAME_AS_ANOTHER = {"distributed", "pydantic-core"}
 

@@ -328,14 +328,14 @@ def test_the_identity_of_a_remote_list_follows_its_version(bucket: str) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("s3://bucket/list.parquet", "cannot open s3://bucket/list.parquet: Install s3fs"),
+        ("gs://bucket/list.parquet", "cannot open gs://bucket/list.parquet: Please install gcsfs"),
         ("nothing://bucket/list.csv", "Protocol not known: nothing"),
     ],
 )
 def test_a_store_that_cannot_be_opened_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, source: str, message: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(ConfigError, match=message):
         open_source(source, PICTURES).identity()
 
