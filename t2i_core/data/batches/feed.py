@@ -143,9 +143,9 @@ def worker_errors() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as err:
-        # What goes wrong inside a worker begins otherwise.
-        if not str(err).startswith("DataLoader worker"):
+    except (RuntimeError, ConnectionError, EOFError) as err:
+        # What goes wrong inside a worker begins otherwise. One that dies while it hands over a batch breaks the line.
+        if isinstance(err, RuntimeError) and not str(err).startswith("DataLoader worker"):
             raise
         advice = "Run again, with fewer --workers if memory or /dev/shm is short."
         raise TransientError(f"a process that decodes pictures ended: {err!s:.300} {advice}") from err

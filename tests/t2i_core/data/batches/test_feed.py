@@ -18,11 +18,11 @@ from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.data.batches import feed as feeds
 from t2i_core.data.batches import order
-from t2i_core.data.batches.feed import Feed, OpenSplit, StreamedFeed
+from t2i_core.data.batches.feed import Feed, OpenSplit, StreamedFeed, worker_errors
 from t2i_core.data.batches.loader import load_split, load_tokenizer
 from t2i_core.data.batches.read import Rows
 from t2i_core.data.batches.shapes import ANY_SHAPE, Shapes
-from t2i_core.errors import ConfigError, DataError, ShardError
+from t2i_core.errors import ConfigError, DataError, ShardError, TransientError
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
@@ -326,6 +326,12 @@ def test_a_worker_that_is_killed_is_told_in_a_sentence(many_shards, tmp_path):
 
     assert run.returncode == 1
     assert "\nt2i_core.errors.TransientError: a process that decodes pictures ended" in run.stderr
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_line_that_a_killed_worker_breaks_is_told_in_a_sentence(error: Exception) -> None:
+    with pytest.raises(TransientError, match="a process that decodes pictures ended"), worker_errors():
+        raise error
 
 
 def children() -> set[int]:
