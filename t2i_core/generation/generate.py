@@ -102,7 +102,7 @@ class Generator:
             sampler=config.sampler,
             negative=self._text([config.negative_prompt] * BATCH_SIZE) if config.negative_prompt else None,
         )
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self._compute.precision == "bfloat16"):
+        with torch.no_grad(), self._compute.autocast():
             drawn = self._drawer.draw(condition, (3, side, side), chance, settings)
         pictures: NDArray[np.uint8] = to_uint8(drawn).cpu().numpy()[: len(prompts)]
         return pictures

@@ -34,6 +34,10 @@ class Compute(Config):
         """The precision as PyTorch names it."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
+    def autocast(self) -> torch.autocast:
+        """Give the context in which networks run."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16")
+
 
 def choose_compute() -> Compute:
     """Choose the device, and the precision by a probe of about two seconds."""

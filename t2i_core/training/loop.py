@@ -139,12 +139,8 @@ class Trainer:
         return factor
 
     def _loss(self, batch: Batch) -> Losses:
-        with self.autocast():
+        with self.compute.autocast():
             return self.stage.loss(batch)
-
-    def autocast(self) -> torch.autocast:
-        """Give the context in which networks run."""
-        return torch.autocast(self.compute.device, torch.bfloat16, enabled=self.compute.precision == "bfloat16")
 
     def _update(self, finite: bool, rate: float) -> None:
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1

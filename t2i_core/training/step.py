@@ -299,7 +299,7 @@ class Run:
         ids, mask = self._grid_text
         condition = trainer.condition(Text(ids=ids, mask=mask))
         chance = Chance(0, torch.arange(NUM_GRID_PROMPTS, device=trainer.compute.device))
-        with torch.no_grad(), trainer.autocast():
+        with torch.no_grad(), trainer.compute.autocast():
             drawn = drawer.draw(condition, (3, side, side), chance, DrawSettings())
         return side_by_side([Image.fromarray(picture) for picture in to_uint8(drawn).cpu().numpy()], columns=8)
 

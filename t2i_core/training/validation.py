@@ -44,10 +44,7 @@ class Validation:
     def losses(self, stage: Stage) -> dict[str, float]:
         """Give the means of a stage's figures: its loss, in all and by noise band."""
         sums = Sums()
-        with (
-            torch.no_grad(),
-            torch.autocast(self._compute.device, torch.bfloat16, enabled=self._compute.dtype == torch.bfloat16),
-        ):
+        with torch.no_grad(), self._compute.autocast():
             for batch in self._batches():
                 sums.add(stage.loss(batch).figures)
         return sums.means()
