@@ -70,10 +70,11 @@ def test_a_caption_rule_added_as_the_docs_say_cleans(core: Path) -> None:
 
 
 def test_a_sampler_added_as_the_docs_say_is_of_its_order(core: Path) -> None:
-    function, line, names = blocks("A sampler of your own")
-    sampler, kinds = core / "diffusion" / "sampler.py", core / "diffusion" / "kinds.py"
-    insert(sampler, "SAMPLERS: dict", f"{function}\n\n")
-    insert(sampler, '    "dpmpp_2m":', line)
+    module, imported, line, names = blocks("A sampler of your own")
+    samplers, kinds = core / "diffusion" / "samplers", core / "diffusion" / "kinds.py"
+    (samplers / "midpoint.py").write_text(module, encoding="utf-8")
+    insert(samplers / "by_name.py", "SAMPLERS: dict", imported)
+    insert(samplers / "by_name.py", '    "dpmpp_2m":', line)
     kinds.write_text(re.sub(r"^SamplerName = .*\n", lambda _: names, kinds.read_text(), flags=re.MULTILINE))
 
     name, *ratios = run(core, TRIES_THE_SAMPLER, str(ROOT / "tests/t2i_core/diffusion/test_diffusion.py"))

@@ -1,14 +1,10 @@
 """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598) around any denoiser."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from t2i_core.diffusion.estimate import Denoiser, Estimate
 from t2i_core.diffusion.schedule import over
-
-# (x_t: (B, ...), t: (B,)) -> estimate of x_0, like x_t; the condition is bound already.
-Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 def guide(both: Denoiser, scale: float, interval: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
@@ -22,9 +18,11 @@ def guide(both: Denoiser, scale: float, interval: tuple[float, float] = (0.0, 1.
         interval: times between which guidance acts (Kynkaanniemi et al. 2024, arXiv:2404.07724).
     """
 
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        x_0, base = both(torch.cat([x_t, x_t]), torch.cat([t, t])).chunk(2)
+    def denoise(x_t: Tensor, t: Tensor) -> Estimate:
+        estimate = both(torch.cat([x_t, x_t]), torch.cat([t, t]))
+        x_0, base = estimate.x_0.chunk(2)
+        variance = None if estimate.variance is None else estimate.variance.chunk(2)[0]
         acts = (t >= interval[0]) & (t <= interval[1])
-        return base + over(torch.where(acts, scale, 1.0).to(x_0.dtype), x_0) * (x_0 - base)
+        return Estimate(base + over(torch.where(acts, scale, 1.0).to(x_0.dtype), x_0) * (x_0 - base), variance)
 
     return denoise

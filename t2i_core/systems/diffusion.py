@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from t2i_core.diffusion.chance import Chance
-from t2i_core.diffusion.guidance import Denoiser, guide
+from t2i_core.diffusion.estimate import Denoiser, Estimate
+from t2i_core.diffusion.guidance import guide
 from t2i_core.diffusion.loss import by_band, sample_times, squared_errors
 from t2i_core.diffusion.parameterization import target_of, x_0_from
-from t2i_core.diffusion.sampler import SAMPLERS
+from t2i_core.diffusion.samplers.by_name import SAMPLERS
+from t2i_core.diffusion.samplers.course import Course
 from t2i_core.diffusion.schedule import SCHEDULES, over
 from t2i_core.models.config import Sizes
 from t2i_core.models.unet import UNet
@@ -57,15 +59,15 @@ class DiffusionStage(Stage):
             denoise = guide(self._denoiser(_with_opposite(condition, settings.negative)), scale)
         times = self.schedule.times(settings.num_steps or config.num_steps, shape)
         sample = SAMPLERS[settings.sampler or config.sampler]
-        return sample(denoise, chance.normal("eps", shape), times, self.schedule, chance)
+        return sample(denoise, chance.normal("eps", shape), Course(self.schedule, times, chance))
 
     def _denoiser(self, condition: Condition) -> Denoiser:
         text = encode(self.text, condition)
 
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        def denoise(x_t: Tensor, t: Tensor) -> Estimate:
             raw = self.unet(x_t, t, text)
             alpha, sigma = self.schedule.alpha_sigma(over(t, x_t))
-            return x_0_from(self.config.prediction, raw.float(), x_t, alpha, sigma)
+            return Estimate(x_0_from(self.config.prediction, raw.float(), x_t, alpha, sigma))
 
         return denoise
 

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from t2i_core.diffusion.chance import Chance
+from t2i_core.diffusion.estimate import Denoiser, Estimate, processed
 from t2i_core.diffusion.guidance import guide
 from t2i_core.diffusion.loss import NUM_BANDS, by_band, sample_times, squared_errors
 from t2i_core.diffusion.parameterization import eps_from_x_0, target_of, x_0_from
-from t2i_core.diffusion.sampler import SAMPLERS
+from t2i_core.diffusion.samplers.by_name import SAMPLERS
+from t2i_core.diffusion.samplers.course import Course
 from t2i_core.diffusion.schedule import Cosine, Flow, Schedule, over
 
 SCHEDULES = (Cosine(), Flow())
@@ -99,25 +101,38 @@ def test_squared_error_is_one_number_a_sample():
     assert squared_errors(torch.ones(2, 3, 2, 2), torch.zeros(2, 3, 2, 2)).tolist() == [1, 1]
 
 
-def shifted_by(x: Tensor, t: Tensor) -> Tensor:
+def shifted_by(x: Tensor, t: Tensor) -> Estimate:
     """Stands in for a network: adds 3 to what sees the prompts, the first half, and 1 to the rest."""
-    return x + torch.tensor([3.0, 1.0]).repeat_interleave(len(x) // 2)
+    added = torch.tensor([3.0, 1.0]).repeat_interleave(len(x) // 2)
+    return Estimate(x + added, variance=added)
 
 
 def test_guidance_extrapolates_inside_its_interval_only():
     guided = guide(shifted_by, 2.5, interval=(0.2, 0.8))
 
-    assert guided(torch.zeros(3), torch.tensor([0.5, 0.9, 0.1])).tolist() == [1 + 2.5 * 2, 3, 3]
-    assert guide(shifted_by, 1)(torch.zeros(1), torch.tensor([0.5])) == 3
+    estimate = guided(torch.zeros(3), torch.tensor([0.5, 0.9, 0.1]))
+    assert estimate.x_0.tolist() == [1 + 2.5 * 2, 3, 3]
+    assert estimate.variance.tolist() == [3, 3, 3]  # the conditional one's
+    assert guide(shifted_by, 1)(torch.zeros(1), torch.tensor([0.5])).x_0 == 3
+
+
+def test_posts_see_the_estimate_in_their_order_and_leave_the_variance():
+    def denoise(x_t: Tensor, t: Tensor) -> Estimate:
+        return Estimate(2 * x_t, variance=t)
+
+    better = processed(denoise, [lambda x_0, x_t, t: x_0 + x_t, lambda x_0, x_t, t: x_0 * t])
+    estimate = better(torch.tensor([1.0]), torch.tensor([0.5]))
+
+    assert (estimate.x_0, estimate.variance) == (1.5, 0.5)
 
 
 CHANCE = Chance(0, torch.arange(6))
 
 
-def ideal_denoiser(schedule: Schedule):
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+def ideal_denoiser(schedule: Schedule) -> Denoiser:
+    def denoise(x_t: Tensor, t: Tensor) -> Estimate:
         alpha, sigma = schedule.alpha_sigma(over(t, x_t))
-        return alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * x_t
+        return Estimate(alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * x_t)
 
     return denoise
 
@@ -135,8 +150,8 @@ def error(name: str, schedule: Schedule, num_steps: int) -> float:
     """Distance from the exact solution: the ODE keeps x_t / std(x_t) constant on Gaussian data."""
     x, _ = tensors()
     exact = x * std_at(schedule, 0.02) / std_at(schedule, 0.98)
-    times = inner_times(schedule, num_steps)
-    return float((SAMPLERS[name](ideal_denoiser(schedule), x, times, schedule, CHANCE) - exact).abs().max())
+    course = Course(schedule, inner_times(schedule, num_steps), CHANCE)
+    return float((SAMPLERS[name](ideal_denoiser(schedule), x, course) - exact).abs().max())
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -156,9 +171,9 @@ def test_ddpm_draws_from_the_distribution_of_the_data_whatever_it_starts_from(sc
     noise = chance.normal("eps", (4,)).double()
 
     spread = {
-        num_steps: float(SAMPLERS["ddpm"](ideal_denoiser(schedule), noise, times, schedule, chance).std())
+        num_steps: float(SAMPLERS["ddpm"](ideal_denoiser(schedule), noise, course).std())
         for num_steps in (16, 128)
-        if (times := schedule.times(num_steps, (4,)))
+        if (course := Course(schedule, schedule.times(num_steps, (4,)), chance))
     }
 
     # x_0 is held at its mean over each step, so the samples are too narrow by what falls as the steps get shorter.
@@ -170,12 +185,42 @@ def test_noise_on_the_way_is_that_of_each_picture():
     x, _ = tensors()
     times, denoise = Flow().times(5, (3, 4, 4)), ideal_denoiser(Flow())
 
-    whole = SAMPLERS["ddpm"](denoise, x, times, Flow(), CHANCE)
-    alone = SAMPLERS["ddpm"](denoise, x[3:4], times, Flow(), Chance(0, torch.tensor([3])))
-    other = SAMPLERS["ddpm"](denoise, x[3:4], times, Flow(), Chance(0, torch.tensor([4])))
+    whole = SAMPLERS["ddpm"](denoise, x, Course(Flow(), times, CHANCE))
+    alone, other = (
+        SAMPLERS["ddpm"](denoise, x[3:4], Course(Flow(), times, Chance(0, torch.tensor([seed])))) for seed in (3, 4)
+    )
+    stage = SAMPLERS["ddpm"](denoise, x, Course(Flow(), times, CHANCE, stream="upsampler/step"))
 
     assert torch.equal(whole[3:4], alone)
     assert not torch.allclose(alone, other)
+    assert not torch.allclose(whole, stage)
+
+
+def test_eta_leads_from_ddim_to_ddpm():
+    x, _ = tensors()
+    drawn = {
+        eta: SAMPLERS["ddim"](ideal_denoiser(Flow()), x, Course(Flow(), Flow().times(5, (3, 4, 4)), CHANCE, eta=eta))
+        for eta in (0.0, 0.5, 1.0)
+    }
+
+    ddpm = SAMPLERS["ddpm"](ideal_denoiser(Flow()), x, Course(Flow(), Flow().times(5, (3, 4, 4)), CHANCE))
+    assert torch.equal(drawn[1.0], ddpm)
+    assert 0 < float((drawn[0.5] - drawn[0.0]).std()) < float((drawn[1.0] - drawn[0.0]).std())
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_each_step_is_told_once_with_what_is_thought_of_the_picture(name):
+    x, _ = tensors()
+    told = []
+    times = Flow().times(4, (3, 4, 4))
+
+    SAMPLERS[name](ideal_denoiser(Flow()), x, Course(Flow(), times, CHANCE, lambda *step: told.append(step)))
+
+    assert [number for number, _, _ in told] == [0, 1, 2, 3]
+    assert torch.equal(told[0][1], x)
+    for number, x_t, x_0 in told:
+        at = torch.full((6,), times[number], dtype=torch.float64)
+        assert torch.equal(x_0, ideal_denoiser(Flow())(x_t, at).x_0)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -183,5 +228,5 @@ def test_a_constant_x_0_is_reached_exactly_in_any_number_of_steps(name):
     x, goal = tensors()
 
     for num_steps in (1, 3):
-        times = Flow().times(num_steps, (3, 4, 4))
-        assert torch.allclose(SAMPLERS[name](lambda x_t, t: goal, x, times, Flow(), CHANCE), goal)
+        course = Course(Flow(), Flow().times(num_steps, (3, 4, 4)), CHANCE)
+        assert torch.allclose(SAMPLERS[name](lambda x_t, t: Estimate(goal), x, course), goal)

@@ -1,0 +1,78 @@
+"""What every sampler goes by, and the step that all of them share."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from t2i_core.diffusion.chance import Chance
+from t2i_core.diffusion.estimate import Denoiser, Estimate
+from t2i_core.diffusion.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The way from noise to a picture.
+
+    Attributes:
+        schedule: path of alpha and sigma.
+        times: S + 1 of them, from 1 (noise) down to 0 (clean).
+        chance: of the pictures, for fresh noise.
+        on_step: called as each step begins with its number, x_t and the estimate of x_0.
+        eta: of DDIM: 0 adds no noise on the way, 1 as much as the forward process took away.
+        stream: name of the fresh noise; each stage of a cascade has its own.
+    """
+
+    schedule: Schedule
+    times: Sequence[float]
+    chance: Chance
+    on_step: Callable[[int, Tensor, Tensor], None] | None = None
+    eta: float = 0.0
+    stream: str = "step"
+
+    def steps(self) -> Iterator[tuple[int, float, float]]:
+        """Give each step's number, the time it starts from and the time it leads to."""
+        for number, (t, s) in enumerate(pairwise(self.times)):
+            yield number, t, s
+
+    def look(self, denoise: Denoiser, x: Tensor, number: int) -> Estimate:
+        """Estimate x_0 where a step begins, and tell whoever watches."""
+        estimate = denoise(x, batch_of(self.times[number], x))
+        if self.on_step is not None:
+            self.on_step(number, x, estimate.x_0)
+        return estimate
+
+    def noise(self, x: Tensor, number: int) -> Tensor:
+        """Give the fresh noise of a step, like x."""
+        return self.chance.normal(f"{self.stream}/{number}", x.shape[1:])
+
+    def scales(self, t: float) -> tuple[float, float]:
+        """Give alpha and sigma."""
+        alpha, sigma = self.schedule.alpha_sigma(torch.tensor(t, dtype=torch.float64))
+        return float(alpha), float(sigma)
+
+    def half_log_snr(self, t: float) -> float:
+        """Give log(alpha / sigma), the time in which x_0 changes evenly; finite at both ends."""
+        return 0.5 * float(self.schedule.log_snr(torch.tensor(t, dtype=torch.float64)))
+
+    def step(self, x: Tensor, x_0: Tensor, t: float, s: float, fresh: float = 0.0) -> Tensor:
+        """Go from time t to s, where noise of scale `fresh` is still to be added.
+
+        x_s = (sigma_s / sigma_t) x_t + (alpha_s - alpha_t sigma_s / sigma_t) x_0 integrates the probability-flow ODE
+        exactly while x_0 stays constant; samplers differ in how they follow x_0 between two times.
+        """
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.scales(t), self.scales(s)
+        ratio = math.sqrt(sigma_s**2 - fresh**2) / sigma_t
+        return ratio * x + (alpha_s - alpha_t * ratio) * x_0
+
+
+# (denoiser, x: (B, ...) float, standard normal noise, course) -> the sample, like x.
+Sampler = Callable[[Denoiser, Tensor, Course], Tensor]
+
+
+def batch_of(t: float, x: Tensor) -> Tensor:
+    """Give every sample of x the same time: (B,)."""
+    return torch.full((len(x),), t, dtype=x.dtype, device=x.device)
