@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from t2i_core.config import Config
 
 NUM_GROUPS = 8
+# Groups of a norm in the ADM U-Net, as published.
+ADM_GROUPS = 32
 # The caption map is worked out on a grid this many times coarser than the finest level.
 MAP_STRIDE = 4
 # Far beyond any network that was ever trained; they keep a recipe from elsewhere from building without end.
@@ -32,6 +34,22 @@ class TextEncoderConfig(Config):
     width: int = Field(128, gt=0, le=MAX_WIDTH, multiple_of=8, description="Width of a token vector.")
     num_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Transformer blocks.")
     num_heads: int = Field(4, gt=0, le=MAX_WIDTH, description="Attention heads.")
+
+
+class TextTransformerConfig(Config):
+    """Size of GLIDE's text transformer; the defaults are the released one's."""
+
+    vocab_size: int = Field(gt=2, le=MAX_VOCABULARY, description="Words the tokenizer knows.")
+    context_length: int = Field(gt=0, le=MAX_TOKENS, description="Tokens a caption may have.")
+    width: int = Field(512, gt=0, le=MAX_WIDTH, description="Width of a token vector.")
+    num_layers: int = Field(16, ge=0, le=MAX_LAYERS, description="Transformer blocks.")
+    num_heads: int = Field(8, gt=0, le=MAX_WIDTH, description="Attention heads.")
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.width % self.num_heads:
+            raise ValueError(f"width {self.width} must be a multiple of num_heads {self.num_heads}")
+        return self
 
 
 class CNNConfig(Config):
@@ -86,3 +104,58 @@ class UNetConfig(Config):
         """What the sides of a picture must be multiples of, pixels."""
         coarsest = 1 << (len(self.channels) - 1)
         return self.patch_size * (max(coarsest, MAP_STRIDE) if self.map_layers else coarsest)
+
+
+class ADMConfig(Config):
+    """Size of the ADM U-Net; the defaults learn scenes on a CPU."""
+
+    in_channels: int = Field(3, gt=0, le=MAX_WIDTH, description="Channels it reads: the picture's, and what joins it.")
+    out_channels: int = Field(3, gt=0, le=MAX_WIDTH, description="Channels it gives; twice as many learn the variance.")
+    patch_size: int = Field(
+        1, ge=1, le=MAX_PATCH_SIZE, description="Pixels a side of a patch that the stem folds into channels; 1 = none."
+    )
+    width: int = Field(32, gt=0, le=MAX_WIDTH, multiple_of=2, description="Channels that the multiples multiply.")
+    multiples: tuple[Width, ...] = Field(
+        (3, 4), min_length=1, max_length=MAX_LEVELS, description="Channels of each level, finest first, in widths."
+    )
+    num_blocks: int = Field(2, gt=0, le=MAX_LAYERS, description="Blocks of each level down; one more on the way up.")
+    attention: tuple[bool, ...] = Field(
+        (False, True), max_length=MAX_LEVELS, description="Whether the blocks of each level attend."
+    )
+    middle_attention: bool = Field(True, description="Whether the middle attends.")
+    head_width: int = Field(32, gt=0, le=MAX_WIDTH, description="Channels of an attention head.")
+    text_width: int = Field(
+        0, ge=0, le=MAX_WIDTH, description="Width of the tokens that attention sees beside the picture; 0 = none."
+    )
+    embedding_width: int = Field(
+        0, ge=0, le=MAX_WIDTH, description="Width of the vector that joins the time embedding; 0 = none."
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped inside residual blocks.")
+
+    @model_validator(mode="after")
+    def _fitting_parts(self) -> Self:
+        if len(self.multiples) != len(self.attention):
+            raise ValueError("multiples and attention must have one entry a level")
+        if any(channels % ADM_GROUPS for channels in self.channels):
+            raise ValueError(f"width times each multiple must be a multiple of {ADM_GROUPS}")
+        if any(channels % self.head_width for channels in self.attending):
+            raise ValueError(f"the channels of levels that attend must be multiples of head_width {self.head_width}")
+        if self.text_width and not self.attending:
+            raise ValueError("text_width needs attention at some level")
+        return self
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each level, finest first."""
+        return tuple(self.width * multiple for multiple in self.multiples)
+
+    @property
+    def attending(self) -> tuple[int, ...]:
+        """Channels of each place that attends."""
+        levels = [c for c, attends in zip(self.channels, self.attention, strict=True) if attends]
+        return (*levels, self.channels[-1]) if self.middle_attention else tuple(levels)
+
+    @property
+    def side_multiple(self) -> int:
+        """What the sides of a picture must be multiples of, pixels."""
+        return self.patch_size << (len(self.multiples) - 1)

@@ -47,7 +47,7 @@ class Attention(nn.Module):
         """
         q = self._heads(self.to_q(x))
         k, v = (self._heads(part) for part in self.to_kv(context).chunk(2, dim=-1))
-        mixed = _attend(q, k, v, mask)
+        mixed = attend(q, k, v, mask)
         out: Tensor = self.to_out(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -56,7 +56,7 @@ class Attention(nn.Module):
         return x.view(batch, length, self.num_heads, width // self.num_heads).transpose(1, 2)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Scaled dot-product attention.
 
     With few keys, as here, two plain matrix products train several times faster on a CPU than the fused kernel, whose

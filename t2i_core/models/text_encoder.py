@@ -37,14 +37,13 @@ class Encoded(NamedTuple):
 
     Attributes:
         tokens: (B, L, D) float, a vector a token.
-        pooled: (B, D) float, their mean over real tokens, brought back to unit variance: the mean of n words is faint,
-            and what is faint is learned late.
-        mask: (B, L) bool, True = real token.
+        pooled: (B, D) float, one vector for the whole caption.
+        mask: (B, L) bool, True = real token; None where all are.
     """
 
     tokens: Tensor
     pooled: Tensor
-    mask: Tensor
+    mask: Tensor | None
 
 
 class TextBlock(nn.Module):
@@ -59,8 +58,8 @@ class TextBlock(nn.Module):
         zero_init(self.attention.to_out)
         zero_init(self.ff.last)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Mix the tokens x: (B, L, D), each with those that mask: (B, heads, L, L) allows it to see."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Mix the tokens x: (B, L, D), each with those that mask: (B, heads, L, L) allows it to see; None: with all."""
         h = self.norm_attention(x)
         x = x + self.attention(h, h, mask)
         mixed: Tensor = x + self.ff(self.norm_ff(x))
@@ -88,6 +87,10 @@ class TextEncoder(nn.Module):
             ids: (B, L) int64, token ids.
             mask: (B, L) bool, True = real token.
             keep: (B,) bool, False = the null caption: padding, which no other caption shows, seen alone.
+
+        Returns:
+            The tokens, and their mean over real ones brought back to unit variance: the mean of n words is faint, and
+            what is faint is learned late.
         """
         if keep is not None:
             first = torch.arange(ids.shape[1], device=ids.device) == 0

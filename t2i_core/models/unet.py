@@ -49,7 +49,7 @@ class AttentionBlock(nn.Module):
         self.norm_ff = nn.LayerNorm(channels)
         self.ff = FeedForward(channels, 2)
 
-    def forward(self, x: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """Mix x: (B, C, h, w) with tokens: (B, L, D) that mask: (B, L) calls real."""
         height, width = x.shape[-2:]
         place = coordinates(height, width, x).flatten(1).transpose(0, 1)
@@ -70,7 +70,7 @@ class Block(nn.Module):
         self.res = ResBlock(channels, config.embedding_width)
         self.attention = AttentionBlock(channels, config.text_width, config.head_width) if attention else None
 
-    def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """Refine x: (B, C, h, w)."""
         x = self.res(x, embedding)
         return x if self.attention is None else self.attention(x, tokens, mask)
@@ -82,7 +82,7 @@ class Stack(nn.ModuleList):
     def __init__(self, channels: int, num_blocks: int, config: UNetConfig, *, attention: bool) -> None:
         super().__init__(Block(channels, config, attention=attention) for _ in range(num_blocks))
 
-    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *condition: Tensor | None) -> Tensor:
         """Refine x: (B, C, h, w)."""
         for block in self:
             x = block(x, *condition)
@@ -99,7 +99,7 @@ class MapLayer(nn.Module):
         self.norm_ff = nn.LayerNorm(width)
         self.ff = FeedForward(width)
 
-    def forward(self, x: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """Mix places x: (B, N, D) with tokens: (B, L, D)."""
         x = x + self.attend_text(self.norm_text(x), tokens, mask)
         mixed: Tensor = x + self.ff(self.norm_ff(x))
@@ -120,7 +120,7 @@ class CaptionMap(nn.Module):
         self.out = nn.Linear(width, num_maps * config.channels[0] * MAP_STRIDE**2)
         self.num_maps = num_maps
 
-    def forward(self, height: int, width: int, tokens: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, height: int, width: int, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
         """Draw the maps: as many as asked for, each (B, C, height, width) for the finest level."""
         height, width = height // MAP_STRIDE, width // MAP_STRIDE
         places: Tensor = self.position(coordinates(height, width, tokens).flatten(1).transpose(0, 1))
