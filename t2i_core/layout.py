@@ -102,7 +102,7 @@ LAYOUTS: dict[Kind, Layout] = {
             r"train\.log": MAX_TABLE_BYTES,
             r"samples/[^/.][^/]*\.png": MAX_LOG_BYTES,
             r"checkpoints/\.?step_[^/]+/\.?state\.json": MAX_NOTE_BYTES,
-            r"checkpoints/\.?step_[^/]+/\.?[a-z_]+\.safetensors": MAX_SHARD_BYTES,
+            r"checkpoints/\.?step_[^/]+/\.?[a-z_0-9]+\.safetensors": MAX_SHARD_BYTES,
             r"open_clip/open_clip_config\.json": _MIB,
             r"open_clip/open_clip_model\.safetensors": MAX_SHARD_BYTES,
             r"tensorboard/.*": MAX_SHARD_BYTES,

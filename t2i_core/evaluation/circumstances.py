@@ -101,7 +101,7 @@ def training_facts(role: str, run_dir: Path, num_train: int) -> TrainingFacts:
         "pictures a second": f"{images / seconds:,.0f}" if seconds else "",
         "learning rate": settings.get("optim.learning_rate", ""),
         "learning rate of Muon": settings.get("optim.muon_learning_rate", ""),
-        "caption dropout": settings.get("caption_dropout", ""),
+        "captions dropped": settings.get("drop.text", ""),
         "seed": _text(_inner(config, "train", "seed")),
         "sampler": settings.get("system.sampler", ""),
         "sampling steps": settings.get("system.num_steps", ""),

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from t2i_core.diffusion.chance import Chance
+from t2i_core.systems.config import FieldName
 
-FieldName = Literal["text", "image", "low", "known"]
 Whole = TypeVar("Whole")
 
 

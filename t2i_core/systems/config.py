@@ -11,6 +11,8 @@ from t2i_core.config import Config
 from t2i_core.diffusion.kinds import Parameterization, SamplerName, ScheduleName, TimeSampling
 from t2i_core.models.config import MAX_LAYERS, MAX_PATCH_SIZE, MAX_TOKENS, MAX_WIDTH, CNNConfig, UNetConfig
 
+FieldName = Literal["text", "image", "low", "known"]
+
 
 class StageConfig(Config):
     """What every stage's config has."""
@@ -21,6 +23,16 @@ class StageConfig(Config):
     def side_multiple(self) -> int:
         """What both sides of a picture must be multiples of; 0 where only squares of one size will do."""
         return 0
+
+    @property
+    def compares_samples(self) -> bool:
+        """Whether its loss of a batch is no mean over samples, each of which stands for itself."""
+        return False
+
+    @property
+    def nulls(self) -> frozenset[FieldName]:
+        """Fields of the condition that may be dropped, since it has something to put in their place."""
+        return frozenset()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -38,6 +50,11 @@ class DirectConfig(StageConfig):
     clip_weight: float = Field(
         0, ge=0, description="Weight of the distance in the eyes of a CLIP run, which sees blur; 0 needs no CLIP."
     )
+
+    @property
+    def nulls(self) -> frozenset[FieldName]:
+        """See `StageConfig.nulls`."""
+        return frozenset({"text"})
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -79,6 +96,11 @@ class DiffusionConfig(StageConfig):
         """What both sides of a picture must be multiples of."""
         return self.unet.side_multiple
 
+    @property
+    def nulls(self) -> frozenset[FieldName]:
+        """See `StageConfig.nulls`."""
+        return frozenset({"text"})
+
 
 class CLIPConfig(StageConfig):
     """Size of the two towers."""
@@ -90,6 +112,11 @@ class CLIPConfig(StageConfig):
     image_layers: int = Field(4, gt=0, le=MAX_LAYERS, description="Blocks of the image tower.")
     text_layers: int = Field(3, gt=0, le=MAX_LAYERS, description="Blocks of the text tower.")
     context_length: int = Field(32, gt=2, le=MAX_TOKENS, description="Text tokens, start and end included.")
+
+    @property
+    def compares_samples(self) -> bool:
+        """See `StageConfig.compares_samples`."""
+        return True
 
 
 SystemConfig = Annotated[DirectConfig | DiffusionConfig | CLIPConfig, Field(discriminator="kind")]

@@ -1,8 +1,9 @@
 """What stages have in common: all have a loss to train by; some draw, some export, some read words their own way."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,7 +13,7 @@ from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.models.config import Sizes, TextEncoderConfig
 from t2i_core.models.text_encoder import Encoded, TextEncoder
-from t2i_core.systems.condition import Condition, Text
+from t2i_core.systems.condition import Condition, Text, mapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,15 @@ class Batch:
     target: Tensor
     condition: Condition
     chance: Chance
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def parts(self, size: int) -> Iterator["Batch"]:
+        """Give the samples `size` at a time, the last part may be smaller; 0 gives the whole."""
+        size = size or len(self)
+        for first in range(0, len(self), size):
+            yield self if size >= len(self) else mapped(self, itemgetter(slice(first, first + size)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

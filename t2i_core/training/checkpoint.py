@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from t2i_core.training.curve import LOSS
 
 SCHEMA_VERSION = 1
 STATE_NAME = "state.json"
-FILE_NAMES = frozenset({"model.safetensors", "ema.safetensors", "optimizer.safetensors"})
+FILE_NAME = re.compile(r"(model|ema(_[1-9])?|optimizer)\.safetensors")
 MAX_STATE_BYTES = 16 * 1024 * 1024
 # An optimizer keeps two numbers a weight.
 MAX_GROWTH = 4
@@ -41,7 +42,7 @@ class Checkpoint:
     state: dict[str, Any]
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Read one of its files: model, ema or optimizer.
+        """Read one of its files: model, optimizer, or an average by its name.
 
         Raises:
             CheckpointError: it is damaged, or not there.
@@ -137,7 +138,7 @@ def open_checkpoint(path: Path, module: nn.Module | None = None) -> Checkpoint:
 
 
 def _known(folder: Path, name: str) -> Path:
-    if name not in FILE_NAMES:
+    if not FILE_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a file of a checkpoint")
     return folder / name
 

@@ -13,7 +13,7 @@ from t2i_core.manifest import OnConflict, StepKey, read_manifest
 from t2i_core.recipe import is_file_name, recipe_label
 from t2i_core.training.preset import Preset, load_preset
 
-STEP, VERSION = "train", 2
+STEP, VERSION = "train", 3
 
 
 class TrainConfig(Config):

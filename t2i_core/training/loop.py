@@ -1,6 +1,6 @@
 """The loop that trains every stage of every system.
 
-All randomness is counted: noise, times, caption dropout and data order are functions of (seed, stream, number of the
+All randomness is counted: noise, times, what is dropped and data order are functions of (seed, stream, number of the
 sample), so N steps equal k steps, a stop, and N - k more, bit for bit on a CPU.
 """
 
@@ -21,7 +21,7 @@ from t2i_core.data.batches.pixels import to_unit
 from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import CheckpointError, TrainingError
 from t2i_core.systems.condition import Condition, Text
-from t2i_core.systems.stage import Batch, Losses, Stage
+from t2i_core.systems.stage import Batch, Stage
 from t2i_core.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
 from t2i_core.training.device import Compute
 from t2i_core.training.ema import EMA
@@ -92,7 +92,7 @@ class Position:
 
 
 class Trainer:
-    """A stage in training: weights, their average, optimizers, and the position in the data."""
+    """A stage in training: weights, their averages, optimizers, and the position in the data."""
 
     def __init__(self, stage: Stage, feed: Feed, preset: Preset, seed: int, compute: Compute) -> None:
         self.stage = stage.to(compute.device).to(memory_format=torch.channels_last)
@@ -120,13 +120,12 @@ class Trainer:
         """
         start = time.perf_counter()
         rate = self._set_rates()
-        losses = self._loss(self.next_batch())
-        torch.autograd.backward(losses.total)
+        figures = self._gather(self.next_batch())
         norm = torch.nn.utils.clip_grad_norm_(self.stage.parameters(), self.preset.optim.max_grad_norm)
         finite = bool(norm.isfinite())
         self._update(finite, rate)
         if finite:
-            self.position.sums.add({**losses.figures, "grad_norm": norm})
+            self.position.sums.add(figures | {"grad_norm": norm})
         self.position.step += 1
         self.position.images += self.preset.batch_size
         self.position.seconds += time.perf_counter() - start
@@ -138,9 +137,16 @@ class Trainer:
             group["lr"] = base * factor
         return factor
 
-    def _loss(self, batch: Batch) -> Losses:
-        with self.compute.autocast():
-            return self.stage.loss(batch)
+    def _gather(self, batch: Batch) -> dict[str, Tensor]:
+        """Work out the gradient of a batch, part by part if it is too large for memory, and its figures."""
+        found = []
+        for part in batch.parts(self.preset.micro_batch_size):
+            with self.compute.autocast():
+                losses = self.stage.loss(part)
+            torch.autograd.backward(losses.total * (len(part) / len(batch)))
+            found.append(losses.figures)
+        figures = {name: torch.cat([each[name].reshape(-1) for each in found]) for name in found[0]}
+        return figures | _dropped(batch.condition)
 
     def _update(self, finite: bool, rate: float) -> None:
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
@@ -166,7 +172,7 @@ class Trainer:
         condition = self.condition(Text(ids=rows.token_ids, mask=rows.token_mask))
         return Batch(
             target=to_unit(pixels).contiguous(memory_format=torch.channels_last),
-            condition=condition.dropped({"text": self.preset.caption_dropout}, chance),
+            condition=condition.dropped(self.preset.drop_rates, chance),
             chance=chance,
         )
 
@@ -178,9 +184,8 @@ class Trainer:
         """Give all that a checkpoint must hold."""
         return {
             "model": self.stage.state_dict(),
-            "ema": self.ema.module.state_dict(),
             "optimizer": optimizer_tensors(self.optimizers, self.stage),
-        }
+        } | {name: average.state_dict() for name, average in self.ema.by_name.items()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to a checkpoint.
@@ -189,12 +194,18 @@ class Trainer:
             CheckpointError: it is damaged, or of another model.
         """
         checkpoint.restore(self.stage, "model")
-        checkpoint.restore(self.ema.module, "ema")
+        for name, average in self.ema.by_name.items():
+            checkpoint.restore(average, name)
         restore_optimizers(self.optimizers, self.stage, checkpoint.tensors("optimizer"))
         try:
             self.position = Position.from_state(checkpoint.state)
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise CheckpointError(f"checkpoint {checkpoint.path} is damaged: {err!r:.200}") from err
+
+
+def _dropped(condition: Condition) -> dict[str, Tensor]:
+    """Tell which samples are without each field that may be dropped: (B,) float, 1 = without."""
+    return {f"dropped_{name}": 1 - mask.float() for name, mask in condition.keep.items()}
 
 
 @contextmanager

@@ -5,14 +5,14 @@ A preset may start `from` another (see `t2i_core.recipe`); what is validated, di
 
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, Self
+from typing import Annotated, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from t2i_core.config import Config
 from t2i_core.data.batches.shapes import Shapes
 from t2i_core.recipe import apply_changes, read_recipe, recipe_names
-from t2i_core.systems.config import SystemConfig
+from t2i_core.systems.config import FieldName, SystemConfig
 
 PRESET_DIR = files("t2i_core.training") / "presets"
 
@@ -33,10 +33,37 @@ class OptimConfig(Config):
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients longer than this are scaled down to it.")
 
 
-class EMAConfig(Config):
-    """How long the average reaches back."""
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
-    max_decay: float = Field(0.998, ge=0, lt=1, description="Decay per step once the average has warmed up.")
+
+class EMAConfig(Config):
+    """How long the averages reach back."""
+
+    decays: tuple[Decay, ...] = Field(
+        (0.998,),
+        min_length=1,
+        max_length=4,
+        description="Decay per step of each average once it has warmed up; the first one is drawn with.",
+    )
+
+    @field_validator("decays")
+    @classmethod
+    def _differ(cls, decays: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(decays)) < len(decays):
+            raise ValueError("the same decay stands there twice")
+        return decays
+
+
+class DropConfig(Config):
+    """How often each field of the condition is dropped, so that the null which a network puts in its place is learned.
+
+    Each field of each sample is dropped independently of all others; guidance leads away from what is learned so.
+    """
+
+    text: float = Field(0, ge=0, lt=1, description="Share of samples without their caption.")
+    image: float = Field(0, ge=0, lt=1, description="Share of samples without the embedding of a picture.")
+    low: float = Field(0, ge=0, lt=1, description="Share of samples without the small picture to be enlarged.")
+    known: float = Field(0, ge=0, lt=1, description="Share of samples without known parts of the picture.")
 
 
 class Preset(Config):
@@ -46,19 +73,41 @@ class Preset(Config):
     system: SystemConfig
     optim: OptimConfig = OptimConfig()
     ema: EMAConfig = EMAConfig()
-    shapes: Shapes = Field(default_factory=Shapes, description="Shapes that pictures are trained in.")
+    shapes: Shapes = Shapes()
     batch_size: int = Field(32, gt=0, le=1_000_000, description="Pictures a step.")
-    caption_dropout: float = Field(0.1, ge=0, lt=1, description="Share of captions replaced by the empty one.")
+    micro_batch_size: int = Field(
+        0, ge=0, description="Pictures that are worked on at once, to save memory; 0 = all of a step."
+    )
+    drop: DropConfig = DropConfig()
     max_minutes: float = Field(0, ge=0, description="Budget of training time, minutes; 0 = none.")
     max_images: int = Field(0, ge=0, description="Budget of pictures seen; 0 = none.")
 
-    @model_serializer(mode="wrap")
-    def _without_usual_shapes(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Recipes that were written before there were shapes keep their digests, which are part of every run's key.
-        data: dict[str, Any] = dump(self)
-        if self.shapes == Shapes():
-            data.pop("shapes", None)
-        return data
+    @property
+    def drop_rates(self) -> dict[FieldName, float]:
+        """How often each field is dropped, of those that ever are."""
+        rates: dict[FieldName, float] = {
+            "text": self.drop.text,
+            "image": self.drop.image,
+            "low": self.drop.low,
+            "known": self.drop.known,
+        }
+        return {name: rate for name, rate in rates.items() if rate}
+
+    @model_validator(mode="after")
+    def _has_nulls(self) -> Self:
+        if without := self.drop_rates.keys() - self.system.nulls:
+            names = ", ".join(f"drop.{name}" for name in sorted(without))
+            raise ValueError(f"this {self.system.kind} system puts nothing in the place of what {names} would drop")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_parted(self) -> Self:
+        if self.micro_batch_size and self.system.compares_samples:
+            raise ValueError(
+                f"the loss of a {self.system.kind} system compares the pictures of a step with each other, which must "
+                "be worked on at once: leave micro_batch_size out, and choose a smaller batch_size if memory is short"
+            )
+        return self
 
     @model_validator(mode="after")
     def _takes_shapes(self) -> Self:

@@ -30,23 +30,24 @@ class Validation:
     Args:
         batches: to look at; their size is that of the training where there are enough samples, because losses that
             compare the samples of a batch are comparable only at one size.
-        batch_size: of the training.
+        preset: of the training.
         compute: where to work.
 
     Attributes:
         every: steps after which it is time to look.
     """
 
-    def __init__(self, batches: Sequence[Rows], batch_size: int, compute: Compute) -> None:
-        self._rows, self._compute = batches, compute
-        self.every = math.ceil(INTERVAL * sum(map(len, batches)) / batch_size)
+    def __init__(self, batches: Sequence[Rows], preset: Preset, compute: Compute) -> None:
+        self._rows, self._part, self._compute = batches, preset.micro_batch_size, compute
+        self.every = math.ceil(INTERVAL * sum(map(len, batches)) / preset.batch_size)
 
     def losses(self, stage: Stage) -> dict[str, float]:
         """Give the means of a stage's figures: its loss, in all and by noise band."""
         sums = Sums()
         with torch.no_grad(), self._compute.autocast():
             for batch in self._batches():
-                sums.add(stage.loss(batch).figures)
+                for part in batch.parts(self._part):
+                    sums.add(stage.loss(part).figures)
         return sums.means()
 
     def _batches(self) -> Iterator[Batch]:
@@ -79,4 +80,4 @@ def load_validation(
         return None
     size = min(preset.batch_size, data.num_samples)
     num_batches = max(1, min(MIN_SAMPLES, data.num_samples) // size)
-    return Validation(data.some(num_batches, size, SEED, encode), preset.batch_size, compute)
+    return Validation(data.some(num_batches, size, SEED, encode), preset, compute)

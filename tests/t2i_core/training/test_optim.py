@@ -70,12 +70,31 @@ def test_the_rate_warms_up_stays_and_ends_at_zero():
 def test_ema_follows_the_closed_form():
     module = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(module.weight)
-    ema = EMA(module, EMAConfig(max_decay=0.5))
+    module.register_buffer("mean", torch.zeros(1))
+    module.register_buffer("count", torch.zeros(1, dtype=torch.int64))
+    ema = EMA(module, EMAConfig(decays=(0.5, 0.9)))
     nn.init.ones_(module.weight)
+    module.mean += 1
+    module.count += 7
 
-    decays = [ema.decay_at(step) for step in range(20)]
+    decays = torch.tensor([ema.decays_at(step) for step in range(20)])
     for step in range(20):
         ema.update(module, step)
 
-    assert decays[0] == pytest.approx(0.1) and decays[19] == 0.5
-    assert float(ema.module.weight) == pytest.approx(1 - torch.tensor(decays).prod().item())
+    assert decays[0].tolist() == pytest.approx([0.1, 0.1]) and decays[19].tolist() == pytest.approx([0.5, 20 / 29])
+    for average, left in zip(ema.modules, decays.prod(0).tolist(), strict=True):
+        assert (float(average.weight), float(average.mean)) == pytest.approx((1 - left, 1 - left))
+        assert int(average.count) == 7
+    assert ema.module is ema.by_name["ema"] is not ema.by_name["ema_1"]
+
+
+def test_a_shared_weight_is_averaged_once():
+    module = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    module[1].weight = module[0].weight
+    ema = EMA(module, EMAConfig(decays=(0.5,)))
+    before = module[0].weight.item()
+    nn.init.constant_(module[0].weight, before + 1)
+
+    ema.update(module, 0)
+
+    assert ema.module[0].weight.item() == pytest.approx(before + 0.9)

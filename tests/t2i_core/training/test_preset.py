@@ -13,13 +13,13 @@ from t2i_core.training.preset import load_preset, preset_names
 
 # Of the merged presets without their descriptions, which are part of the key of every run that there is.
 DIGESTS = {
-    "clip-demo": "9a2a08e09a69c12800c8ca8e716a3102ea918cf2002c5834267456dd2073caa8",
-    "clip-smoke": "fc9ecf04d1089e3781b6713c9d9207de0997a250d7a7e0777aeab4e3cf56b244",
-    "cnn-demo": "4457c24f397b2750257dd4270b4e94a1932f1e5f2c6a04ecc21d3cff73dd4d93",
-    "cnn-smoke": "064ca9bccbad38a05b218629814fd49e39b18aff141a2f76574ffef179c0225c",
-    "diffusion-demo": "d093db4ddecdb99ba85671b99886de829158106aa2128a8be98800487e67b925",
-    "diffusion-small": "29dd5b32fb6c7f40f6ca05b5e59cc566cccbf14ebe2132f6d83ba109789bd3b5",
-    "diffusion-smoke": "115f2d79814ef8b3be4e861b1dd4ee091a88d7533d03378677aea1da043d2c4b",
+    "clip-demo": "361bd337e4d392daba68a188aef5e78075cc1967c84f89e7c70198e4f2896dff",
+    "clip-smoke": "d4d35406161e96f5736e4977c99aa908d3081e300cd5b71a72335567bc30847f",
+    "cnn-demo": "32d4c708ad83ff4ad4950c5e41fd151ba7ab055279b7e8f82b6067457c4f834a",
+    "cnn-smoke": "19b4ca818146d37933b298410345d6fe768ae6b6a1f0e2b15945d4f664b49dc0",
+    "diffusion-demo": "cf5b1ba2f6219002079b3520165628bee2432af38d74524cc863920661deb1b8",
+    "diffusion-small": "830a660bb62941519518a27fffb65809e7715790b5fdc0527f7154941889713b",
+    "diffusion-smoke": "71c7a7c888a0025743f5c40d2f380aadb1da12707d83008e80a00af292601c6c",
 }
 
 

@@ -373,7 +373,7 @@ def test_a_run_of_an_older_version_is_refused_in_a_sentence(finished, captions_d
 
     with pytest.raises(ConfigError, match="was trained by version 1 of training"):
         load_generator(old)
-    with pytest.raises(ConfigError, match="step was train v1, now train v2"):
+    with pytest.raises(ConfigError, match="step was train v1, now train v3"):
         train(captions_dir, config(), old, compute=CPU)
 
 
