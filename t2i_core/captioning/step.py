@@ -20,8 +20,8 @@ from t2i_core.captioning.rules import RULES_BY_NAME, clean
 from t2i_core.captioning.samples import Sample, read_samples
 from t2i_core.captioning.shortage import explain_shortage
 from t2i_core.captioning.split import choose_split
-from t2i_core.data.batches.captions import CAPTIONS_NAME, TOKENIZER_NAME, CaptionRow, SplitName, write_captions
-from t2i_core.data.batches.tokenizer import Tokenizer
+from t2i_core.data.batches.captions import CAPTIONS_NAME, CaptionRow, SplitName, write_captions
+from t2i_core.data.batches.tokenizer import TOKENIZER_NAME, Tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.data.dataset.duplicates import read_duplicates
 from t2i_core.data.mark import DuplicateKind

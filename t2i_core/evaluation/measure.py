@@ -1,6 +1,7 @@
 """Everything an evaluation measures, as values: nothing in here writes a file."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from t2i_core.data.batches.captions import read_captions
-from t2i_core.data.batches.loader import Split, load_split
+from t2i_core.data.batches.split import Split, load_split
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.judges.clip_score import ClipScorer
 from t2i_core.evaluation.metrics.benchmark import Benchmark, Sample, choose_prompts
@@ -85,28 +86,28 @@ def measure(
         scorer: the CLIP that scores, or None.
         on_progress: gets pictures drawn.
     """
-    watch = Stopwatch()
+    watch, drawn, sections = Stopwatch(), dict[str, Drawn](), dict[str, Section]()
     captions_dir = captions_of(run_dir)
-    with watch.part("reading the data"):
-        test = load_split(captions_dir, "test")
-        # Data without scenes asks for training captions even when no search for copies is wanted.
-        train = load_split(captions_dir, "train", limit=config.num_train or config.prompts_per_task)
-        benchmark = choose_prompts(
-            _samples(test),
-            _samples(train),
-            train_groups(captions_dir),
-            prompts_per_task=config.prompts_per_task,
-            seed=config.seed,
-        )
-    drawn = {}
-    for name, maker in makers.items():
-        with watch.part(f"drawing by the {name}"):
-            drawn[name] = draw(maker, benchmark, config, name, on_progress)
-    evidence = Evidence(config, benchmark, drawn, test, train, scorer)
-    sections = {}
-    for name, metric in METRICS.items():
-        with watch.part(f"measuring {name}"):
-            sections[name] = metric(evidence)
+    with ExitStack() as opened:
+        with watch.part("reading the data"):
+            test = opened.enter_context(closing(load_split(captions_dir, "test")))
+            # Data without scenes asks for training captions even when no search for copies is wanted.
+            limit = config.num_train or config.prompts_per_task
+            train = opened.enter_context(closing(load_split(captions_dir, "train", limit=limit)))
+            benchmark = choose_prompts(
+                _samples(test),
+                _samples(train),
+                train_groups(captions_dir),
+                prompts_per_task=config.prompts_per_task,
+                seed=config.seed,
+            )
+        for name, maker in makers.items():
+            with watch.part(f"drawing by the {name}"):
+                drawn[name] = draw(maker, benchmark, config, name, on_progress)
+        evidence = Evidence(config, benchmark, drawn, test, train, scorer)
+        for name, metric in METRICS.items():
+            with watch.part(f"measuring {name}"):
+                sections[name] = metric(evidence)
     notes = _notes(benchmark, makers["model"], config, "baseline" in makers)
     return Evaluation(
         config=config,

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from t2i_core.data.batches.feed import OpenSplit, worker_errors
-from t2i_core.data.batches.loader import load_tokenizer
+from t2i_core.data.batches.feed import worker_errors
 from t2i_core.data.batches.pixels import to_uint8
+from t2i_core.data.batches.split import OpenSplit
+from t2i_core.data.batches.tokenizer import load_tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.diffusion.chance import Chance
 from t2i_core.door import is_file, open_to_append, read_file

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from t2i_core.data.batches.feed import OpenSplit
 from t2i_core.data.batches.pixels import to_unit
 from t2i_core.data.batches.read import Encode, Rows
+from t2i_core.data.batches.split import OpenSplit
 from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import ConfigError
 from t2i_core.systems.condition import Condition, Text

@@ -32,9 +32,10 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from t2i_core.data.batches import feed as feeds  # noqa: E402
+from t2i_core.data.batches import split as splits  # noqa: E402
 from t2i_core.data.batches.captions import SCHEMA  # noqa: E402
-from t2i_core.data.batches.feed import Feed, OpenSplit  # noqa: E402
+from t2i_core.data.batches.feed import Feed  # noqa: E402
+from t2i_core.data.batches.split import OpenSplit  # noqa: E402
 from t2i_core.data.batches.tokenizer import Tokenizer  # noqa: E402
 from t2i_core.data.shards.tar import TarWriter  # noqa: E402
 from t2i_core.manifest import OutputFile, StepKey, describe_file, write_manifest  # noqa: E402
@@ -63,7 +64,7 @@ def main() -> None:
 def compare(folder: Path, samples: int, rounds: int, workers: int) -> None:
     """Print the rates of both, round by round in turn, and the median of their ratios."""
     captions = make_data(folder, samples, side=256, shard_samples=min(samples, 1000))
-    feeds.MAX_MEMORY_SHARE = 0.0
+    splits.MAX_MEMORY_SHARE = 0.0
     ratios = []
     for number in range(rounds):
         both = {"ours": ours, "webdataset": theirs} if number % 2 else {"webdataset": theirs, "ours": ours}
@@ -131,7 +132,7 @@ def grow(folder: Path, lengths: list[int], workers: int) -> None:
 
 def peak_of(folder: Path, workers: int) -> dict[str, float]:
     """Read two blocks' worth and a half, and tell this process's peak and its largest child's, in MB (2**20 bytes)."""
-    feeds.MAX_MEMORY_SHARE = 0.0
+    splits.MAX_MEMORY_SHARE = 0.0
     started = time.monotonic()
     feed: Feed = OpenSplit(folder / "captions", "train").feed(0, workers=workers)
     feed.take(0, BATCH)

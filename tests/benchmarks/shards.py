@@ -20,7 +20,7 @@ from PIL import Image
 
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
-from t2i_core.data.batches.loader import load_split
+from t2i_core.data.batches.split import load_split
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard, plan_ingest
 from t2i_core.manifest import MANIFEST_NAME

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from t2i_core.captioning.step import CaptionConfig, caption
-from t2i_core.data.batches.loader import load_split, load_tokenizer
+from t2i_core.data.batches.split import load_split
+from t2i_core.data.batches.tokenizer import load_tokenizer
 from t2i_core.data.dataset.folder import finish_rewrite
 from t2i_core.data.dataset.purge import purge
 from t2i_core.data.dataset.purge_request import PurgeRequest

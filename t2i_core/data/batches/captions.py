@@ -1,4 +1,4 @@
-"""The table that captioning writes and training reads: `captions.parquet`, its splits and its tokenizer.
+"""The table that captioning writes and training reads: `captions.parquet` with its splits.
 
 A row group holds the rows of one shard, so that those of a shard can be read without the others.
 """
@@ -68,7 +68,7 @@ class CaptionRow:
     height: int
 
 
-CAPTIONS_NAME, TOKENIZER_NAME = "captions.parquet", "tokenizer.json"
+CAPTIONS_NAME = "captions.parquet"
 
 
 def write_captions(path: Path, rows: Sequence[CaptionRow]) -> None:

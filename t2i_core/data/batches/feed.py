@@ -7,31 +7,17 @@ PyTorch's DataLoader runs the processes, hands over their batches in order and p
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from torch.utils.data import DataLoader
 
-from t2i_core.data.batches.captions import TOKENIZER_NAME, SplitName, index_captions, read_captions
-from t2i_core.data.batches.decode import decode
-from t2i_core.data.batches.library import Library, SharedFolder
-from t2i_core.data.batches.near import open_shards
-from t2i_core.data.batches.order import Order
-from t2i_core.data.batches.plan import Plan
-from t2i_core.data.batches.read import Encode, Reader, Rows, joined
-from t2i_core.data.batches.shapes import ANY_SHAPE, Shapes
-from t2i_core.data.batches.tokenizer import Tokenizer
-from t2i_core.errors import ConfigError, T2IError, TransientError
-from t2i_core.machine import memory_bytes, usable_cores
+from t2i_core.data.batches.library import SharedFolder
+from t2i_core.data.batches.read import Reader, Rows, joined
+from t2i_core.errors import T2IError, TransientError
 
-# Share of the machine's memory that decoded pictures may take before they are decoded anew for each batch.
-MAX_MEMORY_SHARE = 0.4
-MAX_WORKERS = 8
 BATCHES_AHEAD = 2
 
 
@@ -149,107 +135,6 @@ def worker_errors() -> Iterator[None]:
             raise
         advice = "Run again, with fewer --workers if memory or /dev/shm is short."
         raise TransientError(f"a process that decodes pictures ended: {err!s:.300} {advice}") from err
-
-
-class OpenSplit:
-    """A split of a captioned dataset, of which little is read yet.
-
-    Args:
-        captions_dir: a finished captions folder.
-        split: which samples.
-        location: where the dataset lies if not where it lay; see `open_shards`.
-        shapes: that pictures are brought to.
-
-    Attributes:
-        num_samples: that the split has.
-        image_size: side of a square of as many pixels as each picture has.
-
-    Raises:
-        ConfigError: the folder is not a finished captions folder, its dataset has changed, or the split is empty.
-        DataError: a shard is damaged, or the captions are.
-        TransientError: a store does not answer.
-    """
-
-    def __init__(self, captions_dir: Path, split: SplitName, location: str = "", shapes: Shapes = ANY_SHAPE) -> None:
-        self._captions_dir, self._split, self._shapes = captions_dir, split, shapes
-        self._folder = SharedFolder()
-        try:
-            shards = open_shards(captions_dir, location, self._folder.path)
-            index = index_captions(captions_dir, split, shapes)
-            chosen = [rows for rows in index if shards.numbers is None or rows.shard in shards.numbers]
-            if not chosen:
-                advice = "ingest more pictures or filter less."
-                raise ConfigError(f"{captions_dir} has no samples in its {split} split; {advice}")
-            self._library = Library(captions_dir, split, chosen, shards, self._folder.path)
-            self.num_samples = sum(rows.num_kept for rows in chosen)
-            # Only what is stored in the shape that it is trained in tells it.
-            first = None if shapes.side else decode(self._library.shard(0).sample(0).body, "the first picture")
-            self.image_size = shapes.side if first is None else len(first)
-        except BaseException:
-            self._folder.close()
-            raise
-
-    def captions(self, numbers: Sequence[int]) -> list[str]:
-        """Read the captions of some samples by their numbers in the split."""
-        order = Order([rows.num_kept for rows in self._library.index], 0)
-        shards, inside = order.shard_of(np.asarray(numbers))
-        index = [self._library.index[shard] for shard in shards]
-        found = (
-            next(islice(read_captions(self._captions_dir, self._split, ["caption"], rows), number, None))
-            for rows, number in zip(index, inside.tolist(), strict=True)
-        )
-        return [row["caption"] for row in found]
-
-    def feed(
-        self,
-        seed: int,
-        encode: Encode | None = None,
-        *,
-        group: int = 1,
-        workers: int | None = None,
-        stride: int = 0,
-        pin: bool = False,
-    ) -> Feed:
-        """Start to read; what was opened is closed with the feed.
-
-        Args:
-            seed: of the order.
-            encode: makes token ids of captions; None for the captions folder's own tokenizer.
-            group: samples of a batch of all ranks, which have one shape; 1 where there is only one.
-            workers: processes that decode what does not fit in memory; None for one a core, `MAX_WORKERS` at most.
-            stride: positions from one batch of this rank to its next; 0 for the size of a batch.
-            pin: whether batches go to a graphics card.
-
-        Raises:
-            ConfigError: the pictures are not squares of one size.
-            DataError: a shard is damaged, or the captions are.
-            TransientError: a store does not answer.
-        """
-        encode = encode or Tokenizer.load(self._captions_dir / TOKENIZER_NAME).encode
-        plan = Plan([rows.counts for rows in self._library.index], seed, group)
-        reader = Reader(self._library, plan, self._shapes, self.image_size, encode)
-        if self.num_samples * self.image_size**2 * 3 <= MAX_MEMORY_SHARE * memory_bytes():
-            try:
-                return MemoryFeed(reader)
-            finally:
-                self.close()
-        if workers is None:
-            workers = min(usable_cores(), MAX_WORKERS)
-        return StreamedFeed(reader, self._folder, stride=stride, workers=workers, pin=pin)
-
-    def some(self, num_batches: int, size: int, seed: int, encode: Encode) -> list[Rows]:
-        """Read the first batches of an order, each of one shape; what was opened is closed."""
-        try:
-            plan = Plan([rows.counts for rows in self._library.index], seed, size)
-            reader = Reader(self._library, plan, self._shapes, self.image_size, encode)
-            return [reader.read(number * size, size) for number in range(num_batches)]
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Remove what is near; not needed once there is a feed."""
-        self._library.close()
-        self._folder.close()
 
 
 def _as_it_is(batch: Any) -> Any:

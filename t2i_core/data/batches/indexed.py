@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from t2i_core.data.batches.captions import ShardRows, SplitName, read_captions
 from t2i_core.data.batches.shapes import Shapes
+from t2i_core.data.picture import STORED_SUFFIXES
 from t2i_core.data.shards.reader import MAX_MEMBER_BYTES, read_rows
 from t2i_core.data.shards.tar_reader import TarError, iter_members
 from t2i_core.door import open_file
 from t2i_core.errors import DataError, ShardError
 from t2i_core.manifest import other_name
 
-PICTURE_SUFFIXES = (".jpg", ".png", ".webp")
 TEXTS = ("key", "uid", "caption")
 SIZES = ("width", "height", "original_width", "original_height")
 _SCHEMA = pa.schema(
@@ -70,7 +70,7 @@ def picture_places(tar_path: Path) -> dict[str, tuple[int, int]]:
         with open_file(tar_path, levels=1) as tar:
             for member in iter_members(tar):
                 key, suffix = os.path.splitext(member.name)  # noqa: PTH122 - a member's name is not a path here
-                if suffix in PICTURE_SUFFIXES and member.is_file and member.size <= MAX_MEMBER_BYTES:
+                if suffix[1:] in STORED_SUFFIXES and member.is_file and member.size <= MAX_MEMBER_BYTES:
                     found[key] = (member.offset, member.size)
     except (TarError, OSError) as err:
         raise ShardError(f"shard {tar_path} is damaged: {err}.", path=str(tar_path), num_lost=0) from err

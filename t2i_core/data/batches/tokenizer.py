@@ -12,10 +12,11 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from t2i_core.door import read_file
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.manifest import write_atomically
+from t2i_core.manifest import read_manifest, write_atomically
 
 PAD, UNKNOWN, END = "[PAD]", "[UNK]", "[EOS]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, END)
+TOKENIZER_NAME = "tokenizer.json"
 MAX_FILE_BYTES = 64 * 1024 * 1024
 
 
@@ -105,6 +106,17 @@ class Tokenizer:
     def unknown_words(self, caption: str) -> list[str]:
         """List the words of a caption that the vocabulary lacks, in their order."""
         return [word for word in self.words(caption) if self._backend.token_to_id(word) is None]
+
+
+def load_tokenizer(captions_dir: Path) -> Tokenizer:
+    """Load the tokenizer of a finished captions folder.
+
+    Raises:
+        ConfigError: it is none.
+        DataError: it is damaged.
+    """
+    read_manifest(captions_dir, "captions")
+    return Tokenizer.load(captions_dir / TOKENIZER_NAME)
 
 
 def _words(backend: tokenizers.Tokenizer, caption: str) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
-from t2i_core.data.batches.loader import load_split
+from t2i_core.data.batches.split import load_split
 from t2i_core.data.manners.denylist import DenyList
 from t2i_core.data.shards.reader import check_shard
 from t2i_core.ingestion.config import IngestConfig

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
-from t2i_core.data.batches import feed
-from t2i_core.data.batches.loader import load_split
+from t2i_core.data.batches import split
+from t2i_core.data.batches.split import load_split
 from t2i_core.errors import CheckpointError, ConfigError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
@@ -85,7 +85,7 @@ def whole_in_process(captions_dir: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_pictures_that_are_streamed_train_the_same_weights_bit_for_bit(captions_dir, finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(feed, "MAX_MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(split, "MAX_MEMORY_SHARE", 0.0)
     moved = tmp_path / "moved"
     shutil.copytree(captions_dir.parent / "dataset", moved)
 
@@ -110,7 +110,7 @@ def test_pictures_of_several_shapes_train_the_same_from_memory_and_streamed(tmp_
     assert shapes.resolve().shapes.num == 3
 
     train(tmp_path / "captions", shapes, tmp_path / "kept", compute=CPU)
-    monkeypatch.setattr(feed, "MAX_MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(split, "MAX_MEMORY_SHARE", 0.0)
     train(tmp_path / "captions", shapes.with_changes(workers=2), tmp_path / "streamed", compute=CPU)
 
     assert_same_run(tmp_path / "kept", tmp_path / "streamed")

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
-from t2i_core.data.batches.loader import load_split
+from t2i_core.data.batches.split import load_split
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.background import training_section
 from t2i_core.evaluation.metrics.section import Beside, Chart, Text

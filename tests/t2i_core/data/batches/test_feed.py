@@ -16,12 +16,13 @@ from PIL import Image
 
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
-from t2i_core.data.batches import feed as feeds
 from t2i_core.data.batches import order
-from t2i_core.data.batches.feed import Feed, OpenSplit, StreamedFeed, worker_errors
-from t2i_core.data.batches.loader import load_split, load_tokenizer
+from t2i_core.data.batches import split as splits
+from t2i_core.data.batches.feed import Feed, StreamedFeed, worker_errors
 from t2i_core.data.batches.read import Rows
 from t2i_core.data.batches.shapes import ANY_SHAPE, Shapes
+from t2i_core.data.batches.split import OpenSplit, load_split
+from t2i_core.data.batches.tokenizer import load_tokenizer
 from t2i_core.errors import ConfigError, DataError, ShardError, TransientError
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
@@ -42,7 +43,7 @@ def small_blocks(monkeypatch, tmp_path):
 @pytest.fixture
 def streamed(monkeypatch):
     """Pictures do not fit in memory."""
-    monkeypatch.setattr(feeds, "MAX_MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(splits, "MAX_MEMORY_SHARE", 0.0)
 
 
 @contextmanager
@@ -85,7 +86,7 @@ def test_pictures_in_memory_and_streamed_ones_come_in_the_same_order(many_shards
     with feeding(many_shards) as feed:
         kept = [feed.take(place, 8) for place in range(0, 160, 8)]
         assert not isinstance(feed, StreamedFeed)
-    monkeypatch.setattr(feeds, "MAX_MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(splits, "MAX_MEMORY_SHARE", 0.0)
 
     with feeding(many_shards, workers=0) as feed:
         assert isinstance(feed, StreamedFeed)
@@ -116,10 +117,10 @@ def test_the_order_is_the_same_whatever_the_number_of_ranks(many_shards, streame
 RUN = """
 import sys, tempfile
 from pathlib import Path
-from t2i_core.data.batches import feed as feeds, order
-feeds.MAX_MEMORY_SHARE, order.MIN_BLOCK_SAMPLES, order.MIN_BLOCK_SHARDS = 0.0, 15, 2
+from t2i_core.data.batches import order, split as splits
+splits.MAX_MEMORY_SHARE, order.MIN_BLOCK_SAMPLES, order.MIN_BLOCK_SHARDS = 0.0, 15, 2
 tempfile.tempdir = sys.argv[2]
-feed = feeds.OpenSplit(Path(sys.argv[1]), "train").feed(3, workers=2)
+feed = splits.OpenSplit(Path(sys.argv[1]), "train").feed(3, workers=2)
 for place in range(0, 10**6, 7):
     print(*feed.take(place, 7).keys, flush=True)
 """
@@ -301,9 +302,9 @@ def test_a_store_with_another_data_set_is_refused(many_shards, monkeypatch):
 KILLED = """
 import os, signal, sys, tempfile, time
 from pathlib import Path
-from t2i_core.data.batches import feed as feeds
-feeds.MAX_MEMORY_SHARE, tempfile.tempdir = 0.0, sys.argv[2]
-feed = feeds.OpenSplit(Path(sys.argv[1]), "train").feed(3, workers=1)
+from t2i_core.data.batches import feed as feeds, split as splits
+splits.MAX_MEMORY_SHARE, tempfile.tempdir = 0.0, sys.argv[2]
+feed = splits.OpenSplit(Path(sys.argv[1]), "train").feed(3, workers=1)
 own = Path("/proc/self/cmdline").read_bytes()
 with feeds.worker_errors():
     try:
@@ -395,7 +396,7 @@ def test_shapes_come_in_the_same_order_whatever_reads_them(many_shapes, workers,
     options = {"shapes": SHAPES, "group": 4}
     with feeding(many_shapes, **options) as feed:
         kept = [feed.take(place, 4) for place in range(0, 200, 4)]
-    monkeypatch.setattr(feeds, "MAX_MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(splits, "MAX_MEMORY_SHARE", 0.0)
 
     with feeding(many_shapes, workers=workers, **options) as feed:
         assert all(equal(feed.take(4 * number, 4), kept[number]) for number in range(20, 50))

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from t2i_core.data.batches import loader
-from t2i_core.data.batches.loader import load_split, parse_attributes
+from t2i_core.data.batches import split as splits
+from t2i_core.data.batches.split import load_split, parse_attributes
 from t2i_core.errors import ConfigError, ShardError
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
@@ -20,7 +20,7 @@ def test_pictures_and_captions_belong_together(captions_dir):
 
 def test_pictures_that_do_not_fit_in_memory_are_decoded_on_demand(captions_dir, monkeypatch):
     kept = load_split(captions_dir, "train").pictures([3, 1, 29])
-    monkeypatch.setattr(loader, "MAX_MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(splits, "MAX_MEMORY_SHARE", 0.0)
 
     decoded = load_split(captions_dir, "train").pictures([3, 1, 29])
 
