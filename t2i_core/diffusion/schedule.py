@@ -1,4 +1,4 @@
-"""Noise schedules: t in [0, 1] -> (alpha, sigma), and the times that training and samplers visit."""
+"""What a noise schedule is: t in [0, 1] -> (alpha, sigma), and the times that training and samplers visit."""
 
 import math
 from abc import ABC, abstractmethod
@@ -8,8 +8,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-
-from t2i_core.diffusion.kinds import ScheduleName
 
 # Keeps log-SNR finite at both ends; the error it makes is far below one gray level.
 EDGE = 1e-4
@@ -23,7 +21,8 @@ class Schedule(ABC):
     """A path from picture to noise.
 
     Attributes:
-        shift: how far times lean to noise for pictures of 64 pixels a side; 1 leaves them as they are.
+        shift: how far times lean to noise for pictures of 64 pixels a side; 1 leaves them as they are there, 0 leaves
+            them as they are whatever the side.
     """
 
     shift: float = 1.0
@@ -31,6 +30,11 @@ class Schedule(ABC):
     @abstractmethod
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Give signal and noise scale at times t: float in [0, 1], any shape."""
+
+    def scales(self, t: float) -> tuple[float, float]:
+        """Give signal and noise scale at one time."""
+        alpha, sigma = self.alpha_sigma(torch.tensor(t, dtype=torch.float64))
+        return float(alpha), float(sigma)
 
     def log_snr(self, t: Tensor) -> Tensor:
         """Give 2 log(alpha / sigma) at times t, any shape, clipped away from the infinite ends."""
@@ -47,31 +51,17 @@ class Schedule(ABC):
             t: float in [0, 1], or a tensor of them, any shape.
             shape: of a sample, (C, H, W); what is no picture is not shifted further.
         """
+        if not self.shift:
+            return t
         shift = self.shift * math.sqrt(math.prod(shape[1:])) / SHIFT_SIDE if len(shape) > 1 else self.shift
         return shift * t / (1 + (shift - 1) * t)
 
     def times(self, num_steps: int, shape: Sequence[int]) -> list[float]:
-        """List the S + 1 times of a sampler, evenly spaced before the shift, from 1 (noise) down to 0."""
-        return [self.shifted(1 - i / num_steps, shape) for i in range(num_steps + 1)]
+        """List the S + 1 times of a sampler, evenly spaced before the shift, from 1 (noise) down to 0.
 
-
-class Cosine(Schedule):
-    """Variance preserving: alpha = cos(pi t / 2) (Nichol & Dhariwal 2021, arXiv:2102.09672, without offset)."""
-
-    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Schedule.alpha_sigma`."""
-        return torch.cos(0.5 * math.pi * t), torch.sin(0.5 * math.pi * t)
-
-
-class Flow(Schedule):
-    """The straight path: alpha = 1 - t, sigma = t (Liu et al. 2022, arXiv:2209.03003)."""
-
-    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Schedule.alpha_sigma`."""
-        return 1 - t, t
-
-
-SCHEDULES: dict[ScheduleName, type[Schedule]] = {"cosine": Cosine, "flow": Flow}
+        They are fewer where a table has fewer.
+        """
+        return list(dict.fromkeys(self.shifted(1 - i / num_steps, shape) for i in range(num_steps + 1)))
 
 
 def over(t: Tensor, x: Tensor) -> Tensor:

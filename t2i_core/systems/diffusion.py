@@ -13,7 +13,8 @@ from t2i_core.diffusion.loss import by_band, sample_times, squared_errors
 from t2i_core.diffusion.parameterization import target_of, x_0_from
 from t2i_core.diffusion.samplers.by_name import SAMPLERS
 from t2i_core.diffusion.samplers.course import Course
-from t2i_core.diffusion.schedule import SCHEDULES, over
+from t2i_core.diffusion.schedule import over
+from t2i_core.diffusion.schedule_by_name import SCHEDULES
 from t2i_core.models.config import Sizes
 from t2i_core.models.unet import UNet
 from t2i_core.systems.condition import Condition, Text

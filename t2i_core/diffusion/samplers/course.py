@@ -10,7 +10,7 @@ from torch import Tensor
 
 from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.estimate import Denoiser, Estimate
-from t2i_core.diffusion.schedule import Schedule
+from t2i_core.diffusion.schedule import EDGE, Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,10 @@ class Course:
         """Give the fresh noise of a step, like x."""
         return self.chance.normal(f"{self.stream}/{number}", x.shape[1:])
 
-    def scales(self, t: float) -> tuple[float, float]:
-        """Give alpha and sigma."""
-        alpha, sigma = self.schedule.alpha_sigma(torch.tensor(t, dtype=torch.float64))
-        return float(alpha), float(sigma)
-
     def half_log_snr(self, t: float) -> float:
-        """Give log(alpha / sigma), the time in which x_0 changes evenly; finite at both ends."""
-        return 0.5 * float(self.schedule.log_snr(torch.tensor(t, dtype=torch.float64)))
+        """Give log(alpha / sigma), the time in which x_0 changes evenly; clipped away from the infinite ends."""
+        alpha, sigma = self.schedule.scales(min(max(t, EDGE), 1 - EDGE))
+        return math.log(alpha) - math.log(sigma)
 
     def step(self, x: Tensor, x_0: Tensor, t: float, s: float, fresh: float = 0.0) -> Tensor:
         """Go from time t to s, where noise of scale `fresh` is still to be added.
@@ -64,7 +60,7 @@ class Course:
         x_s = (sigma_s / sigma_t) x_t + (alpha_s - alpha_t sigma_s / sigma_t) x_0 integrates the probability-flow ODE
         exactly while x_0 stays constant; samplers differ in how they follow x_0 between two times.
         """
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.scales(t), self.scales(s)
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule.scales(t), self.schedule.scales(s)
         ratio = math.sqrt(sigma_s**2 - fresh**2) / sigma_t
         return ratio * x + (alpha_s - alpha_t * ratio) * x_0
 

@@ -35,5 +35,5 @@ def sample_ddpm(denoise: Denoiser, x: Tensor, course: Course) -> Tensor:
 
 def posterior_scale(course: Course, t: float, s: float) -> float:
     """Give the scale of x_s given x_t and x_0 (Kingma et al. 2021, arXiv:2107.00630, equation 25)."""
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = course.scales(t), course.scales(s)
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = course.schedule.scales(t), course.schedule.scales(s)
     return sigma_s / sigma_t * math.sqrt(max(0.0, sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2))
