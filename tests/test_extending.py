@@ -77,7 +77,7 @@ def test_a_sampler_added_as_the_docs_say_is_of_its_order(core: Path) -> None:
     insert(samplers / "by_name.py", '    "dpmpp_2m":', line)
     kinds.write_text(re.sub(r"^SamplerName = .*\n", lambda _: names, kinds.read_text(), flags=re.MULTILINE))
 
-    name, *ratios = run(core, TRIES_THE_SAMPLER, str(ROOT / "tests/t2i_core/diffusion/test_diffusion.py"))
+    name, *ratios = run(core, TRIES_THE_SAMPLER, str(ROOT / "tests/t2i_core/diffusion/test_samplers.py"))
 
     assert name == "midpoint"
     assert len(ratios) >= 2

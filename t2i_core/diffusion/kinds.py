@@ -5,4 +5,4 @@ from typing import Literal
 ScheduleName = Literal["cosine", "linear", "flow", "edm", "cosine_1000", "linear_1000", "linear_1000_zero"]
 Parameterization = Literal["eps", "x_0", "v", "velocity"]
 TimeSampling = Literal["uniform", "logit_normal"]
-SamplerName = Literal["ddim", "ddpm", "heun", "dpmpp_2m"]
+SamplerName = Literal["ddim", "ddpm", "euler", "heun", "dpmpp_2m", "dpmpp_3m_sde", "unipc"]

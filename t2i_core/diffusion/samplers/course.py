@@ -54,6 +54,11 @@ class Course:
         alpha, sigma = self.schedule.scales(min(max(t, EDGE), 1 - EDGE))
         return math.log(alpha) - math.log(sigma)
 
+    def posterior_scale(self, t: float, s: float) -> float:
+        """Give the scale of x_s given x_t and x_0 (Kingma et al. 2021, arXiv:2107.00630, equation 25)."""
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule.scales(t), self.schedule.scales(s)
+        return sigma_s / sigma_t * math.sqrt(max(0.0, sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2))
+
     def step(self, x: Tensor, x_0: Tensor, t: float, s: float, fresh: float = 0.0) -> Tensor:
         """Go from time t to s, where noise of scale `fresh` is still to be added.
 

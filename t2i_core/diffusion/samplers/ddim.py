@@ -1,7 +1,4 @@
-"""The first samplers, which hold x_0 over each step: DDIM, and DDPM with its fresh noise."""
-
-import math
-from dataclasses import replace
+"""DDIM, which holds x_0 over each step, and its way back."""
 
 from torch import Tensor
 
@@ -21,19 +18,43 @@ def sample_ddim(denoise: Denoiser, x: Tensor, course: Course) -> Tensor:
         The sample, like x.
     """
     for number, t, s in course.steps():
-        fresh = course.eta * posterior_scale(course, t, s)
+        fresh = course.eta * course.posterior_scale(t, s)
         x = course.step(x, course.look(denoise, x, number).x_0, t, s, fresh)
         if fresh:
             x = x + fresh * course.noise(x, number)
     return x
 
 
-def sample_ddpm(denoise: Denoiser, x: Tensor, course: Course) -> Tensor:
-    """Add as much noise on the way as the forward process took away (Ho et al. 2020, arXiv:2006.11239)."""
-    return sample_ddim(denoise, x, replace(course, eta=1.0))
+def invert_ddim(denoise: Denoiser, x: Tensor, course: Course, *, iterations: int = 1) -> Tensor:
+    """Find the noise from which `sample_ddim` without eta draws a sample.
+
+    Each step solves x_s = step(x_t, x_0(x_t)) for x_t by fixed-point iteration, the estimate first made at x_s in place
+    of x_t, which is the plain inversion (Song et al. 2020, arXiv:2010.02502, section 5.4; iterated by Pan et al. 2023,
+    arXiv:2309.04907).
+
+    Args:
+        denoise: estimate of x_0; it must be the one drawn with, without guidance, which has no inverse.
+        x: (B, ...) float, clean sample.
+        course: the way that drawing goes, from noise to clean.
+        iterations: evaluations a step; 1 is first order, more tend to the exact inverse.
+
+    Returns:
+        The noise, like x.
+    """
+    for number, t, s in reversed(list(course.steps())):
+        x_s = x
+        for _ in range(iterations):
+            x = _step_back(x_s, x, course.look(denoise, x, number).x_0, t, s, course)
+    return x
 
 
-def posterior_scale(course: Course, t: float, s: float) -> float:
-    """Give the scale of x_s given x_t and x_0 (Kingma et al. 2021, arXiv:2107.00630, equation 25)."""
+def _step_back(x_s: Tensor, x_t: Tensor, x_0: Tensor, t: float, s: float, course: Course) -> Tensor:
+    """Improve x_t, given x_s and what is estimated at the x_t so far.
+
+    Holding x_0 contracts where noise prevails, holding eps where the picture does: each where the other would not.
+    """
     (alpha_t, sigma_t), (alpha_s, sigma_s) = course.schedule.scales(t), course.schedule.scales(s)
-    return sigma_s / sigma_t * math.sqrt(max(0.0, sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2))
+    if course.half_log_snr(t) + course.half_log_snr(s) < 0:
+        return sigma_t / sigma_s * x_s + (alpha_t - alpha_s * sigma_t / sigma_s) * x_0
+    eps = (x_t - alpha_t * x_0) / sigma_t
+    return alpha_t / alpha_s * x_s + (sigma_t - sigma_s * alpha_t / alpha_s) * eps

@@ -1,4 +1,4 @@
-"""Gaussian data has an exact denoiser, so every formula and sampler has a known answer."""
+"""What networks predict, how they are trained and guided: formulas against their closed forms."""
 
 import math
 
@@ -6,19 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.continuous import EDM, Cosine, Flow, Linear
-from t2i_core.diffusion.estimate import Denoiser, Estimate, processed
+from t2i_core.diffusion.estimate import Estimate, processed
 from t2i_core.diffusion.guidance import guide
 from t2i_core.diffusion.loss import NUM_BANDS, by_band, sample_times, squared_errors
 from t2i_core.diffusion.parameterization import eps_from_x_0, target_of, x_0_from
-from t2i_core.diffusion.samplers.by_name import SAMPLERS
-from t2i_core.diffusion.samplers.course import Course
-from t2i_core.diffusion.schedule import Schedule, over
+from t2i_core.diffusion.schedule import over
 
 SCHEDULES = (Cosine(), Linear(), Flow(), EDM())
 KINDS = ("eps", "x_0", "v", "velocity")
-STD = 0.5  # data ~ N(0, STD^2)
 
 
 def tensors() -> tuple[Tensor, Tensor]:
@@ -85,109 +81,3 @@ def test_posts_see_the_estimate_in_their_order_and_leave_the_variance():
     estimate = better(torch.tensor([1.0]), torch.tensor([0.5]))
 
     assert (estimate.x_0, estimate.variance) == (1.5, 0.5)
-
-
-CHANCE = Chance(0, torch.arange(6))
-
-
-def ideal_denoiser(schedule: Schedule) -> Denoiser:
-    def denoise(x_t: Tensor, t: Tensor) -> Estimate:
-        alpha, sigma = schedule.alpha_sigma(over(t, x_t))
-        return Estimate(alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * x_t)
-
-    return denoise
-
-
-def std_at(schedule: Schedule, t: float) -> float:
-    alpha, sigma = schedule.alpha_sigma(torch.tensor(t, dtype=torch.float64))
-    return float((alpha**2 * STD**2 + sigma**2).sqrt())
-
-
-def inner_times(schedule: Schedule, num_steps: int) -> list[float]:
-    return [0.02 + 0.96 * t for t in schedule.times(num_steps, (3, 64, 64))]  # nothing is singular between the ends
-
-
-def error(name: str, schedule: Schedule, num_steps: int) -> float:
-    """Distance from the exact solution: the ODE keeps x_t / std(x_t) constant on Gaussian data."""
-    x, _ = tensors()
-    exact = x * std_at(schedule, 0.02) / std_at(schedule, 0.98)
-    course = Course(schedule, inner_times(schedule, num_steps), CHANCE)
-    return float((SAMPLERS[name](ideal_denoiser(schedule), x, course) - exact).abs().max())
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_ddim_is_first_order(schedule):
-    assert 1.7 < error("ddim", schedule, 64) / error("ddim", schedule, 128) < 2.3
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("name", ["heun", "dpmpp_2m"])
-def test_heun_and_dpmpp_are_second_order(name, schedule):
-    assert 3.3 < error(name, schedule, 64) / error(name, schedule, 128) < 4.8
-
-
-@pytest.mark.parametrize("schedule", [Cosine(), Flow()])
-def test_ddpm_draws_from_the_distribution_of_the_data_whatever_it_starts_from(schedule):
-    chance = Chance(0, torch.arange(20_000))
-    noise = chance.normal("eps", (4,)).double()
-
-    spread = {
-        num_steps: float(SAMPLERS["ddpm"](ideal_denoiser(schedule), noise, course).std())
-        for num_steps in (16, 128)
-        if (course := Course(schedule, schedule.times(num_steps, (4,)), chance))
-    }
-
-    # x_0 is held at its mean over each step, so the samples are too narrow by what falls as the steps get shorter.
-    assert STD - spread[16] > 5 * (STD - spread[128]) > 0
-    assert spread[128] == pytest.approx(STD, rel=0.05)
-
-
-def test_noise_on_the_way_is_that_of_each_picture():
-    x, _ = tensors()
-    times, denoise = Flow().times(5, (3, 4, 4)), ideal_denoiser(Flow())
-
-    whole = SAMPLERS["ddpm"](denoise, x, Course(Flow(), times, CHANCE))
-    alone, other = (
-        SAMPLERS["ddpm"](denoise, x[3:4], Course(Flow(), times, Chance(0, torch.tensor([seed])))) for seed in (3, 4)
-    )
-    stage = SAMPLERS["ddpm"](denoise, x, Course(Flow(), times, CHANCE, stream="upsampler/step"))
-
-    assert torch.equal(whole[3:4], alone)
-    assert not torch.allclose(alone, other)
-    assert not torch.allclose(whole, stage)
-
-
-def test_eta_leads_from_ddim_to_ddpm():
-    x, _ = tensors()
-    drawn = {
-        eta: SAMPLERS["ddim"](ideal_denoiser(Flow()), x, Course(Flow(), Flow().times(5, (3, 4, 4)), CHANCE, eta=eta))
-        for eta in (0.0, 0.5, 1.0)
-    }
-
-    ddpm = SAMPLERS["ddpm"](ideal_denoiser(Flow()), x, Course(Flow(), Flow().times(5, (3, 4, 4)), CHANCE))
-    assert torch.equal(drawn[1.0], ddpm)
-    assert 0 < float((drawn[0.5] - drawn[0.0]).std()) < float((drawn[1.0] - drawn[0.0]).std())
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_each_step_is_told_once_with_what_is_thought_of_the_picture(name):
-    x, _ = tensors()
-    told = []
-    times = Flow().times(4, (3, 4, 4))
-
-    SAMPLERS[name](ideal_denoiser(Flow()), x, Course(Flow(), times, CHANCE, lambda *step: told.append(step)))
-
-    assert [number for number, _, _ in told] == [0, 1, 2, 3]
-    assert torch.equal(told[0][1], x)
-    for number, x_t, x_0 in told:
-        at = torch.full((6,), times[number], dtype=torch.float64)
-        assert torch.equal(x_0, ideal_denoiser(Flow())(x_t, at).x_0)
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_constant_x_0_is_reached_exactly_in_any_number_of_steps(name):
-    x, goal = tensors()
-
-    for num_steps in (1, 3):
-        course = Course(Flow(), Flow().times(num_steps, (3, 4, 4)), CHANCE)
-        assert torch.allclose(SAMPLERS[name](lambda x_t, t: Estimate(goal), x, course), goal)
