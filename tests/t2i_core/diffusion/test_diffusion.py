@@ -1,6 +1,7 @@
 """What networks predict, how they are trained and guided: formulas against their closed forms."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from torch import Tensor
 from t2i_core.diffusion.continuous import EDM, Cosine, Flow, Linear
 from t2i_core.diffusion.estimate import Estimate, processed
 from t2i_core.diffusion.guidance import guide
+from t2i_core.diffusion.kinds import Parameterization
 from t2i_core.diffusion.loss import NUM_BANDS, by_band, sample_times, squared_errors
 from t2i_core.diffusion.parameterization import eps_from_x_0, target_of, x_0_from
 from t2i_core.diffusion.schedule import over
 
 SCHEDULES = (Cosine(), Linear(), Flow(), EDM())
-KINDS = ("eps", "x_0", "v", "velocity")
+KINDS = get_args(Parameterization)
 
 
 def tensors() -> tuple[Tensor, Tensor]:
