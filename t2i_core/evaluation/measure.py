@@ -43,6 +43,11 @@ class PictureMaker(Protocol):
         """Say which device and precision draw."""
         ...
 
+    @property
+    def image_size(self) -> int:
+        """Side of its pictures, in pixels."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
@@ -90,10 +95,12 @@ def measure(
     captions_dir = captions_of(run_dir)
     with ExitStack() as opened:
         with watch.part("reading the data"):
-            test = opened.enter_context(closing(load_split(captions_dir, "test")))
+            # Real pictures are shown as large as those that are drawn, whatever size they are stored in.
+            side = makers["model"].image_size
+            test = opened.enter_context(closing(load_split(captions_dir, "test", side=side)))
             # Data without scenes asks for training captions even when no search for copies is wanted.
             limit = config.num_train or config.prompts_per_task
-            train = opened.enter_context(closing(load_split(captions_dir, "train", limit=limit)))
+            train = opened.enter_context(closing(load_split(captions_dir, "train", limit=limit, side=side)))
             benchmark = choose_prompts(
                 _samples(test),
                 _samples(train),

@@ -101,7 +101,7 @@ def evaluate(
     # What can be refused is refused before the folder is touched and before minutes of drawing.
     spec = _clip_spec(config, clip_dir)
     scorer = load_clip(spec) if spec else None
-    open_run = open_run or partial(load_generator, checkpoint=config.checkpoint)
+    open_run = open_run or partial(load_generator, checkpoint=config.checkpoint, ema=config.ema)
     makers = {"model": open_run(run_dir)} | ({"baseline": open_run(baseline_dir)} if baseline_dir else {})
     refuse_unknown_words(makers["model"].prompt_words_unknown, [config.negative_prompt])
     claim_folder(output_dir, key, on_conflict)

@@ -6,6 +6,9 @@ from t2i_core.config import Config
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.training.curve import CheckpointName
 
+# Settings that say which weights draw; all systems have them.
+WEIGHTS = frozenset({"checkpoint", "ema"})
+
 
 class DrawConfig(Config):
     """Settings of drawing. What is left empty is the run's own, and what its system ignores is refused."""
@@ -25,10 +28,14 @@ class DrawConfig(Config):
         "last", description="Weights of the end, or of the checkpoint with the lowest loss on validation pictures."
     )
 
+    ema: float | None = Field(
+        None, ge=0, lt=1, description="Decay of the average to draw with, if there are several. Empty: the first."
+    )
+
     @property
     def asked(self) -> dict[str, float | str]:
         """What was asked for of the system, by name."""
-        settings = {name: getattr(self, name) for name in DrawConfig.model_fields if name != "checkpoint"}
+        settings = {name: getattr(self, name) for name in DrawConfig.model_fields if name not in WEIGHTS}
         return {name: value for name, value in settings.items() if value not in (None, "")}
 
 

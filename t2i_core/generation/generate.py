@@ -46,6 +46,7 @@ class GeneratedImage(Config):
     sampler: str | None
     negative_prompt: str
     checkpoint: str
+    ema: float | None
     run: str
     sha256: str
 
@@ -112,19 +113,26 @@ class Generator:
         return Text(ids=ids, mask=mask)
 
 
-def load_generator(run_dir: Path, compute: Compute | None = None, *, checkpoint: CheckpointName = "last") -> Generator:
+def load_generator(
+    run_dir: Path,
+    compute: Compute | None = None,
+    *,
+    checkpoint: CheckpointName = "last",
+    ema: float | None = None,
+) -> Generator:
     """Load the averaged weights of a finished run.
 
     Args:
         run_dir: the run folder.
         compute: device and precision; None chooses.
         checkpoint: the last one, or the one with the lowest loss on validation pictures.
+        ema: decay of the average; None for the first of the recipe.
 
     Raises:
         ConfigError: the folder is not a finished run of this version, or the run draws nothing (a CLIP).
         CheckpointError: its checkpoint is damaged.
     """
-    run = load_stage(run_dir, checkpoint)
+    run = load_stage(run_dir, checkpoint, ema)
     stage, sizes = run.stage, run.sizes
     if not isinstance(stage, Drawer):
         raise ConfigError(f"{run_dir} is a {run.preset.system.kind} run: it scores pictures and cannot draw them.")
@@ -164,7 +172,7 @@ def generate(
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise ConfigError(f"{output_dir} is not an empty folder; choose another --output-dir.")
     refuse_ignored(run_dir, config)
-    generator = load_generator(run_dir, checkpoint=config.checkpoint)
+    generator = load_generator(run_dir, checkpoint=config.checkpoint, ema=config.ema)
     refuse_unknown_words(generator.prompt_words_unknown, [*prompts, config.negative_prompt])
     if config.grid:
         _require_room(len(prompts) * config.num_images * generator.image_size**2)
@@ -270,6 +278,7 @@ def _save(
         sampler=config.sampler,
         negative_prompt=config.negative_prompt,
         checkpoint=config.checkpoint,
+        ema=config.ema,
         run=run,
         sha256=hashlib.sha256(data).hexdigest(),
     )

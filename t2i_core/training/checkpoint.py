@@ -4,7 +4,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ SCHEMA_VERSION = 1
 STATE_NAME = "state.json"
 FILE_NAME = re.compile(r"(model|ema(_[1-9])?|optimizer)\.safetensors")
 MAX_STATE_BYTES = 16 * 1024 * 1024
+Fit = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 # An optimizer keeps two numbers a weight.
 MAX_GROWTH = 4
 
@@ -52,14 +53,19 @@ class Checkpoint:
         except (SafetensorError, OSError) as err:
             raise CheckpointError(f"{self.path / name}.safetensors cannot be read: {err}") from err
 
-    def restore(self, module: nn.Module, name: str = "model") -> None:
+    def restore(self, module: nn.Module, name: str = "model", fitted: Fit = lambda tensors: tensors) -> None:
         """Load weights into a module, every tensor of it and no other.
+
+        Args:
+            module: to load into.
+            name: of the file that they are read from.
+            fitted: makes the module's tensors of those.
 
         Raises:
             CheckpointError: the checkpoint is of another model.
         """
         try:
-            module.load_state_dict(self.tensors(name))
+            module.load_state_dict(fitted(self.tensors(name)))
         except RuntimeError as err:
             raise CheckpointError(f"{self.path} does not fit this model: {str(err).splitlines()[-1].strip()}") from err
 

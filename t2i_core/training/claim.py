@@ -5,10 +5,14 @@ what one run of that length would have given, since the learning rate fell once 
 it goes on from.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from t2i_core.door import remove_tree
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import (
+    PREVIOUS_SUFFIX,
     OnConflict,
     StepKey,
     StepRef,
@@ -51,6 +55,27 @@ def claim_run(
         reopen_folder(run_dir, key)
     claim_folder(run_dir, key, on_conflict)
     return key, None
+
+
+@contextmanager
+def claimed_run(
+    captions_dir: Path, config: TrainConfig, run_dir: Path, on_conflict: OnConflict
+) -> Iterator[tuple[StepKey, StepRef | None]]:
+    """Take a folder for a training, as `claim_run` does, and give it back if the training is refused.
+
+    What was moved aside for a run that has learned nothing stands in its place again.
+    """
+    folder = run_dir.resolve()
+    before = noted_key(folder) if folder.is_dir() else None
+    key, hit = claim_run(captions_dir, config, run_dir, on_conflict)
+    try:
+        yield key, hit
+    except ConfigError:
+        if not any((folder / "checkpoints").glob("step_*")):
+            remove_tree(folder)
+            if on_conflict == "replace" and before not in (None, key):
+                folder.with_name(folder.name + PREVIOUS_SUFFIX).replace(folder)
+        raise
 
 
 def _going_on(run_dir: Path, key: StepKey) -> StepKey:

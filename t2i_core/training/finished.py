@@ -1,11 +1,19 @@
-"""What a finished run holds: its recipe, and its averaged weights, which another run may start from."""
+"""What a finished run holds: its recipe, and its averaged weights, which another run may start from.
+
+That one's network may read more channels.
+"""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from t2i_core.door import read_file
 from t2i_core.errors import CheckpointError, ConfigError
@@ -17,7 +25,10 @@ from t2i_core.systems.stage import Reader, Stage
 from t2i_core.training.checkpoint import best_checkpoint, list_checkpoints, open_checkpoint
 from t2i_core.training.config import VERSION
 from t2i_core.training.curve import CheckpointName
+from t2i_core.training.ema import average_name
 from t2i_core.training.preset import Preset
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +46,34 @@ class Finished:
     sizes: Sizes
 
 
-def load_stage(run_dir: Path, which: CheckpointName = "last") -> Finished:
+def load_stage(run_dir: Path, which: CheckpointName = "last", decay: float | None = None) -> Finished:
     """Load the averaged weights of a finished run.
 
     Args:
         run_dir: the run folder.
         which: of its checkpoints.
+        decay: of the average; None for the first of the recipe.
 
     Raises:
-        ConfigError: the folder is not a finished run, or one of another version of training.
+        ConfigError: the folder is not a finished run, one of another version of training, or has no such average.
         CheckpointError: its checkpoint is damaged.
     """
     checkpoint = chosen_checkpoint(run_dir, which)
     preset, sizes = read_run_config(run_dir)
+    name = _average(preset.ema.decays, decay, run_dir)
     try:
         stage = build_stage(preset.system, sizes)
     except ConfigError as err:
         raise CheckpointError(f"{run_dir / 'config.json'} was not made by t2i, or on a larger machine: {err}") from err
-    open_checkpoint(checkpoint, stage).restore(stage, "ema")
+    open_checkpoint(checkpoint, stage).restore(stage, name)
     return Finished(stage, preset, sizes)
+
+
+def _average(decays: Sequence[float], decay: float | None, run_dir: Path) -> str:
+    """Name the file of an average."""
+    if decay is not None and decay not in decays:
+        raise ConfigError(f"{run_dir} has no average of decay {decay:g}; there is {', '.join(map(str, decays))}.")
+    return average_name(0 if decay is None else decays.index(decay))
 
 
 def chosen_checkpoint(run_dir: Path, which: CheckpointName = "last") -> Path:
@@ -91,40 +111,74 @@ def read_run_config(run_dir: Path) -> tuple[Preset, Sizes]:
         raise CheckpointError(f"{run_dir / 'config.json'} is damaged: {err!r:.300}") from err
 
 
-def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path) -> None:
+def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path) -> dict[str, int]:
     """Load the averaged weights of a finished run, and nothing else of it, into a stage with fresh ones.
+
+    The stage may read more channels than the run's, behind those that this one read. Their weights start at zero, so
+    that at first it gives what the run gave.
 
     Args:
         run_dir: the finished run.
         stage: what is to be trained.
         tokenizer_path: of the tokenizer that it reads captions with, unless it has one of its own.
 
+    Returns:
+        What is new, such as "unet.stem.weight[:, 48:]", and how many numbers each of it has.
+
     Raises:
         ConfigError: the run's weights have other names or shapes, or were learned for other words.
         CheckpointError: they are damaged.
     """
-    checkpoint = chosen_checkpoint(run_dir)
-    _require_shapes(checkpoint / "ema.safetensors", stage, run_dir)
+    checkpoint, name = chosen_checkpoint(run_dir), average_name(0)
+    found = _shapes(checkpoint / f"{name}.safetensors")
+    wanted = {weight: tuple(tensor.shape) for weight, tensor in stage.state_dict().items()}
+    grown = [weight for weight in _read_channels(stage) if _grows(found.get(weight, ()), wanted[weight])]
+    _require_same(found, wanted, {*grown}, run_dir)
     if not isinstance(stage, Reader) and sha256_of(run_dir / "tokenizer.json") != sha256_of(tokenizer_path):
         raise ConfigError(f"{run_dir} cannot be the start: it learned the words of other captions, in another order.")
-    open_checkpoint(checkpoint, stage).restore(stage, "ema")
+    open_checkpoint(checkpoint, stage).restore(stage, name, partial(_with_zeros, shapes=wanted))
+    return {f"{weight}[:, {found[weight][1]}:]": prod(wanted[weight]) - prod(found[weight]) for weight in grown}
 
 
-def _require_shapes(path: Path, stage: Stage, run_dir: Path) -> None:
-    wanted = {name: list(tensor.shape) for name, tensor in stage.state_dict().items()}
-    found = _shapes(path)
+def _read_channels(stage: Stage) -> list[str]:
+    """Name the weights whose second axis is what the layer reads.
+
+    Where it alone differs, what the layer reads comes from outside the network: no other layer gives more either.
+    """
+    layers = stage.named_modules()
+    return [f"{name}.weight" for name, layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
+
+
+def _grows(found: Shape, wanted: Shape) -> bool:
+    return found[:1] + found[2:] == wanted[:1] + wanted[2:] and found[1:2] < wanted[1:2]
+
+
+def _require_same(found: Mapping[str, Shape], wanted: Mapping[str, Shape], grown: set[str], run_dir: Path) -> None:
     for name in [*wanted, *found]:
-        if wanted.get(name) != found.get(name):
-            told = [f"of shape {shapes[name]}" if name in shapes else "missing" for shapes in (found, wanted)]
+        if name not in grown and wanted.get(name) != found.get(name):
+            told = [f"of shape {list(shapes[name])}" if name in shapes else "missing" for shapes in (found, wanted)]
             raise ConfigError(
                 f"{run_dir} cannot be the start: its weight {name:.100} is {told[0]}, here it is {told[1]}."
             )
 
 
-def _shapes(path: Path) -> dict[str, list[int]]:
+def _shapes(path: Path) -> dict[str, Shape]:
     """Read the shapes of a file of tensors, and none of these."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as err:
         raise CheckpointError(f"{path} cannot be read: {err}") from err
+
+
+def _with_zeros(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
+    """Give each tensor its shape, with zeros where the tensor ends."""
+    return {name: _padded(tensor, shapes[name]) for name, tensor in tensors.items()}
+
+
+def _padded(tensor: Tensor, shape: Shape) -> Tensor:
+    if tensor.shape == shape:
+        return tensor
+    whole = torch.zeros(shape, dtype=tensor.dtype)
+    whole[:, : tensor.shape[1]] = tensor
+    return whole

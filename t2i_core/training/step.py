@@ -36,6 +36,7 @@ from t2i_core.systems.build import build_stage
 from t2i_core.systems.condition import Text
 from t2i_core.systems.stage import Drawer, DrawSettings, Exporter, Reader, Stage
 from t2i_core.training.checkpoint import (
+    STATE_NAME,
     best_checkpoint,
     checkpoint_dir,
     latest_checkpoint,
@@ -54,6 +55,8 @@ from t2i_core.training.validation import load_validation
 GRID_AT = (0.1, 0.25, 0.5, 0.75, 1.0)
 NUM_GRID_PROMPTS = 16
 PROGRESS_SECONDS = 1.0
+# Files that tell how long it took or what was measured to choose: the same training at another speed is the same run.
+TIMED_NAMES = frozenset({"compute.json", STATE_NAME})
 
 
 @tells_disk_errors
@@ -147,8 +150,8 @@ class Run:
             image_size=self.data.image_size,
         )
         stage = build_stage(self.preset.system, sizes, given)
-        if self.config.init_from:
-            start_from(Path(self.config.init_from), stage, self.run_dir / "tokenizer.json")
+        start = Path(self.config.init_from) if self.config.init_from else None
+        self.new = start_from(start, stage, self.run_dir / "tokenizer.json") if start else {}
         resolved = {
             "schema_version": 1,
             "preset": self.config.preset_name,
@@ -156,6 +159,7 @@ class Run:
             "sizes": sizes.model_dump(),
         }
         resolved |= {"recipe": self.preset.model_dump(mode="json"), "train": self.config.record()}
+        resolved |= {"new": list(self.new)} if self.new else {}
         write_atomically(self.run_dir / "config.json", json.dumps(resolved, indent=2).encode() + b"\n")
         return stage
 
@@ -316,7 +320,7 @@ class Run:
         outputs = [self.run_dir / name for name in ("config.json", "tokenizer.json", "compute.json")]
         outputs = [p for p in outputs if p.is_file()]
         outputs += [p for folder in {path, best_checkpoint(self.run_dir) or path} for p in sorted(folder.iterdir())]
-        files = [describe_file(self.run_dir, p, content=p.name != "compute.json") for p in outputs]
+        files = [describe_file(self.run_dir, p, content=p.name not in TIMED_NAMES) for p in outputs]
         if isinstance(averaged := self.trainer.ema.module, Exporter):
             files += [describe_file(self.run_dir, p) for p in averaged.export(self.run_dir)]
         logs = [self.metrics_path, *sorted((self.run_dir / "samples").glob("*.png"))]
@@ -333,7 +337,8 @@ class Run:
                 "seconds": round(position.seconds),
                 "skipped_steps": position.skipped,
                 "parameters": sum(p.numel() for p in self.stage.parameters()),
-            },
+            }
+            | ({"new_parameters": sum(self.new.values())} if self.new else {}),
             files=files,
         )
 

@@ -23,7 +23,7 @@ from t2i_core.door import open_file, open_to_append, read_file
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
 from t2i_core.manifest import OnConflict, StepRef, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
-from t2i_core.training.claim import claim_run
+from t2i_core.training.claim import claimed_run
 from t2i_core.training.config import TrainConfig
 
 PROGRESS_NAME = "progress.json"
@@ -65,13 +65,13 @@ def supervise_training(
         TransientError: the trainer was killed from outside; the same call resumes.
         TrainingError: training cannot go on.
     """
-    key, hit = claim_run(captions_dir, config, output_dir, on_conflict)
-    if hit:
-        return hit
-    with _config_file(config) as config_path:
-        folders = ("--captions-dir", str(captions_dir.absolute()), "--output-dir", str(output_dir.absolute()))
-        options = ("--config", str(config_path), "--on-conflict", on_conflict)
-        supervise(module_command("t2i_core.training", *folders, *options), output_dir, on_progress=on_progress)
+    with claimed_run(captions_dir, config, output_dir, on_conflict) as (key, hit):
+        if hit:
+            return hit
+        with _config_file(config) as config_path:
+            folders = ("--captions-dir", str(captions_dir.absolute()), "--output-dir", str(output_dir.absolute()))
+            options = ("--config", str(config_path), "--on-conflict", on_conflict)
+            supervise(module_command("t2i_core.training", *folders, *options), output_dir, on_progress=on_progress)
     done = find_hit(output_dir, key)
     if done is None:
         raise DataError(f"training ended well, but {output_dir} is not complete; see {output_dir / LOG_NAME}.")

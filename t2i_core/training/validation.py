@@ -8,9 +8,8 @@ import torch
 
 from t2i_core.data.batches.pixels import to_unit
 from t2i_core.data.batches.read import Encode, Rows
-from t2i_core.data.batches.split import OpenSplit
+from t2i_core.data.batches.split import EmptySplitError, OpenSplit
 from t2i_core.diffusion.chance import Chance
-from t2i_core.errors import ConfigError
 from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.stage import Batch, Stage
 from t2i_core.training.config import TrainConfig
@@ -73,10 +72,13 @@ def load_validation(
         preset: says which shapes and how many pictures a batch has.
         encode: makes token ids of captions.
         compute: where to work.
+
+    Raises:
+        ConfigError, DataError, TransientError: as for the training split.
     """
     try:
         data = OpenSplit(captions_dir, "validation", config.shards, preset.shapes)
-    except ConfigError:
+    except EmptySplitError:
         return None
     size = min(preset.batch_size, data.num_samples)
     num_batches = max(1, min(MIN_SAMPLES, data.num_samples) // size)

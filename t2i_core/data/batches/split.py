@@ -29,6 +29,10 @@ MAX_MEMORY_SHARE = 0.4
 MAX_WORKERS = 8
 
 
+class EmptySplitError(ConfigError):
+    """A split has no samples."""
+
+
 class OpenSplit:
     """A split of a captioned dataset, of which little is read yet.
 
@@ -43,7 +47,8 @@ class OpenSplit:
         image_size: side of a square of as many pixels as each picture has, or of the largest in the first one.
 
     Raises:
-        ConfigError: the folder is not a finished captions folder, its dataset has changed, or the split is empty.
+        ConfigError: the folder is not a finished captions folder, or its dataset has changed.
+        EmptySplitError: the split is empty.
         DataError: a shard is damaged, or the captions are.
         TransientError: a store does not answer.
     """
@@ -57,7 +62,7 @@ class OpenSplit:
             chosen = [rows for rows in index if shards.numbers is None or rows.shard in shards.numbers]
             if not chosen:
                 advice = "ingest more pictures or filter less."
-                raise ConfigError(f"{captions_dir} has no samples in its {split} split; {advice}")
+                raise EmptySplitError(f"{captions_dir} has no samples in its {split} split; {advice}")
             self._library = Library(captions_dir, split, chosen, shards, self._folder.path)
             self.num_samples = sum(rows.num_kept for rows in chosen)
             # Only what is stored in the shape that it is trained in tells it.
@@ -167,7 +172,7 @@ class Split:
         captions: cleaned captions.
         keys: sample keys.
         attributes: what the source said about each picture, parsed.
-        image_size: side of the pictures, in pixels: the shorter one of the first; others are scaled and cut to it.
+        image_size: side of the pictures, in pixels; those that are stored otherwise are scaled and cut to it.
     """
 
     def __init__(self, opened: OpenSplit, rows: Sequence[dict[str, Any]]) -> None:
@@ -190,20 +195,21 @@ class Split:
         self._opened.close()
 
 
-def load_split(captions_dir: Path, split: SplitName, *, limit: int | None = None) -> Split:
+def load_split(captions_dir: Path, split: SplitName, *, limit: int | None = None, side: int = 0) -> Split:
     """Load one split of a captioned dataset.
 
     Args:
         captions_dir: a finished captions folder; it knows where its dataset lies.
         split: train, validation or test.
         limit: at most this many samples, the first of the table.
+        side: of the pictures, in pixels; 0 for the shorter one of the first.
 
     Raises:
         ConfigError: the folder is not a finished captions folder, its dataset has changed, or the split is empty.
         ShardError: a shard is damaged; names it with the number of samples lost.
         DataError: the captions are damaged, or a sample has no picture.
     """
-    opened = OpenSplit(captions_dir, split)
+    opened = OpenSplit(captions_dir, split, shapes=Shapes(side=side))
     try:
         columns = ("key", "caption", "attributes")
         return Split(opened, list(islice(read_captions(captions_dir, split, columns), limit)))

@@ -46,6 +46,7 @@ class Oracle:
     """Draws exactly what the prompt says; the seed shows as a faint tint."""
 
     drawn_with = "pencil, float32"
+    image_size = 64
 
     def __init__(self, scenes):
         self.scenes = scenes

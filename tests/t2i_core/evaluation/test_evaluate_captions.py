@@ -30,6 +30,7 @@ class Memory:
     """Draws every picture from memory, but every second time that of the next number."""
 
     drawn_with = "memory"
+    image_size = 32
 
     def __init__(self, pictures):
         self.pictures = pictures
@@ -80,6 +81,16 @@ def test_what_is_measured_is_recall_and_is_called_so(evaluated):
     # Half are right; a wrong one may be no training picture, and then lie nearest to the right one by chance.
     assert 0.5 <= metrics["copies"]["recall_at_1"]["value"] <= 0.6
     assert "recall of training data, not generalisation" in (folder / "report.html").read_text()
+
+
+def test_a_run_is_judged_at_the_side_that_it_draws_in(world, evaluated):
+    root, memory = world
+    small = Memory({caption: pixels[::2, ::2] for caption, pixels in memory.pictures.items()})
+    small.image_size = 16
+    evaluate(root / "run", CONFIG, root / "small", open_run=lambda run: small)
+
+    metrics = json.loads((root / "small" / "metrics.json").read_text())
+    assert metrics["copies"]["recall_at_1"] == evaluated[1]["copies"]["recall_at_1"]
 
 
 def test_a_clip_that_learned_nothing_is_withheld_with_the_reason(evaluated):

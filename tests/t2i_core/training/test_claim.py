@@ -90,3 +90,11 @@ def test_replace_starts_anew(captions_dir: Path, finished: Path) -> None:
 
     assert read_manifest(finished, "run").key == train_key(captions_dir, config(128))
     assert len(list_checkpoints(finished.with_name("run.previous"))) == 1
+
+
+def test_the_same_training_at_another_speed_is_the_same_run(captions_dir: Path, finished: Path, tmp_path: Path) -> None:
+    again = train(captions_dir, config(64), tmp_path / "again", compute=CPU)
+    states = [json.loads((list_checkpoints(run)[-1] / "state.json").read_text()) for run in (finished, again.path)]
+
+    assert states[0]["seconds"] != states[1]["seconds"]
+    assert again.digest == read_manifest(finished).digest

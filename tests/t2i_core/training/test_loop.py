@@ -8,10 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from t2i_core.errors import ConfigError
+from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.generate import generate
 from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints
 from t2i_core.training.claim import claim_run
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute
+from t2i_core.training.finished import load_stage
 from t2i_core.training.loop import Trainer
 from t2i_core.training.preset import load_preset
 from t2i_core.training.step import Run, train
@@ -98,6 +101,12 @@ def test_averages_of_several_lengths_are_saved_beside_each_other_and_resumed(
     for mine, other in (("ema", "first"), ("ema_1", "second")):
         ours, theirs = load_file(files["several"] / f"{mine}.safetensors"), load_file(files[other] / "ema.safetensors")
         assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+    for name, decays, wanted in (("several", 0.9, "second"), ("several", 0.2, "first"), ("several", None, "first")):
+        drawn, other = load_stage(tmp_path / name, decay=decays).stage, load_stage(tmp_path / wanted).stage
+        assert all(p.equal(q) for p, q in zip(drawn.parameters(), other.parameters(), strict=True))
+    with pytest.raises(ConfigError, match=r"has no average of decay 0\.5; there is 0\.2, 0\.9"):
+        generate(tmp_path / "several", ["a"], tmp_path / "out", GenerateConfig(ema=0.5))
 
     resumed = trainer(captions_dir, tmp_path / "again", several, preset="cnn-smoke")
     checkpoint = latest_checkpoint(tmp_path / "several")

@@ -1,19 +1,22 @@
 """A finished run is the start of another: its averaged weights and nothing else, and lineage follows."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from t2i_core.errors import CheckpointError, ConfigError
 from t2i_core.lineage.ancestors import trace
 from t2i_core.manifest import read_manifest
-from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints
+from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints, save_checkpoint
 from t2i_core.training.claim import claim_run
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute
 from t2i_core.training.step import Run, train
+from t2i_core.training.supervisor import supervise_training
 
 CPU = Compute(device="cpu", precision="float32")
 
@@ -87,3 +90,58 @@ def test_damaged_weights_are_refused(captions_dir: Path, first: Path, tmp_path: 
 
     with pytest.raises(CheckpointError, match="does not match its sha256"):
         train(captions_dir, config(init_from=str(run_dir)), tmp_path / "run", compute=CPU)
+
+
+@pytest.fixture
+def narrow(captions_dir: Path, tmp_path: Path) -> Path:
+    """A finished run whose network read two channels of a picture, of patches of four by four."""
+    run_dir = tmp_path / "narrow"
+    train(captions_dir, config("diffusion-smoke"), run_dir, compute=CPU)
+    last = list_checkpoints(run_dir)[-1]
+    tensors = {name: load_file(last / f"{name}.safetensors") for name in ("model", "ema", "optimizer")}
+    stem = next(name for name in tensors["ema"] if name.endswith("stem.weight"))
+    tensors["ema"][stem] = tensors["ema"][stem][:, :32]
+    state = json.loads((last / "state.json").read_text())
+    save_checkpoint(run_dir, 3, tensors, {name: state[name] for name in state if name != "files"})
+    return run_dir
+
+
+def test_channels_that_the_start_did_not_read_begin_at_zero_and_are_listed(
+    captions_dir: Path, narrow: Path, tmp_path: Path
+) -> None:
+    wider = config("diffusion-smoke", init_from=str(narrow), seed=1)
+    claim_run(captions_dir, wider, tmp_path / "run", "refuse")
+    trainer = Run(captions_dir, wider, tmp_path / "run", lambda progress: None, CPU).trainer
+
+    averaged = load_file(list_checkpoints(narrow)[-1] / "ema.safetensors")
+    weights = trainer.stage.state_dict()
+    stem = next(name for name in averaged if name.endswith("stem.weight"))
+    assert weights[stem][:, :32].equal(averaged[stem])
+    assert weights[stem].shape[1] == 48 and not weights[stem][:, 32:].any()
+    assert all(weights[name].equal(averaged[name]) for name in averaged if name != stem)
+
+    batch = trainer.next_batch()
+    batch.target[:, 2] = 0
+    first = trainer.stage.loss(batch).figures["loss"]
+    layer = trainer.stage.get_submodule(stem.removesuffix(".weight"))
+    layer.register_forward_pre_hook(lambda _layer, inputs: (torch.cat([inputs[0][:, :32], inputs[0][:, 32:] * 9], 1),))
+    assert trainer.stage.loss(batch).figures["loss"].equal(first)
+
+    ref = train(captions_dir, wider, tmp_path / "run", compute=CPU)
+    assert json.loads((ref.path / "config.json").read_text())["new"] == [f"{stem}[:, 32:]"]
+    assert ref.counts["new_parameters"] == 16 * weights[stem].shape[0] * 9
+    learned = load_file(list_checkpoints(ref.path)[-1] / "model.safetensors")
+    assert learned[stem][:, 32:].any()
+
+
+def test_a_refused_start_leaves_everything_as_it_was(captions_dir: Path, first: Path, tmp_path: Path) -> None:
+    wrong = config(init_from=str(first), set=["system.text_width=64"])
+    with pytest.raises(ConfigError, match="cannot be the start"):
+        supervise_training(captions_dir, wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+    shutil.copytree(first, tmp_path / "other")
+    with pytest.raises(ConfigError, match="cannot be the start"):
+        supervise_training(captions_dir, wrong, tmp_path / "other", on_conflict="replace")
+    assert read_manifest(tmp_path / "other") == read_manifest(first)
+    assert not (tmp_path / "other.previous").exists()

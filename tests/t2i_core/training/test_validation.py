@@ -98,6 +98,15 @@ def test_an_empty_validation_split_is_done_without(captions_dir: Path, tmp_path:
         load_generator(tmp_path / "run", CPU, checkpoint="best")
 
 
+def test_a_validation_split_that_cannot_be_read_is_no_empty_one(captions_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    run = Run(captions_dir, config("cnn-smoke"), tmp_path / "run", lambda progress: None, CPU)
+
+    gone = config("cnn-smoke", shards=str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="nowhere"):
+        load_validation(captions_dir, gone, run.preset, run._encode, CPU)
+
+
 def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path: Path) -> None:
     for step, loss in enumerate([0.5, 0.3, 0.4, None, 0.6, float("nan")]):
         save_checkpoint(tmp_path, step, {"ema": {"a": torch.zeros(1)}}, {LOSS: loss})
