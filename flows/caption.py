@@ -18,16 +18,24 @@ def caption(
     dataset_dir: Path,
     output_dir: Path,
     config: CaptionConfig = DEFAULTS,
+    joined_with: tuple[str, ...] = (),
     on_conflict: OnConflict = "refuse",
 ) -> State[StepRef]:
-    """Clean, filter, deduplicate and split the captions of a dataset.
+    """Clean, filter, deduplicate and split the captions of a dataset, or of several joined into one.
 
     Args:
         dataset_dir: A finished dataset folder.
         output_dir: The captions folder.
         config: The rules.
+        joined_with: Other finished dataset folders, joined with it into one; NAME=FOLDER names one.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
     """
-    request = CaptionRequest(dataset_dir=dataset_dir, config=config, output_dir=output_dir, on_conflict=on_conflict)
+    request = CaptionRequest(
+        dataset_dir=dataset_dir,
+        config=config,
+        output_dir=output_dir,
+        joined_with=joined_with,
+        on_conflict=on_conflict,
+    )
     ref = TaskSteps().caption(request)
     return completed(ref, {"caption": ref})

@@ -5,6 +5,7 @@ command line. What a step returns can be given to the next one in place of the p
 imported before a step is called.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,17 +48,17 @@ def ingest(
 
 
 def caption(
-    dataset: Folder,
+    dataset: Folder | Mapping[str, Folder],
     output_dir: str | Path,
     *,
     replace: bool = False,
     on_progress: OnProgress = ignore_progress,
     **options: Any,
 ) -> StepRef:
-    """Clean, filter, deduplicate and split the captions of a dataset.
+    """Clean, filter, deduplicate and split the captions of a dataset, or of several joined into one.
 
     Args:
-        dataset: what `ingest` returned, or its folder.
+        dataset: what `ingest` returned, or its folder; several of them by the names that they are to have.
         output_dir: the captions folder.
         replace: move a folder that was made with other options aside to NAME.previous.
         on_progress: gets records of progress.
@@ -71,7 +72,15 @@ def caption(
     from t2i_core.captioning.step import caption as step
 
     config = CaptionConfig.parse(options)
-    return step(_folder(dataset), config, Path(output_dir), on_conflict=_on_conflict(replace), on_progress=on_progress)
+    first, *others = _named(dataset)
+    return step(
+        Path(first),
+        config,
+        Path(output_dir),
+        joined_with=tuple(others),
+        on_conflict=_on_conflict(replace),
+        on_progress=on_progress,
+    )
 
 
 def train(
@@ -159,6 +168,13 @@ def load(run: Folder) -> "Model":
 
 def _folder(given: Folder) -> Path:
     return given.path if isinstance(given, StepRef) else Path(given)
+
+
+def _named(given: Folder | Mapping[str, Folder]) -> list[str]:
+    """Spell folders as commands take them."""
+    if isinstance(given, Mapping):
+        return [f"{name}={_folder(folder)}" for name, folder in given.items()]
+    return [str(_folder(given))]
 
 
 def _on_conflict(replace: bool) -> OnConflict:

@@ -53,7 +53,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "data.dataset": KEEPING | {"data.account", "data.manners"},
     "data.batches": KEEPING,
     "ingestion": GETTING | KEEPING | {"data.sources", "data.pictures", "data.account", "data.dataset"},
-    "captioning": {"data.bounded", "data.tables", "data.dataset", "data.batches"},
+    "captioning": KEEPING | {"data.dataset", "data.batches"},
     "models": set(),
     "diffusion": set(),
     "diffusion.samplers": {"diffusion"},

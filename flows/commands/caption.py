@@ -33,25 +33,37 @@ GROUPS = {
     epilog=examples(
         "t2i caption work/dataset --output-dir work/captions",
         "t2i caption work/dataset --output-dir work/captions --drop-near-duplicates",
+        "t2i caption a=work/a/dataset b=work/b/dataset --output-dir work/joined",
     ),
 )
 @config_options(CaptionConfig, GROUPS)
 def caption_command(
-    dataset_dir: Annotated[Path, typer.Argument(help="A finished dataset folder.")],
+    datasets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATASET_DIR...",
+            help="A finished dataset folder; several are joined into one, and NAME=FOLDER names one of them.",
+        ),
+    ],
     output_dir: OutputDir,
     config: CaptionConfig,
     no_prefect: NoPrefect = False,
     replace: Replace = False,
 ) -> None:
-    """Clean, filter, deduplicate and split the captions of a dataset."""
+    """Clean, filter, deduplicate and split the captions of a dataset, or of several joined into one."""
 
+    first, *others = datasets
     request = CaptionRequest(
-        dataset_dir=dataset_dir, config=config, output_dir=output_dir, on_conflict=conflict(replace=replace)
+        dataset_dir=Path(first),
+        config=config,
+        output_dir=output_dir,
+        joined_with=tuple(others),
+        on_conflict=conflict(replace=replace),
     )
 
     def as_flow() -> "State[Any]":
         from flows.caption import caption
 
-        return caption(dataset_dir, output_dir, config, request.on_conflict, return_state=True)
+        return caption(**dict(request), return_state=True)
 
     run_step(lambda steps: steps.caption(request), as_flow, no_prefect=no_prefect)

@@ -1,12 +1,13 @@
 """The options of the caption step, and which of them decide what comes out of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
 from t2i_core.captioning.rules import RULES, RULES_BY_NAME
 from t2i_core.config import Config
-from t2i_core.manifest import OnConflict, StepKey, read_manifest
+from t2i_core.manifest import OnConflict, StepKey
 
 # Raise it when a rule, a filter or the split gives another result for the same config.
 STEP_VERSION = 4
@@ -53,17 +54,14 @@ class CaptionConfig(Config):
         return names
 
 
-def caption_key(dataset_dir: Path, config: CaptionConfig) -> StepKey:
-    """Give the identity of the captions of a finished dataset.
+def caption_key(digests: Mapping[str, str], config: CaptionConfig) -> StepKey:
+    """Give the identity of the captions of finished datasets.
 
-    Raises:
-        ConfigError: the folder is not a finished dataset.
-        DataError: its manifest is damaged.
+    Args:
+        digests: of the datasets, by what the manifest calls them.
+        config: the rules.
     """
-    digest = read_manifest(dataset_dir, "dataset").digest
-    return StepKey(
-        step="caption", version=STEP_VERSION, config=config.model_dump(mode="json"), inputs={"dataset": digest}
-    )
+    return StepKey(step="caption", version=STEP_VERSION, config=config.model_dump(mode="json"), inputs=dict(digests))
 
 
 class CaptionRequest(Config):
@@ -73,10 +71,12 @@ class CaptionRequest(Config):
         dataset_dir: a finished dataset folder.
         config: the rules.
         output_dir: the captions folder.
+        joined_with: other finished dataset folders, joined with it; NAME=FOLDER names one.
         on_conflict: what to do with a folder that holds other work.
     """
 
     dataset_dir: Path
     config: CaptionConfig
     output_dir: Path
+    joined_with: tuple[str, ...] = ()
     on_conflict: OnConflict = "refuse"

@@ -15,15 +15,16 @@ from pathlib import Path
 
 from t2i_core.captioning.config import MAX_RAW_CHARACTERS, CaptionConfig, caption_key
 from t2i_core.captioning.copies import Copies
+from t2i_core.captioning.joined import named_datasets, open_parts, read_marks, with_joint_groups
 from t2i_core.captioning.report import build_report, render_report
 from t2i_core.captioning.rules import RULES_BY_NAME, clean
-from t2i_core.captioning.samples import Sample, read_samples
+from t2i_core.captioning.samples import Sample
 from t2i_core.captioning.shortage import explain_shortage
 from t2i_core.captioning.split import choose_split
 from t2i_core.data.batches.captions import CAPTIONS_NAME, CaptionRow, SplitName, write_captions
+from t2i_core.data.batches.location import input_name
 from t2i_core.data.batches.tokenizer import TOKENIZER_NAME, Tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.data.dataset.duplicates import read_duplicates
 from t2i_core.data.mark import DuplicateKind
 from t2i_core.errors import DataError
 from t2i_core.manifest import (
@@ -32,7 +33,6 @@ from t2i_core.manifest import (
     claim_folder,
     describe_file,
     find_hit,
-    read_manifest,
     relative_source,
     staged_folder,
     write_atomically,
@@ -66,29 +66,34 @@ def caption(
     config: CaptionConfig,
     output_dir: Path,
     *,
+    joined_with: tuple[str, ...] = (),
     on_conflict: OnConflict = "refuse",
     on_progress: OnProgress = ignore_progress,
 ) -> StepRef:
-    """Clean, filter, split and tokenize the captions of a dataset.
+    """Clean, filter, split and tokenize the captions of a dataset, or of several joined into one.
 
     Args:
         dataset_dir: a finished dataset; only its parquet sidecars and its marks of duplicates are read.
         config: how they are cleaned, filtered, split and tokenized.
         output_dir: the captions folder; made anew unless it is already there, from the same data and config.
+        joined_with: other finished datasets, with one vocabulary and one split for all, and no copy of a picture kept
+            twice; NAME=FOLDER names one, which else is called as its folder is. Their order changes nothing.
         on_conflict: what to do with a folder that holds other work.
         on_progress: gets the number of captions cleaned.
 
     Raises:
-        ConfigError: the dataset is not one, or `output_dir` holds other work.
+        ConfigError: the dataset is not one, two have one name or are the same, or `output_dir` holds other work.
         DataError: a sidecar is damaged, or nothing is left to train on.
     """
-    key = caption_key(dataset_dir, config)
+    parts = open_parts(named_datasets(dataset_dir, joined_with))
+    key = caption_key({input_name(part.name): part.manifest.digest for part in parts}, config)
     hit = find_hit(output_dir, key)
     if hit:
         return hit
-    samples = read_samples(dataset_dir, read_manifest(dataset_dir, "dataset"))
+    samples, marks = [sample for part in parts for sample in part.samples()], list(read_marks(parts))
+    samples = with_joint_groups(samples, marks) if len(parts) > 1 else samples
     changes: Counter[str] = Counter()
-    copies = Copies(read_duplicates(dataset_dir), _dropped_kinds(config))
+    copies = Copies(marks, _dropped_kinds(config))
     drafts = list(_judge(samples, copies, config, changes, on_progress))
     tokenizer = _train_tokenizer(drafts, config)
     num_words = {text: len(tokenizer.words(text)) for text in {draft.text for draft in drafts}}
@@ -106,7 +111,7 @@ def caption(
             stage,
             kind="captions",
             key=key,
-            sources={"dataset": relative_source(dataset_dir, output_dir)},
+            sources={input_name(part.name): relative_source(part.folder, output_dir) for part in parts},
             counts=report.counts,
             files=[describe_file(stage, path) for path in sorted(stage.iterdir())],
         )

@@ -1,5 +1,6 @@
 """Where a score or a picture comes from: back to its run, its captions, its dataset and the source list or pages."""
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,8 @@ from typing import Any
 
 from t2i_core.config import Config
 from t2i_core.data.batches.captions import read_captions
+from t2i_core.data.batches.location import dataset_names, input_name, own_key
+from t2i_core.data.batches.near import count_shards
 from t2i_core.data.dataset.folder import files_by_shard
 from t2i_core.data.shards.layout import SHARDS_DIR, table_path
 from t2i_core.data.shards.reader import read_rows
@@ -124,7 +127,7 @@ class TrainingSample(Config):
     """A sample that a chain rests on, and where it came from; a purged one has the hash of its URL.
 
     Attributes:
-        key: its name in the dataset.
+        key: its name in the dataset; NAME/KEY where several datasets are joined.
         uid: its identity.
         url: of its picture.
         fetched_at: when the picture came, in UTC such as 2026-01-31T23:59:59Z; "" for local files and purged ones.
@@ -151,17 +154,26 @@ def training_samples(ancestors: Sequence[Ancestor]) -> Iterator[TrainingSample]:
 
 
 def _of_captions(captions: Ancestor) -> Iterator[TrainingSample]:
-    dataset_dir = (captions.folder / captions.manifest.sources.get("dataset", "")).resolve()
-    read_manifest(dataset_dir, "dataset")
+    folders, firsts = zip(*_datasets_of(captions), strict=True)
     trained_on = read_captions(captions.folder, "train", ("key", "shard", "uid"))
     for shard_id, rows in groupby(trained_on, key=itemgetter("shard")):
+        place = bisect(firsts, shard_id) - 1
         # A key is one row; a uid may also be that of a rejected copy.
-        samples = {sample.key: sample for sample in _of_shard(dataset_dir, shard_id)}
+        samples = {sample.key: sample for sample in _of_shard(folders[place], shard_id - firsts[place])}
         for row in rows:
-            found = samples.get(row["key"])
+            found = samples.get(own_key(row["key"]))
             if found is None or found.uid != row["uid"]:
                 found = TrainingSample(key=row["key"], uid=row["uid"], url="", fetched_at="")
-            yield found
+            yield found if found.key == row["key"] else found.with_changes(key=row["key"])
+
+
+def _datasets_of(captions: Ancestor) -> Iterator[tuple[Path, int]]:
+    """Give the folder of each dataset of captions, and the number of its first shard among those of all."""
+    first = 0
+    for name in dataset_names(captions.manifest):
+        folder = (captions.folder / captions.manifest.sources[input_name(name)]).resolve()
+        yield folder, first
+        first += count_shards(read_manifest(folder, "dataset"))
 
 
 def _of_dataset(dataset: Ancestor) -> Iterator[TrainingSample]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator
 
 from t2i_core.config import Config
-from t2i_core.data.batches.location import anchored, divided
+from t2i_core.data.batches.location import anchored, by_dataset, dataset_names, divided
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import OnConflict, StepKey, read_manifest
 from t2i_core.recipe import is_file_name, recipe_label
@@ -36,10 +36,11 @@ class TrainConfig(Config):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Type that networks run in; auto measures which is faster."
     )
-    shards: str = Field(
-        "",
+    shards: tuple[str, ...] = Field(
+        (),
         description="Where the dataset lies if not where it lay when it was captioned: a folder, a URL of a store "
-        "such as s3://bucket/dataset, or a pattern of its tars, s3://bucket/dataset/shards/{00000..00099}.tar.",
+        "such as s3://bucket/dataset, or a pattern of its tars, s3://bucket/dataset/shards/{00000..00099}.tar; of each "
+        "of several datasets NAME=s3://bucket/dataset.",
     )
     workers: int = Field(
         0, ge=0, description="Processes that decode pictures when they do not fit in memory; 0 = one a core, 8 at most."
@@ -47,6 +48,12 @@ class TrainConfig(Config):
     log_every: int = Field(50, gt=0, description="Steps between log lines.")
     checkpoint_seconds: float = Field(120, gt=0, description="Seconds between checkpoints.")
     tensorboard: bool = Field(False, description="Also write TensorBoard events (needs the tensorboard extra).")
+
+    @field_validator("shards", mode="before")
+    @classmethod
+    def _of_one(cls, shards: Any) -> Any:
+        """Take a single place as it is."""
+        return (shards,) if isinstance(shards, str) else shards
 
     @field_validator("uses")
     @classmethod
@@ -101,7 +108,7 @@ class TrainConfig(Config):
         """Give the config for a process that works in another folder."""
         preset = str(Path(self.preset).absolute()) if is_file_name(self.preset) else self.preset
         placed = self.standing_on(lambda run: str(Path(run).absolute()))
-        return placed.with_changes(preset=preset, shards=anchored(self.shards))
+        return placed.with_changes(preset=preset, shards=tuple(map(anchored, self.shards)))
 
     def record(self) -> dict[str, Any]:
         """Give what is noted beside the merged preset: nothing of where anything lay, or how the preset was changed."""
@@ -116,10 +123,13 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
         ConfigError: the captions folder or a run that it stands on is not finished, or the preset is unknown.
     """
     preset = config.resolve().model_dump(mode="json", exclude={"description"})
-    inputs = {"captions": read_manifest(captions_dir, "captions").digest}
+    captions = read_manifest(captions_dir, "captions")
+    inputs = {"captions": captions.digest}
     inputs |= {name: read_manifest(Path(run), "run").digest for name, run in config.runs.items()}
     # Where the data lies does not matter, and which part of it is read does.
-    part = {"shards": pattern} if (pattern := divided(config.shards)[1]) else {}
+    places = by_dataset(config.shards, dataset_names(captions))
+    patterns = {name: pattern for name, place in places.items() if (pattern := divided(place)[1])}
+    part = {"shards": patterns.get("", patterns)} if patterns else {}
     return StepKey(
         step=STEP,
         version=VERSION,

@@ -20,7 +20,7 @@ TOP: dict[str, tuple[list[str], list[str]]] = {
         ["source", "output_dir", "config", "on_conflict", "num_shards_at_once", "runner", "scheduler"],
         ["source", "output_dir"],
     ),
-    "caption": (["dataset_dir", "output_dir", "config", "on_conflict"], ["dataset_dir", "output_dir"]),
+    "caption": (["dataset_dir", "output_dir", "config", "joined_with", "on_conflict"], ["dataset_dir", "output_dir"]),
     "train": (["captions_dir", "output_dir", "config", "on_conflict"], ["captions_dir", "output_dir"]),
     "evaluate": (
         ["run_dir", "output_dir", "config", "baseline_dir", "clip_dir", "on_conflict"],

@@ -1,6 +1,8 @@
 """The table that captioning writes and training reads: `captions.parquet` with its splits.
 
-A row group holds the rows of one shard, so that those of a shard can be read without the others.
+A row group holds the rows of one shard, so that those of a shard can be read without the others. Where several datasets
+are joined, each has a name, shards are counted through all of them in the order of their names, and a key begins with
+the name of the dataset that it is from.
 """
 
 from collections import Counter
@@ -46,6 +48,8 @@ class CaptionRow:
     """One line of `captions.parquet`.
 
     Attributes:
+        key: NAME/KEY where several datasets are joined.
+        shard: counted through all of them.
         num_tokens: length of the whole caption, [EOS] included, before anything is cut.
         truncated: whether the tokenizer cuts it.
         width: of the stored picture, pixels; 0 where it is not known.

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from t2i_core.data.batches.captions import ShardRows, SplitName, read_captions
+from t2i_core.data.batches.location import own_key
 from t2i_core.data.batches.shapes import Shapes
 from t2i_core.data.picture import STORED_SUFFIXES
 from t2i_core.data.shards.reader import MAX_MEMBER_BYTES, read_rows
@@ -46,10 +47,11 @@ def write_index(path: Path, stem: Path, captions_dir: Path, split: SplitName, ro
     table = read_rows(stem.with_suffix(".parquet"), ("key", *SIZES))
     sizes = {row["key"]: tuple(row[name] or 0 for name in SIZES) for row in table}
     places = picture_places(stem.with_suffix(".tar"))
-    missing = [row["key"] for row in samples if row["key"] not in places or row["key"] not in sizes]
+    keys = [own_key(row["key"]) for row in samples]
+    missing = [key for key in keys if key not in places or key not in sizes]
     if missing:
         raise DataError(f"{stem}.tar: {len(missing)} captioned samples have no picture, the first is {missing[0]}.")
-    numbers = [(*places[row["key"]], *sizes[row["key"]]) for row in samples]
+    numbers = [(*places[key], *sizes[key]) for key in keys]
     columns = [[row[name] for row in samples] for name in TEXTS] + [
         list(column) for column in zip(*numbers, strict=True)
     ]

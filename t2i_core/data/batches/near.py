@@ -7,12 +7,13 @@ webdataset expands its ranges of names; its reader of tars, which takes whatever
 
 import hashlib
 import re
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
-from t2i_core.data.batches.location import divided
+from t2i_core.data.batches.location import by_dataset, dataset_names, divided, input_name
 from t2i_core.data.shards.layout import SHARDS_DIR, shard_name
 from t2i_core.data.shards.reader import check_shard
 from t2i_core.data.tables.list_files import is_remote, source_errors
@@ -22,26 +23,8 @@ from t2i_core.layout import MAX_MANIFEST_BYTES
 from t2i_core.manifest import MANIFEST_NAME, Manifest, OutputFile, other_name, read_manifest
 
 _CHUNK_BYTES, _AHEAD_BYTES = 1 << 20, 8 << 20
+_SHARD = re.compile(rf"{SHARDS_DIR}/([0-9]{{5,18}})\.(?:tar|parquet)")
 _TAR_NAME = re.compile(r"([0-9]{5,18})\.tar")
-
-
-class Shards(Protocol):
-    """The shards of one dataset."""
-
-    @property
-    def numbers(self) -> frozenset[int] | None:
-        """Those that are to be read; None for all."""
-
-    def stem(self, shard: int) -> Path:
-        """Say where a shard's tar and table lie on this machine once it was brought, without ending."""
-
-    def bring(self, shard: int) -> None:
-        """Bring a shard to this machine, and check it.
-
-        Raises:
-            ShardError: one of them is not what was written.
-            TransientError: a store does not answer.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +34,22 @@ class LocalShards:
     Attributes:
         folder: the dataset.
         manifest: of it.
+        first: number of its first shard.
         numbers: which of them; None for all.
     """
 
     folder: Path
     manifest: Manifest
-    numbers: frozenset[int] | None = None
+    first: int
+    numbers: frozenset[int] | None
 
     def stem(self, shard: int) -> Path:
         """Say where a shard lies."""
-        return self.folder / SHARDS_DIR / shard_name(shard)
+        return self.folder / SHARDS_DIR / shard_name(shard - self.first)
 
     def bring(self, shard: int) -> None:
         """Check a shard."""
-        check_shard(self.folder, self.manifest, shard)
+        check_shard(self.folder, self.manifest, shard - self.first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +60,15 @@ class RemoteShards:
         url: of the dataset's folder.
         manifest: of it.
         cache: folder of this machine for what is fetched.
+        first: number of its first shard.
         numbers: which of them; None for all.
     """
 
     url: str
     manifest: Manifest
     cache: Path
-    numbers: frozenset[int] | None = None
+    first: int
+    numbers: frozenset[int] | None
 
     def stem(self, shard: int) -> Path:
         """Say where a shard lies once it was fetched."""
@@ -91,7 +78,7 @@ class RemoteShards:
         """Fetch a shard."""
         stem = self.stem(shard)
         for ending in (".parquet", ".tar"):
-            name = f"{SHARDS_DIR}/{shard_name(shard)}{ending}"
+            name = f"{SHARDS_DIR}/{shard_name(shard - self.first)}{ending}"
             file = self.manifest.files_by_path.get(name)
             if file is None:
                 raise ShardError(f"{self.url} has no {name}.", path=name, num_lost=0)
@@ -112,42 +99,100 @@ class RemoteShards:
         partial.replace(path)
 
 
-def open_shards(captions_dir: Path, location: str = "", cache: Path = Path()) -> Shards:
-    """Find the shards of the dataset that captions were made from.
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """Shards of one dataset or of several, counted through all of them.
+
+    Attributes:
+        parts: of each dataset by its name, in the order of their numbers; the only one has the name "".
+    """
+
+    parts: dict[str, LocalShards | RemoteShards]
+
+    def dataset_of(self, shard: int) -> str:
+        """Give the name of the dataset that a shard is of."""
+        return list(self.parts)[bisect([part.first for part in self.parts.values()], shard) - 1]
+
+    def has(self, shard: int) -> bool:
+        """Tell whether a shard is to be read."""
+        numbers = self._of(shard).numbers
+        return numbers is None or shard in numbers
+
+    def stem(self, shard: int) -> Path:
+        """Say where a shard's tar and table lie on this machine once it was brought, without ending."""
+        return self._of(shard).stem(shard)
+
+    def bring(self, shard: int) -> None:
+        """Bring a shard to this machine, and check it.
+
+        Raises:
+            ShardError: one of its files is not what was written.
+            TransientError: a store does not answer.
+        """
+        self._of(shard).bring(shard)
+
+    def _of(self, shard: int) -> LocalShards | RemoteShards:
+        return self.parts[self.dataset_of(shard)]
+
+
+def open_shards(captions_dir: Path, locations: Sequence[str] = (), cache: Path = Path()) -> Shards:
+    """Find the shards of the datasets that captions were made from.
 
     Args:
         captions_dir: a finished captions folder.
-        location: where the dataset lies: a folder, or a URL of a store, or a pattern of its tars such as
-            `s3://bucket/dataset/shards/{00000..00099}.tar`; "" for where it lay when the captions were made.
+        locations: where a dataset lies if not where it lay when the captions were made: a folder, or a URL of a store,
+            or a pattern of its tars such as `s3://bucket/dataset/shards/{00000..00099}.tar`; of several datasets one
+            each, `NAME=s3://bucket/dataset`.
         cache: an empty folder for what is fetched, needed only for a store.
 
     Raises:
-        ConfigError: it is no dataset, or another one, or the captions folder is none.
+        ConfigError: one is no dataset, or another one, or the captions folder is none.
         TransientError: a store does not answer.
     """
     captions = read_manifest(captions_dir, "captions")
-    wanted = captions.key.inputs.get("dataset")
-    if not captions.sources.get("dataset") or not wanted:
-        raise DataError(f"{captions_dir} does not say which dataset it was made from. Run the caption step again.")
-    root, pattern = divided(location or str((captions_dir / captions.sources["dataset"]).resolve()))
-    remote = is_remote(root)
-    manifest = _remote_manifest(root) if remote else read_manifest(Path(root), "dataset")
-    if manifest.digest != wanted:
-        raise ConfigError(f"{root} has changed since {captions_dir} was made from it. Run the caption step again.")
-    numbers = _numbers(manifest, pattern) if pattern else None
+    names = dataset_names(captions)
+    given, parts, first = by_dataset(locations, names), dict[str, LocalShards | RemoteShards](), 0
+    for name in names:
+        lay = str((captions_dir / captions.sources[input_name(name)]).resolve())
+        root, pattern = divided(given.get(name, lay))
+        manifest = _remote_manifest(root) if is_remote(root) else read_manifest(Path(root), "dataset")
+        if manifest.digest != captions.key.inputs[input_name(name)]:
+            raise ConfigError(f"{root} has changed since {captions_dir} was made from it. Run the caption step again.")
+        parts[name] = _part(root, pattern, manifest, cache, first)
+        first += count_shards(manifest)
+    return Shards(parts)
+
+
+def _part(root: str, pattern: str, manifest: Manifest, cache: Path, first: int) -> LocalShards | RemoteShards:
+    numbers = _numbers(manifest, pattern, first) if pattern else None
     if numbers is not None and not numbers:
-        raise ConfigError(f"{location} names none of the shards of {root}.")
-    return RemoteShards(root, manifest, cache, numbers) if remote else LocalShards(Path(root), manifest, numbers)
+        raise ConfigError(f"{pattern} names none of the shards of {root}.")
+    if is_remote(root):
+        return RemoteShards(root, manifest, cache, first, numbers)
+    return LocalShards(Path(root), manifest, first, numbers)
 
 
-def _numbers(manifest: Manifest, pattern: str) -> frozenset[int]:
+def count_shards(manifest: Manifest) -> int:
+    """Say how many shards a dataset has, which are numbered from 0 on."""
+    return 1 + max((int(found[1]) for file in manifest.files if (found := _SHARD.fullmatch(file.path))), default=-1)
+
+
+def _tars(manifest: Manifest) -> dict[str, int]:
+    """Give the numbers of a dataset's shards by the names of their tars."""
+    names = (PurePosixPath(file.path).name for file in manifest.files)
+    return {name: int(found[1]) for name in names if (found := _TAR_NAME.fullmatch(name))}
+
+
+def _numbers(manifest: Manifest, pattern: str, first: int) -> frozenset[int]:
     """Give the shards whose tars a pattern names: what shells and fsspec know, and webdataset's ranges."""
     from webdataset.shardlists import expand_urls
 
     patterns: Sequence[str] = expand_urls(pattern)
-    tars = (PurePosixPath(file.path).name for file in manifest.files)
-    named = (tar for tar in tars if any(PurePosixPath(tar).match(each) for each in patterns))
-    return frozenset(int(found[1]) for tar in named if (found := _TAR_NAME.fullmatch(tar)))
+    return frozenset(
+        first + number
+        for tar, number in _tars(manifest).items()
+        if any(PurePosixPath(tar).match(each) for each in patterns)
+    )
 
 
 def _remote_manifest(url: str) -> Manifest:

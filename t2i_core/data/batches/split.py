@@ -39,7 +39,7 @@ class OpenSplit:
     Args:
         captions_dir: a finished captions folder.
         split: which samples.
-        location: where the dataset lies if not where it lay; see `open_shards`.
+        locations: where its datasets lie if not where they lay; see `open_shards`.
         shapes: that pictures are brought to.
 
     Attributes:
@@ -53,18 +53,21 @@ class OpenSplit:
         TransientError: a store does not answer.
     """
 
-    def __init__(self, captions_dir: Path, split: SplitName, location: str = "", shapes: Shapes = ANY_SHAPE) -> None:
+    def __init__(
+        self, captions_dir: Path, split: SplitName, locations: Sequence[str] = (), shapes: Shapes = ANY_SHAPE
+    ) -> None:
         self._captions_dir, self._split, self._shapes = captions_dir, split, shapes
         self._folder = SharedFolder()
         try:
-            shards = open_shards(captions_dir, location, self._folder.path)
+            shards = open_shards(captions_dir, locations, self._folder.path)
             index = index_captions(captions_dir, split, shapes)
-            chosen = [rows for rows in index if shards.numbers is None or rows.shard in shards.numbers]
+            chosen = [rows for rows in index if shards.has(rows.shard)]
             if not chosen:
                 advice = "ingest more pictures or filter less."
                 raise EmptySplitError(f"{captions_dir} has no samples in its {split} split; {advice}")
             self._library = Library(captions_dir, split, chosen, shards, self._folder.path)
             self.num_samples = sum(rows.num_kept for rows in chosen)
+            self._datasets = [shards.dataset_of(rows.shard) for rows in chosen]
             # Only what is stored in the shape that it is trained in tells it.
             self.image_size = shapes.side or min(self._picture(0, 0).shape[:2])
         except BaseException:
@@ -98,6 +101,17 @@ class OpenSplit:
     def fit_in_memory(self, num_samples: int) -> bool:
         """Tell whether so many pictures do, decoded."""
         return num_samples * self.image_size**2 * 3 <= MAX_MEMORY_SHARE * memory_bytes()
+
+    def _require_one_side(self) -> None:
+        """Refuse datasets of different sizes at once; a single picture of another size is refused when it comes."""
+        names = [] if self._shapes.side else list(dict.fromkeys(self._datasets))
+        sides = {name: min(self._picture(self._datasets.index(name), 0).shape[:2]) for name in names}
+        if len(set(sides.values())) > 1:
+            told = ", ".join(f"{name} of {side}" for name, side in sides.items())
+            raise ConfigError(
+                f"the datasets have pictures of different sides, {told} pixels: add --set shapes.side=N, which brings "
+                "all to one, or ingest them again with one --image-size."
+            )
 
     def _places(self, numbers: Sequence[int]) -> tuple[list[int], list[int]]:
         """Give the shard of each sample by its place in the index, and its number in it."""
@@ -134,6 +148,7 @@ class OpenSplit:
             DataError: a shard is damaged, or the captions are.
             TransientError: a store does not answer.
         """
+        self._require_one_side()
         encode = encode or load_tokenizer(self._captions_dir).encode
         plan = Plan([rows.counts for rows in self._library.index], seed, group)
         reader = Reader(self._library, plan, self._shapes, self.image_size, encode)

@@ -75,19 +75,31 @@ def write_duplicates(folder: Path, places: Mapping[int, Path], samples_per_shard
     Returns:
         How many are of each kind, by the name of the count.
     """
+    tables = {number: table_path(place, number) for number, place in places.items()}
+    return mark_duplicates(folder, tables, samples_per_shard)
+
+
+def mark_duplicates(folder: Path, tables: Mapping[int, Path], samples_per_shard: int) -> dict[str, int]:
+    """Write the marks of the samples of some tables, which may be those of several datasets; see `write_duplicates`.
+
+    Args:
+        folder: likewise.
+        tables: of each shard, by its number, in order; keys are made from these numbers.
+        samples_per_shard: likewise.
+    """
     work = folder / f".{DUPLICATES_NAME}.work"
     remove_tree(work)
     try:
-        _require_numbers(folder, places, samples_per_shard)
-        search = _Search(work, {number: table_path(place, number) for number, place in places.items()})
+        _require_numbers(folder, tables, samples_per_shard)
+        search = _Search(work, tables)
         return search.run(samples_per_shard, folder / DUPLICATES_NAME)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _require_numbers(folder: Path, places: Mapping[int, Path], samples_per_shard: int) -> None:
+def _require_numbers(folder: Path, tables: Mapping[int, Path], samples_per_shard: int) -> None:
     """Refuse shards whose numbers leave gaps: ingest makes none, and what lies in one would take memory."""
-    if not 1 <= samples_per_shard <= MAX_SAMPLES_PER_SHARD or max(places, default=-1) != len(places) - 1:
+    if not 1 <= samples_per_shard <= MAX_SAMPLES_PER_SHARD or max(tables, default=-1) != len(tables) - 1:
         raise DataError(f"{folder} was not made by ingest: its shards are not numbered from 0 on.")
 
 

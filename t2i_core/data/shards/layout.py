@@ -73,6 +73,12 @@ def sample_key(shard_id: int, index: int, samples_per_shard: int) -> str:
     return f"{shard_id * 10**digits + index:0{SHARD_DIGITS + digits}d}"
 
 
+def sample_place(key: str, samples_per_shard: int) -> tuple[int, int]:
+    """Give the shard and the number of the source in it that a key of `sample_key` was made for."""
+    per_shard = 10 ** len(str(samples_per_shard - 1)) if samples_per_shard > 1 else 1
+    return divmod(int(key), int(per_shard))
+
+
 def sample_uid(url: str, caption: str) -> str:
     """Give the identity of a sample that survives another order or shard size: 32 hexadecimal digits."""
     return hashlib.sha256(f"{url_identity(url)}\n{caption}".encode()).hexdigest()[:32]

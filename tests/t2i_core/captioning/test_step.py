@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t2i_core.captioning.config import CaptionConfig, caption_key
+from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.rules import RULES, RULES_BY_NAME, CaptionRule, clean
 from t2i_core.captioning.shortage import ADVICE
 from t2i_core.captioning.split import choose_split
@@ -391,7 +391,7 @@ def test_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
     dataset = _dataset(tmp_path / "dataset", _scene_rows(30))
     captions = caption(dataset, CaptionConfig(), tmp_path / "captions").path
     with pytest.raises(ConfigError, match="holds a captions, not a dataset"):
-        caption_key(captions, CaptionConfig())
+        caption(captions, CaptionConfig(), tmp_path / "more")
 
 
 def test_lost_and_damaged_sidecars_are_named(tmp_path: Path) -> None:

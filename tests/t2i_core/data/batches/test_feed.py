@@ -48,7 +48,7 @@ def streamed(monkeypatch):
 
 @contextmanager
 def feeding(captions_dir: Path, location: str = "", shapes: Shapes = ANY_SHAPE, **options: object) -> Iterator[Feed]:
-    feed = OpenSplit(captions_dir, "train", location, shapes).feed(3, **options)  # type: ignore[arg-type]
+    feed = OpenSplit(captions_dir, "train", [location], shapes).feed(3, **options)  # type: ignore[arg-type]
     try:
         yield feed
     finally:
@@ -240,7 +240,7 @@ def test_a_pattern_chooses_shards(many_shards, pattern, shards):
 
 def test_a_pattern_of_no_shard_is_refused(many_shards):
     with pytest.raises(ConfigError, match="names none of the shards"):
-        OpenSplit(many_shards, "train", f"{many_shards.parent}/dataset/shards/x*.tar")
+        OpenSplit(many_shards, "train", [f"{many_shards.parent}/dataset/shards/x*.tar"])
 
 
 @contextmanager
@@ -294,9 +294,9 @@ def test_a_store_with_another_data_set_is_refused(many_shards, monkeypatch):
     store.pipe("/sets/other/manifest.json", text.replace(b'"image_size": 16', b'"image_size": 32'))
 
     with pytest.raises(ConfigError, match="has changed since"):
-        OpenSplit(many_shards, "train", "memory://sets/other")
+        OpenSplit(many_shards, "train", ["memory://sets/other"])
     with pytest.raises(ConfigError, match="cannot read memory://sets/none"):
-        OpenSplit(many_shards, "train", "memory://sets/none")
+        OpenSplit(many_shards, "train", ["memory://sets/none"])
 
 
 KILLED = """
