@@ -44,6 +44,7 @@ COMMANDS = {
     "demo": ("job", "Run the main job on the built-in site, and print the scores."),
     "ingest": ("ingest", "Fetch pictures and their texts into a dataset folder."),
     "caption": ("caption", "Clean, filter, deduplicate and split the captions of a dataset."),
+    "features": ("features", "Encode captions with a frozen encoder, for recipes that read features beside pictures."),
     "train": ("train", "Train one model; the same command resumes an unfinished run."),
     "evaluate": ("evaluate", "Draw the evaluation's prompts with a run, score the pictures and write report.html."),
     "pipeline": ("job", "Ingest, caption, train each model and evaluate, in one workspace that the pipeline owns."),

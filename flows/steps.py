@@ -1,4 +1,4 @@
-"""The four steps as a recipe sees them, and as the core does them; `tasks.steps` does them as Prefect tasks.
+"""The steps as a recipe sees them, and as the core does them; `tasks.steps` does them as Prefect tasks.
 
 A recipe written against `Steps` runs either way: same folders, same keys. A step is imported when it is done, so that
 nobody waits for PyTorch who does not need it.
@@ -13,13 +13,14 @@ from t2i_core.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
     from t2i_core.captioning.config import CaptionRequest
+    from t2i_core.encoding.config import FeaturesRequest
     from t2i_core.evaluation.config import EvaluateRequest
     from t2i_core.ingestion.config import IngestRequest
     from t2i_core.training.config import TrainRequest
 
 
 class Steps(Protocol):
-    """Ingest, caption, train, evaluate: each reads a folder and writes a folder."""
+    """Ingest, caption, features, train, evaluate: each reads a folder and writes a folder."""
 
     def ingest(self, request: "IngestRequest") -> StepRef:
         """Fetch the pictures of a source into a dataset folder."""
@@ -27,6 +28,10 @@ class Steps(Protocol):
 
     def caption(self, request: "CaptionRequest") -> StepRef:
         """Turn a dataset's captions into a captions folder."""
+        ...
+
+    def features(self, request: "FeaturesRequest") -> StepRef:
+        """Encode captions with a frozen encoder into a features folder."""
         ...
 
     def train(self, request: "TrainRequest") -> StepRef:
@@ -57,6 +62,12 @@ class CoreSteps:
         from t2i_core.captioning.step import caption
 
         return caption(**dict(request), on_progress=self.on_progress)
+
+    def features(self, request: "FeaturesRequest") -> StepRef:
+        """See `Steps.features`."""
+        from t2i_core.encoding.step import features
+
+        return features(**dict(request), on_progress=self.on_progress)
 
     def train(self, request: "TrainRequest") -> StepRef:
         """See `Steps.train`."""

@@ -83,6 +83,42 @@ def caption(
     )
 
 
+def features(
+    captions: Folder,
+    encoder: Folder,
+    output_dir: str | Path,
+    *,
+    replace: bool = False,
+    on_progress: OnProgress = ignore_progress,
+    **options: Any,
+) -> StepRef:
+    """Encode the captions of a folder with a frozen encoder, each distinct one once; the same call resumes.
+
+    Args:
+        captions: what `caption` returned, or its folder.
+        encoder: a finished clip run, an open_clip folder, or a T5 or BERT in the layout of Hugging Face.
+        output_dir: the features folder.
+        replace: move a folder that was made with other options aside to NAME.previous.
+        on_progress: gets records of progress.
+        **options: fields of `FeaturesConfig`, such as layer=2.
+
+    Raises:
+        ConfigError: the request cannot be right, or the encoder is not understood.
+        DataError: the captions are damaged.
+    """
+    from t2i_core.encoders.config import FeaturesConfig
+    from t2i_core.encoding.step import features as step
+
+    return step(
+        _folder(captions),
+        _folder(encoder),
+        FeaturesConfig.parse(options),
+        Path(output_dir),
+        on_conflict=_on_conflict(replace),
+        on_progress=on_progress,
+    )
+
+
 def train(
     captions: Folder,
     output_dir: str | Path,

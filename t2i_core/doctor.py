@@ -20,6 +20,7 @@ SHOWN_VERSIONS = ("prefect", "torch", "pyarrow", "open_clip_torch", "webdataset"
 EXTRAS = {
     "tensorboard": ("tensorboard", "curves in TensorBoard"),
     "dask": ("prefect_dask", "an ingest over many machines"),
+    "encoders": ("transformers", "features of Hugging Face's text encoders"),
     "benchmark": ("diffusers", "the side-by-side benchmarks"),
     "dev": ("pytest", "the tests and their tools"),
 }

@@ -15,8 +15,14 @@ from typing import Literal
 from t2i_core.door import kind_of, open_folder
 from t2i_core.errors import ConfigError, DataError
 
-Kind = Literal["dataset", "captions", "run", "evaluation"]
-STEP_KINDS: dict[str, Kind] = {"ingest": "dataset", "caption": "captions", "train": "run", "evaluate": "evaluation"}
+Kind = Literal["dataset", "captions", "features", "run", "evaluation"]
+STEP_KINDS: dict[str, Kind] = {
+    "ingest": "dataset",
+    "caption": "captions",
+    "features": "features",
+    "train": "run",
+    "evaluate": "evaluation",
+}
 
 _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
 MAX_MANIFEST_BYTES = 64 * _MIB
@@ -92,6 +98,7 @@ LAYOUTS: dict[Kind, Layout] = {
         },
     ),
     "captions": _layout(r"(?!)", {r"captions\.parquet": MAX_TABLE_BYTES, r"tokenizer\.json": 64 * _MIB}),
+    "features": _layout(r"(?!)", {r"[0-9]{5,18}\.safetensors": MAX_SHARD_BYTES}),
     "run": _layout(
         r"checkpoints|checkpoints/(step_[0-9]{8,}|\.step_[0-9]{8,}\.[a-z0-9_]{8})|samples|open_clip|tensorboard(/.*)?",
         {

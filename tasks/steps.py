@@ -1,12 +1,14 @@
-"""The four steps as Prefect tasks, in the shape that the recipes in `flows` call."""
+"""The steps as Prefect tasks, in the shape that the recipes in `flows` call."""
 
 from t2i_core.captioning.config import CaptionRequest
+from t2i_core.encoding.config import FeaturesRequest
 from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.ingestion.config import IngestRequest
 from t2i_core.manifest import StepRef
 from t2i_core.training.config import TrainRequest
 from tasks.caption import caption
 from tasks.evaluate import evaluate
+from tasks.features import features
 from tasks.runtime import reference
 from tasks.shards import ingest_in_shards
 from tasks.train import train
@@ -22,6 +24,10 @@ class TaskSteps:
     def caption(self, request: CaptionRequest) -> StepRef:
         """Turn a dataset's captions into a captions folder."""
         return reference(caption(request))
+
+    def features(self, request: FeaturesRequest) -> StepRef:
+        """Encode captions with a frozen encoder into a features folder."""
+        return reference(features(request))
 
     def train(self, request: TrainRequest) -> StepRef:
         """Train one model into a run folder, on the calling thread."""

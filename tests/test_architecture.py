@@ -54,6 +54,8 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "data.batches": KEEPING,
     "ingestion": GETTING | KEEPING | {"data.sources", "data.pictures", "data.account", "data.dataset"},
     "captioning": KEEPING | {"data.dataset", "data.batches"},
+    "encoders": set(),
+    "encoding": {"encoders", "systems", "data.batches", "data.bounded"},
     "models": set(),
     "diffusion": set(),
     "diffusion.samplers": {"diffusion"},
@@ -61,7 +63,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "training": {"systems", "models", "diffusion", "data.batches", "data.bounded"},
     "lineage": {"data.batches", "data.dataset", "data.shards", "data.tables"},
     "generation": {"training", "systems", "diffusion", "models", "lineage", "data.batches", "data.bounded"},
-    "evaluation.judges": {"samples"},
+    "evaluation.judges": {"samples", "encoders"},
     "evaluation.metrics": {"evaluation.judges", "samples"},
     "evaluation": {
         "evaluation.judges",
@@ -74,7 +76,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
         "data.tables",
         "data.bounded",
     },
-    "api": {"ingestion", "captioning", "training", "generation", "evaluation"},
+    "api": {"ingestion", "captioning", "encoders", "encoding", "training", "generation", "evaluation"},
 }
 MAX_FILES_A_ROOM = 15
 MAX_LINES_A_FUNCTION = 60
@@ -179,6 +181,7 @@ def test_no_function_is_long(package: str) -> None:
         ("t2i_core.data.sources.folder", {"pycurl", "torch", "PIL.Image"}),
         ("t2i_core.ingestion.config", {"pycurl", "torch", "PIL.Image", "pyarrow"}),
         ("t2i_core.training.config", {"torch", "pyarrow", "pycurl"}),
+        ("t2i_core.encoding.config", {"torch", "pyarrow", "open_clip", "transformers"}),
         ("t2i_core.training.step", {"t2i_core.data.pictures.process", "cv2", "pycurl", "prefect"}),
         ("t2i_core.captioning.step", {"torch", "pycurl"}),
     ],

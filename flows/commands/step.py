@@ -1,4 +1,4 @@
-"""What the commands of the four steps share: their options, and doing a step as a flow or straight from the core."""
+"""What the commands of the steps share: their options, and doing a step as a flow or straight from the core."""
 
 import sys
 from collections.abc import Callable, Iterator

@@ -32,7 +32,14 @@ def flow(deployment: dict[str, Any]) -> Flow[..., Any]:
 
 
 def test_every_flow_and_preset_has_a_deployment() -> None:
-    assert {name.split("/")[0] for name in DEPLOYMENTS} == {"ingest", "caption", "train", "evaluate", "pipeline"}
+    assert {name.split("/")[0] for name in DEPLOYMENTS} == {
+        "ingest",
+        "caption",
+        "features",
+        "train",
+        "evaluate",
+        "pipeline",
+    }
     assert {f"pipeline/{preset}" for preset in preset_names()} <= DEPLOYMENTS.keys()
     assert len(DEPLOYMENTS) == len(FILE["deployments"])
 

@@ -10,17 +10,22 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.caption import caption
 from flows.evaluate import evaluate
+from flows.features import features
 from flows.ingest import ingest
 from flows.pipeline import pipeline
 from flows.train import train
 
-FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (ingest, caption, train, evaluate, pipeline)}
+FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (ingest, caption, features, train, evaluate, pipeline)}
 TOP: dict[str, tuple[list[str], list[str]]] = {
     "ingest": (
         ["source", "output_dir", "config", "on_conflict", "num_shards_at_once", "runner", "scheduler"],
         ["source", "output_dir"],
     ),
     "caption": (["dataset_dir", "output_dir", "config", "joined_with", "on_conflict"], ["dataset_dir", "output_dir"]),
+    "features": (
+        ["captions_dir", "encoder_dir", "output_dir", "config", "on_conflict"],
+        ["captions_dir", "encoder_dir", "output_dir"],
+    ),
     "train": (["captions_dir", "output_dir", "config", "on_conflict"], ["captions_dir", "output_dir"]),
     "evaluate": (
         ["run_dir", "output_dir", "config", "baseline_dir", "clip_dir", "on_conflict"],

@@ -9,6 +9,8 @@ import pytest
 from t2i_core.captioning.config import CaptionRequest
 from t2i_core.captioning.step import caption
 from t2i_core.config import Config
+from t2i_core.encoding.config import FeaturesRequest
+from t2i_core.encoding.step import features
 from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.evaluation.step import evaluate
 from t2i_core.ingestion.config import IngestRequest
@@ -26,6 +28,7 @@ OF_THE_PROCESS = {"on_progress", "open_run"}
         (IngestRequest, ingest),
         (IngestRequest, plan_ingest),
         (CaptionRequest, caption),
+        (FeaturesRequest, features),
         (TrainRequest, supervise_training),
         (EvaluateRequest, evaluate),
     ],

@@ -1,4 +1,4 @@
-"""A table on disk to look things up in while a source is planned: what grows with the source stays out of memory."""
+"""A table on disk to look things up in: what grows with the source stays out of memory."""
 
 import errno
 import hashlib
@@ -50,7 +50,7 @@ class SideTable:
             OSError: the disk is full.
         """
         with self._disk_errors():
-            row = (_digest(key), json.dumps(value))
+            row = (key_digest(key), json.dumps(value))
             self._db.execute("INSERT INTO entries(key, value, used) VALUES (?, ?, 0)", row)
 
     def find(self, key: str) -> list[Any]:
@@ -65,10 +65,10 @@ class SideTable:
                 self._db.execute("CREATE INDEX keys ON entries(key)")
                 self._is_indexed = True
             rows = self._db.execute(
-                "SELECT value FROM entries WHERE key = ? ORDER BY number", (_digest(key),)
+                "SELECT value FROM entries WHERE key = ? ORDER BY number", (key_digest(key),)
             ).fetchall()
             if rows:
-                self._db.execute("UPDATE entries SET used = 1 WHERE key = ?", (_digest(key),))
+                self._db.execute("UPDATE entries SET used = 1 WHERE key = ?", (key_digest(key),))
         return [json.loads(value) for (value,) in rows]
 
     def firsts(self) -> Iterator[Any]:
@@ -76,6 +76,15 @@ class SideTable:
         query = "SELECT value, MIN(number) AS first FROM entries GROUP BY key ORDER BY first"
         for value, _ in self._db.execute(query):
             yield json.loads(value)
+
+    def num_keys(self) -> int:
+        """Count the different keys."""
+        return int(self._db.execute("SELECT COUNT(DISTINCT key) FROM entries").fetchone()[0])
+
+    def by_key(self) -> Iterator[tuple[bytes, Any]]:
+        """Give each key's digest with the first value under it, in the order of the digests."""
+        for digest, value, _ in self._db.execute("SELECT key, value, MIN(number) FROM entries GROUP BY key"):
+            yield digest, json.loads(value)
 
     def unused(self) -> Iterator[Any]:
         """Give the values that nobody asked for."""
@@ -92,5 +101,6 @@ class SideTable:
             raise
 
 
-def _digest(key: str) -> bytes:
+def key_digest(key: str) -> bytes:
+    """Give the 16 bytes by which a key is found."""
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -7,9 +7,7 @@ are derived from cosines and named as such.
 
 import difflib
 import hashlib
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from t2i_core.encoders.clip import Clip, clear_errors, create_clip, load_clip_files
+from t2i_core.encoders.clip_folder import download_files, find_files
 from t2i_core.errors import ConfigError
-from t2i_core.evaluation.judges.clip_folder import check_size, download_files, find_files, read_clip_config, understood
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,14 +57,10 @@ class ClipScorer:
         num_truncated: texts so far that were longer than the model reads.
     """
 
-    def __init__(
-        self, model: torch.nn.Module, preprocess: Callable[[Image.Image], torch.Tensor], tokenizer: Any, spec: str
-    ) -> None:
-        self._model = model.eval().float()
-        self._preprocess = preprocess
-        self._tokenizer = tokenizer
-        self._device = next(model.parameters()).device
-        self.identity = _identify(model, preprocess, tokenizer, spec)
+    def __init__(self, clip: Clip, spec: str) -> None:
+        self._model, self._preprocess, self._tokenizer = clip.model, clip.preprocess, clip.tokenizer
+        self._device = next(clip.model.parameters()).device
+        self.identity = _identify(clip.model, clip.preprocess, clip.tokenizer, spec)
         self.num_truncated = 0
 
     @torch.inference_mode()
@@ -111,40 +106,21 @@ def load_clip(spec: str, *, device: str | None = None) -> ClipScorer:
         ConfigError: the model or tag is unknown, or its weights cannot be had.
     """
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with _clear_errors(spec):
+    with clear_errors(spec):
         if spec.startswith(HUB):
-            return _load_files(*download_files(spec.removeprefix(HUB)), spec, place)
+            return ClipScorer(load_clip_files(*download_files(spec.removeprefix(HUB)), place), spec)
         folder = Path(spec.removeprefix(LOCAL_DIR))
         if spec.startswith(LOCAL_DIR) or folder.is_dir():
-            return _load_files(*find_files(folder), "/".join(folder.absolute().parts[-2:]), place)
+            # Names it without saying where this machine keeps it.
+            label = "/".join(folder.absolute().parts[-2:])
+            return ClipScorer(load_clip_files(*find_files(folder), place), label)
         return _load_known(spec, place)
 
 
-def _load_files(config_path: Path, weights: Path, label: str, device: str) -> ClipScorer:
-    """Load a model whose config is from elsewhere; `label` names it without telling where this machine keeps it."""
-    config = read_clip_config(config_path)
-    check_size(config, weights)
-    with understood(config, weights) as name:
-        return _scorer(name, None, label, device)
-
-
-def _load_known(spec: str, device: str) -> ClipScorer:
+def _load_known(spec: str, place: str) -> ClipScorer:
     """Load a model by its name and its weights by their tag, both of open_clip's own lists."""
     name, tag, quick_gelu = _resolve(spec)
-    return _scorer(name, tag, f"{name}/{tag}", device, quick_gelu=quick_gelu)
-
-
-def _scorer(name: str, tag: str | None, label: str, device: str, *, quick_gelu: bool = False) -> ClipScorer:
-    # Imported late: open_clip takes seconds to import, and only scoring needs it.
-    import open_clip
-
-    model, preprocess = open_clip.create_model_from_pretrained(
-        name, pretrained=tag, precision="fp32", device=device, force_quick_gelu=quick_gelu, weights_only=True
-    )
-    # Only transformers' tokenizers, of some models on open_clip's list, know of code to trust.
-    foreign = "hf_tokenizer_name" in (open_clip.get_model_config(name) or {}).get("text_cfg", {})
-    tokenizer = open_clip.get_tokenizer(name, **({"trust_remote_code": False} if foreign else {}))
-    return ClipScorer(model, preprocess, tokenizer, label)
+    return ClipScorer(create_clip(name, tag, place, quick_gelu=quick_gelu), f"{name}/{tag}")
 
 
 def _resolve(spec: str) -> tuple[str, str, bool]:
@@ -165,23 +141,6 @@ def _resolve(spec: str) -> tuple[str, str, bool]:
 def _closest(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=4, cutoff=0.3) or list(known)[:4]
     return f"; did you mean {', '.join(near)}?" if near else "; it has none at all."
-
-
-@contextmanager
-def _clear_errors(spec: str) -> Iterator[None]:
-    """Say in one sentence why a CLIP could not be loaded, whatever open_clip or the hub raised."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except ConfigError:
-        raise
-    except Exception as err:
-        first = (str(err).strip() or type(err).__name__).splitlines()[0]
-        raise ConfigError(
-            f"no weights for CLIP {spec!r}: {first:.200}. Check the name and the network, or give a local folder with "
-            "open_clip_config.json and open_clip_model.safetensors."
-        ) from err
 
 
 def _identify(model: torch.nn.Module, preprocess: Any, tokenizer: Any, spec: str) -> ClipIdentity:

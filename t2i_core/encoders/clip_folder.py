@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -151,6 +152,18 @@ def find_files(folder: Path) -> tuple[Path, Path]:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise ConfigError(f"{path} is a link that leaves its folder; put the file itself there.")
     return config, weights
+
+
+def tokenizer_file() -> Path:
+    """Find the vocabulary of open_clip's own tokenizer, which every folder's texts are read with.
+
+    Raises:
+        ConfigError: open_clip is not installed.
+    """
+    package = find_spec("open_clip")
+    if package is None or not package.submodule_search_locations:
+        raise ConfigError("open_clip is not installed; `t2i doctor` says how to add it.")
+    return Path(package.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
 
 
 def download_files(repository: str) -> tuple[Path, Path]:
