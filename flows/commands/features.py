@@ -26,7 +26,7 @@ Encoder = Annotated[
     cls=PlainCommand,
     epilog=examples(
         "t2i features work/captions --encoder work/clip --output-dir work/features",
-        "t2i features work/captions --encoder models/t5-base --max-length 32 --output-dir work/features",
+        "t2i features work/captions --encoder models/t5-base --output-dir work/t5",
     ),
 )
 @config_options(FeaturesConfig)

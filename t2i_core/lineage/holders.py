@@ -46,7 +46,7 @@ class Holder(Config):
         folder: where it is.
         digest: its identity.
         rows: of a dataset or captions.
-        certain: False for a run whose captions are gone, so that nobody can tell.
+        certain: False for features and a run whose captions are gone, so that nobody can tell.
     """
 
     kind: Kind
@@ -104,9 +104,13 @@ def _holders(folders: Folders, uids: Set[str]) -> list[Holder]:
     tables = [_with_rows(folder, manifest, uids) for folder, manifest in folders if manifest.kind in _COLUMNS]
     trained = {holder.digest: True for holder in tables if _in_training(holder)}
     known = {manifest.digest for _, manifest in folders}
+    # Features are of the captions of all splits.
+    captions = {holder.digest: True for holder in tables if holder.kind == "captions" and holder.has_samples}
+    features = _made_from(folders, "features", captions, known)
     runs = list(_made_from(folders, "run", trained, known))
     scored = {holder.digest: holder.certain for holder in runs}
-    return [*(holder for holder in tables if holder.rows), *runs, *_made_from(folders, "evaluation", scored, known)]
+    evaluations = _made_from(folders, "evaluation", scored, known)
+    return [*(holder for holder in tables if holder.rows), *features, *runs, *evaluations]
 
 
 def _with_rows(folder: Path, manifest: Manifest, uids: Set[str]) -> Holder:
@@ -144,6 +148,6 @@ def _made_from(folders: Folders, kind: Kind, inputs: Mapping[str, bool], known: 
         if manifest.kind != kind:
             continue
         found = [inputs[digest] for digest in manifest.key.inputs.values() if digest in inputs]
-        lost = kind == "run" and manifest.key.inputs.get("captions") not in known
+        lost = kind in ("features", "run") and manifest.key.inputs.get("captions") not in known
         if found or lost:
             yield Holder(kind=kind, folder=folder, digest=manifest.digest, certain=any(found))

@@ -48,6 +48,11 @@ CASES: dict[str, tuple[list[str], int, str]] = {
     "output holds other work": (["ingest", "list.csv", "--output-dir", "taken", "--no-prefect"], 2, "already holds"),
     "dataset is not one": (["caption", "taken", "--output-dir", "out", "--no-prefect"], 2, "manifest.json"),
     "no such dataset": (["caption", "nowhere", "--output-dir", "out", "--no-prefect"], 2, "no such folder: nowhere"),
+    "no encoder": (
+        ["features", "taken", "--encoder", "nowhere", "--output-dir", "out", "--no-prefect"],
+        2,
+        "manifest.json",
+    ),
     "captions are not": (["train", "taken", "--output-dir", "out", "--no-prefect"], 2, "manifest.json"),
     "unknown training preset": (
         ["train", "taken", "--output-dir", "out", "--no-prefect", "--preset", "nope"],
@@ -177,7 +182,11 @@ def test_bad_input_ends_in_one_sentence(case: str, folder: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "ingest", "caption", "train", "evaluate", "pipeline", "generate", "presets", "site", *UPKEEP]
+    "command",
+    [
+        *("demo", "ingest", "caption", "features", "train", "evaluate", "pipeline", "generate", "presets", "site"),
+        *UPKEEP,
+    ],
 )
 def test_help_names_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0

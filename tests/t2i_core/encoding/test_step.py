@@ -28,10 +28,10 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_kept_caption_of_all_splits_is_there_once(
-    captions: Make, clip_dir: Path, tmp_path: Path, small_shards: None
+    make_captions: Make, clip_dir: Path, tmp_path: Path, small_shards: None
 ) -> None:
     told: list[Progress] = []
-    folder = captions(["left out", *TEXTS, *TEXTS[:20]], rejected=1)
+    folder = make_captions(["left out", *TEXTS, *TEXTS[:20]], rejected=1)
 
     ref = features(folder, clip_dir, CONFIG, tmp_path / "features", on_progress=told.append)
 
@@ -50,13 +50,13 @@ def test_each_kept_caption_of_all_splits_is_there_once(
     assert tokens.equal(expected.tokens[:, : tokens.shape[1]]) and tokens.dtype == torch.float16
     assert mask.equal(expected.mask[:, : tokens.shape[1]])
     assert stored.pooled(found).equal(expected.pooled)
-    assert (stored.width, stored.pooled_width) == (16, 8)
+    assert (stored.width, stored.pooled_width) == (24, 16)
     with pytest.raises(DataError, match="no features of 'left out'"):
         stored.find(["left out"])
 
 
-def test_key_and_lineage_name_captions_encoder_and_recipe(captions: Make, clip_dir: Path, tmp_path: Path) -> None:
-    folder = captions(TEXTS[:3])
+def test_key_and_lineage_name_captions_encoder_and_recipe(make_captions: Make, clip_dir: Path, tmp_path: Path) -> None:
+    folder = make_captions(TEXTS[:3])
 
     ref = features(folder, clip_dir, CONFIG, tmp_path / "features")
 
@@ -71,9 +71,9 @@ def test_key_and_lineage_name_captions_encoder_and_recipe(captions: Make, clip_d
 
 
 def test_it_goes_on_with_the_files_that_are_there(
-    captions: Make, clip_dir: Path, tmp_path: Path, small_shards: None
+    make_captions: Make, clip_dir: Path, tmp_path: Path, small_shards: None
 ) -> None:
-    folder, output = captions(TEXTS), tmp_path / "features"
+    folder, output = make_captions(TEXTS), tmp_path / "features"
     whole = features(folder, clip_dir, CONFIG, output)
     paths = sorted(output.glob("*.safetensors"))
     before, times = [path.read_bytes() for path in paths], [path.stat().st_mtime_ns for path in paths]
@@ -91,21 +91,21 @@ def test_it_goes_on_with_the_files_that_are_there(
 
 
 def test_what_is_no_encoder_or_no_captions_is_refused_before_anything_is_made(
-    captions: Make, clip_dir: Path, tmp_path: Path
+    make_captions: Make, clip_dir: Path, tmp_path: Path
 ) -> None:
-    folder = captions(TEXTS[:3])
+    folder = make_captions(TEXTS[:3])
     for where, encoder, config, words in (
         (folder, folder, CONFIG, "holds a captions, not a run"),
         (clip_dir, clip_dir, CONFIG, "not a finished captions folder"),
-        (folder, clip_dir, FeaturesConfig(layer=2), "from 1 to 1"),
+        (folder, clip_dir, FeaturesConfig(layer=3), "from 1 to 2"),
     ):
         with pytest.raises(ConfigError, match=words):
             features(where, encoder, config, tmp_path / "features")
     assert not (tmp_path / "features").exists()
 
 
-def test_another_encoder_is_another_key(captions: Make, clip_dir: Path, tmp_path: Path) -> None:
-    folder = captions(TEXTS[:3])
+def test_another_encoder_is_another_key(make_captions: Make, clip_dir: Path, tmp_path: Path) -> None:
+    folder = make_captions(TEXTS[:3])
     for name in ("open_clip_config.json", "open_clip_model.safetensors"):
         (tmp_path / name).write_bytes((clip_dir / name).read_bytes())
     key = features_key(folder, clip_dir, CONFIG)

@@ -116,6 +116,16 @@ def test_a_url_leads_to_all_that_was_made_with_it(world: Path) -> None:
         find_url(world / "nowhere", url)
 
 
+def test_features_are_of_the_captions_of_all_splits(world: Path) -> None:
+    captions = read_manifest(world / "pictures-captions")
+    ref = StepRef(kind="captions", digest=captions.digest, path=world / "pictures-captions", counts={})
+    finish(world / "pictures-features", "features", captions=ref)
+
+    held_out = next(iter(uids_by_split(world)["test"].values()))
+
+    assert names(find_url(world, held_out)) == ["pictures-captions", "pictures-dataset", "pictures-features"]
+
+
 def test_a_purge_says_what_was_trained_on_it_and_again_when_repeated(world: Path) -> None:
     uid, url = next(iter(uids_by_split(world)["train"].items()))
     for _ in range(2):

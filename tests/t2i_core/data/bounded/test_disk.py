@@ -9,6 +9,7 @@ import pytest
 
 from t2i_core.captioning.step import caption
 from t2i_core.data.bounded.disk import explain, tells_disk_errors
+from t2i_core.encoding.step import features
 from t2i_core.errors import ConfigError, TransientError
 from t2i_core.evaluation.step import evaluate
 from t2i_core.generation.generate import generate
@@ -57,7 +58,7 @@ def test_a_step_tells_of_its_own_folder() -> None:
         step("x", output_dir=OUT)
 
 
-@pytest.mark.parametrize("step", [caption, train, supervise_training, evaluate, generate])
+@pytest.mark.parametrize("step", [caption, features, train, supervise_training, evaluate, generate])
 def test_every_step_that_writes_a_folder_tells(step: object) -> None:
     inner = inspect.unwrap(step)  # type: ignore[arg-type]
     assert inner is not step
