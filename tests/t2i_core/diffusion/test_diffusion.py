@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from t2i_core.diffusion.continuous import EDM, Cosine, Flow, Linear
-from t2i_core.diffusion.estimate import Estimate, processed
-from t2i_core.diffusion.guidance import guide
 from t2i_core.diffusion.kinds import Parameterization
 from t2i_core.diffusion.loss import NUM_BANDS, by_band, sample_times, squared_errors
 from t2i_core.diffusion.parameterization import eps_from_x_0, target_of, x_0_from
@@ -58,28 +56,3 @@ def test_bands_cut_the_training_times_into_equal_parts():
 
 def test_squared_error_is_one_number_a_sample():
     assert squared_errors(torch.ones(2, 3, 2, 2), torch.zeros(2, 3, 2, 2)).tolist() == [1, 1]
-
-
-def shifted_by(x: Tensor, t: Tensor) -> Estimate:
-    """Stands in for a network: adds 3 to what sees the prompts, the first half, and 1 to the rest."""
-    added = torch.tensor([3.0, 1.0]).repeat_interleave(len(x) // 2)
-    return Estimate(x + added, variance=added)
-
-
-def test_guidance_extrapolates_inside_its_interval_only():
-    guided = guide(shifted_by, 2.5, interval=(0.2, 0.8))
-
-    estimate = guided(torch.zeros(3), torch.tensor([0.5, 0.9, 0.1]))
-    assert estimate.x_0.tolist() == [1 + 2.5 * 2, 3, 3]
-    assert estimate.variance.tolist() == [3, 3, 3]  # the conditional one's
-    assert guide(shifted_by, 1)(torch.zeros(1), torch.tensor([0.5])).x_0 == 3
-
-
-def test_posts_see_the_estimate_in_their_order_and_leave_the_variance():
-    def denoise(x_t: Tensor, t: Tensor) -> Estimate:
-        return Estimate(2 * x_t, variance=t)
-
-    better = processed(denoise, [lambda x_0, x_t, t: x_0 + x_t, lambda x_0, x_t, t: x_0 * t])
-    estimate = better(torch.tensor([1.0]), torch.tensor([0.5]))
-
-    assert (estimate.x_0, estimate.variance) == (1.5, 0.5)
