@@ -14,7 +14,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from t2i_core.errors import ConfigError
-from t2i_core.generation.generate import GenerateConfig, generate
+from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.generate import generate
 
 IMAGES = Path(__file__).parent / "images"
 PROMPTS = (

@@ -18,8 +18,8 @@ from t2i_core.evaluation.metrics.evidence import Drawn, Evidence, Pictures
 from t2i_core.evaluation.metrics.section import Section
 from t2i_core.evaluation.metrics.table import METRICS
 from t2i_core.evaluation.stopwatch import Stopwatch
+from t2i_core.generation.asked import image_seed
 from t2i_core.generation.config import DrawConfig
-from t2i_core.generation.generate import image_seed
 from t2i_core.lineage.ancestors import Ancestor, captions_of, trace
 from t2i_core.manifest import read_manifest
 from t2i_core.progress import OnProgress, Progress, ignore_progress

@@ -23,7 +23,8 @@ from t2i_core.evaluation.judges.statistics import plain
 from t2i_core.evaluation.measure import Evaluation, PictureMaker, measure
 from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.report import metrics_of, write_report
-from t2i_core.generation.generate import load_generator, refuse_ignored, refuse_unknown_words
+from t2i_core.generation.asked import refuse_ignored, refuse_unknown_words
+from t2i_core.generation.generator import load_generator
 from t2i_core.lineage.mark import png_bytes
 from t2i_core.manifest import (
     OnConflict,

@@ -10,8 +10,9 @@ from typing import Any
 from PIL import Image
 
 from t2i_core.errors import ConfigError
+from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words
 from t2i_core.generation.config import GenerateConfig
-from t2i_core.generation.generate import image_seed, load_generator, refuse_ignored, refuse_unknown_words
+from t2i_core.generation.generator import load_generator
 from t2i_core.report.pictures import side_by_side
 
 MAX_COLUMNS = 8

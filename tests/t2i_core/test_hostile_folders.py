@@ -26,7 +26,8 @@ from t2i_core.errors import CheckpointError, DataError, T2IError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
 from t2i_core.generation.config import GenerateConfig
-from t2i_core.generation.generate import generate, load_generator
+from t2i_core.generation.generate import generate
+from t2i_core.generation.generator import load_generator
 from t2i_core.ingestion.step import IngestConfig, ingest
 from t2i_core.layout import require_workspace
 from t2i_core.lineage.ancestors import captions_of, trace, training_samples

@@ -19,8 +19,10 @@ from t2i_core.data.batches.split import load_split
 from t2i_core.errors import CheckpointError, ConfigError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
+from t2i_core.generation.asked import image_seed
 from t2i_core.generation.config import GenerateConfig
-from t2i_core.generation.generate import generate, image_seed, load_generator
+from t2i_core.generation.generate import generate
+from t2i_core.generation.generator import load_generator
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
 from t2i_core.manifest import read_manifest

@@ -15,7 +15,8 @@ from t2i_core.errors import ConfigError
 from t2i_core.evaluation.background import training_section
 from t2i_core.evaluation.metrics.section import Beside, Chart, Text
 from t2i_core.generation.config import GenerateConfig
-from t2i_core.generation.generate import generate, load_generator
+from t2i_core.generation.generate import generate
+from t2i_core.generation.generator import load_generator
 from t2i_core.manifest import read_manifest
 from t2i_core.training.checkpoint import best_checkpoint, list_checkpoints, save_checkpoint
 from t2i_core.training.config import TrainConfig
