@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from t2i_core.models.config import ADM_GROUPS, ADMConfig
 from t2i_core.models.layers import TimeEmbedding, attend, zero_init
+from t2i_core.models.norms import GroupNorm
 
 Resample = Literal["none", "down", "up"]
 
@@ -42,18 +43,17 @@ class ScaleShiftBlock(nn.Module):
     def __init__(self, channels: int, out_channels: int, config: ADMConfig, resample: Resample = "none") -> None:
         super().__init__()
         self.resample, self.dropout = resample, config.dropout
-        self.norm_in = nn.GroupNorm(ADM_GROUPS, channels)
+        self.norm_in = GroupNorm(ADM_GROUPS, channels)
         self.conv_in = nn.Conv2d(channels, out_channels, 3, padding=1)
         self.modulation = nn.Linear(4 * config.width, 2 * out_channels)
-        self.norm_out = nn.GroupNorm(ADM_GROUPS, out_channels)
+        self.norm_out = GroupNorm(ADM_GROUPS, out_channels)
         self.conv_out = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.skip = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Map x: (B, C, h, w) to (B, C', h', w') under embedding: (B, 4 width)."""
-        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = self.conv_in(resampled(F.silu(self.norm_in(x)), self.resample))
-        h = F.silu(self.norm_out(h) * (1 + scale) + shift)
+        h = self.conv_in(resampled(self.norm_in(x), self.resample))
+        h = self.norm_out(h, self.modulation(embedding))
         h = self.conv_out(F.dropout(h, self.dropout, self.training))
         out: Tensor = self.skip(resampled(x, self.resample)) + h
         return out
@@ -72,7 +72,7 @@ class TextAttention(nn.Module):
     def __init__(self, channels: int, config: ADMConfig) -> None:
         super().__init__()
         self.num_heads = channels // config.head_width
-        self.norm = nn.GroupNorm(ADM_GROUPS, channels)
+        self.norm = GroupNorm(ADM_GROUPS, channels, activates=False)
         self.to_qkv = nn.Linear(channels, 3 * channels)
         self.text_to_kv = nn.Linear(config.text_width, 2 * channels) if config.text_width else None
         self.to_out = zero_init(nn.Linear(channels, channels))
@@ -177,7 +177,7 @@ class ADMUNet(nn.Module):
             UpLevel(b, c, [c] * config.num_blocks + [a], config, finest=not depth, attends=attends)
             for depth, (a, c, b, attends) in enumerate(rows)
         )
-        self.norm = nn.GroupNorm(ADM_GROUPS, channels[0])
+        self.norm = GroupNorm(ADM_GROUPS, channels[0])
         self.head = zero_init(nn.Conv2d(channels[0], config.out_channels * patch, 3, padding=1))
 
     def forward(
@@ -205,7 +205,7 @@ class ADMUNet(nn.Module):
         h = self.middle(found[-1], given)
         for level in reversed(self.up):
             h = level(h, found, given)
-        return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.config.patch_size)
+        return F.pixel_shuffle(self.head(self.norm(h)), self.config.patch_size)
 
     def _embed(self, t: Tensor, embedding: Tensor | None) -> Tensor:
         time: Tensor = self.time(t)
