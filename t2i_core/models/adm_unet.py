@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i_core.models.config import ADM_GROUPS, ADMConfig
-from t2i_core.models.layers import TimeEmbedding, attend, zero_init
+from t2i_core.models.layers import NUM_COORDINATES, TimeEmbedding, attend, coordinates, zero_init
 from t2i_core.models.norms import GroupNorm
 
 Resample = Literal["none", "down", "up"]
@@ -72,6 +72,7 @@ class TextAttention(nn.Module):
     def __init__(self, channels: int, config: ADMConfig) -> None:
         super().__init__()
         self.num_heads = channels // config.head_width
+        self.position = nn.Linear(NUM_COORDINATES, channels) if config.positions else None
         self.norm = GroupNorm(ADM_GROUPS, channels, activates=False)
         self.to_qkv = nn.Linear(channels, 3 * channels)
         self.text_to_kv = nn.Linear(config.text_width, 2 * channels) if config.text_width else None
@@ -79,7 +80,11 @@ class TextAttention(nn.Module):
 
     def forward(self, x: Tensor, tokens: Tensor | None, mask: Tensor | None) -> Tensor:
         """Mix the places of x: (B, C, h, w) with each other and with tokens: (B, L, D) that mask: (B, L) calls real."""
-        q, k, v = self._heads(self.to_qkv(self.norm(x).flatten(2).transpose(1, 2)), 3)
+        places = self.norm(x).flatten(2).transpose(1, 2)
+        if self.position is not None:
+            height, width = x.shape[2:]
+            places = places + self.position(coordinates(height, width, x).flatten(1).transpose(0, 1))
+        q, k, v = self._heads(self.to_qkv(places), 3)
         if self.text_to_kv is not None and tokens is not None:
             text_k, text_v = self._heads(self.text_to_kv(tokens), 2)
             k, v = torch.cat([text_k, k], dim=2), torch.cat([text_v, v], dim=2)
@@ -214,7 +219,8 @@ class ADMUNet(nn.Module):
         return F.silu(time)
 
     def outer_layers(self) -> list[nn.Module]:
-        """List the layers that face the outside: pixels, times and embeddings."""
+        """List the layers that face the outside: pixels, times, places and embeddings."""
         modulations = [m.modulation for m in self.modules() if isinstance(m, ScaleShiftBlock)]
         joined = [] if self.embedding is None else [self.embedding]
-        return [self.stem, self.head, self.time, *joined, *modulations]
+        places = [m.position for m in self.modules() if isinstance(m, TextAttention) and m.position is not None]
+        return [self.stem, self.head, self.time, *joined, *places, *modulations]

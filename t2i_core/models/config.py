@@ -36,20 +36,30 @@ class TextEncoderConfig(Config):
     num_heads: int = Field(4, gt=0, le=MAX_WIDTH, description="Attention heads.")
 
 
-class TextTransformerConfig(Config):
+class TextTransformerSizes(Config):
     """Size of GLIDE's text transformer; the defaults are the released one's."""
 
-    vocab_size: int = Field(gt=2, le=MAX_VOCABULARY, description="Words the tokenizer knows.")
-    context_length: int = Field(gt=0, le=MAX_TOKENS, description="Tokens a caption may have.")
     width: int = Field(512, gt=0, le=MAX_WIDTH, description="Width of a token vector.")
     num_layers: int = Field(16, ge=0, le=MAX_LAYERS, description="Transformer blocks.")
     num_heads: int = Field(8, gt=0, le=MAX_WIDTH, description="Attention heads.")
+    directional: bool = Field(
+        False,
+        description="Whether half of the heads look back and the others ahead, so that a short training tells who "
+        "stands left of whom; as published, all look both ways.",
+    )
 
     @model_validator(mode="after")
     def _whole_heads(self) -> Self:
         if self.width % self.num_heads:
             raise ValueError(f"width {self.width} must be a multiple of num_heads {self.num_heads}")
         return self
+
+
+class TextTransformerConfig(TextTransformerSizes):
+    """GLIDE's text transformer for some data."""
+
+    vocab_size: int = Field(gt=2, le=MAX_VOCABULARY, description="Words the tokenizer knows.")
+    context_length: int = Field(gt=0, le=MAX_TOKENS, description="Tokens a caption may have.")
 
 
 class CNNConfig(Config):
@@ -106,11 +116,9 @@ class UNetConfig(Config):
         return self.patch_size * (max(coarsest, MAP_STRIDE) if self.map_layers else coarsest)
 
 
-class ADMConfig(Config):
+class ADMSizes(Config):
     """Size of the ADM U-Net; the defaults learn scenes on a CPU."""
 
-    in_channels: int = Field(3, gt=0, le=MAX_WIDTH, description="Channels it reads: the picture's, and what joins it.")
-    out_channels: int = Field(3, gt=0, le=MAX_WIDTH, description="Channels it gives; twice as many learn the variance.")
     patch_size: int = Field(
         1, ge=1, le=MAX_PATCH_SIZE, description="Pixels a side of a patch that the stem folds into channels; 1 = none."
     )
@@ -123,13 +131,11 @@ class ADMConfig(Config):
         (False, True), max_length=MAX_LEVELS, description="Whether the blocks of each level attend."
     )
     middle_attention: bool = Field(True, description="Whether the middle attends.")
+    positions: bool = Field(
+        False,
+        description="Whether attention is told the places' coordinates, which short trainings do not learn.",
+    )
     head_width: int = Field(32, gt=0, le=MAX_WIDTH, description="Channels of an attention head.")
-    text_width: int = Field(
-        0, ge=0, le=MAX_WIDTH, description="Width of the tokens that attention sees beside the picture; 0 = none."
-    )
-    embedding_width: int = Field(
-        0, ge=0, le=MAX_WIDTH, description="Width of the vector that joins the time embedding; 0 = none."
-    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped inside residual blocks.")
 
     @model_validator(mode="after")
@@ -140,8 +146,6 @@ class ADMConfig(Config):
             raise ValueError(f"width times each multiple must be a multiple of {ADM_GROUPS}")
         if any(channels % self.head_width for channels in self.attending):
             raise ValueError(f"the channels of levels that attend must be multiples of head_width {self.head_width}")
-        if self.text_width and not self.attending:
-            raise ValueError("text_width needs attention at some level")
         return self
 
     @property
@@ -159,3 +163,22 @@ class ADMConfig(Config):
     def side_multiple(self) -> int:
         """What the sides of a picture must be multiples of, pixels."""
         return self.patch_size << (len(self.multiples) - 1)
+
+
+class ADMConfig(ADMSizes):
+    """An ADM U-Net for what a stage gives it and takes from it."""
+
+    in_channels: int = Field(3, gt=0, le=MAX_WIDTH, description="Channels it reads: the picture's, and what joins it.")
+    out_channels: int = Field(3, gt=0, le=MAX_WIDTH, description="Channels it gives; twice as many learn the variance.")
+    text_width: int = Field(
+        0, ge=0, le=MAX_WIDTH, description="Width of the tokens that attention sees beside the picture; 0 = none."
+    )
+    embedding_width: int = Field(
+        0, ge=0, le=MAX_WIDTH, description="Width of the vector that joins the time embedding; 0 = none."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_place_for_text(self) -> Self:
+        if self.text_width and not self.attending:
+            raise ValueError("text_width needs attention at some level")
+        return self

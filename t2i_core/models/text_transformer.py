@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i_core.models.config import TextTransformerConfig
-from t2i_core.models.text_encoder import Encoded, TextBlock
+from t2i_core.models.text_encoder import Encoded, TextBlock, visible_tokens
 
 
 class TextTransformer(nn.Module):
@@ -40,8 +40,9 @@ class TextTransformer(nn.Module):
         if keep is not None:
             mask = mask & keep[:, None]
         x = torch.where(mask[..., None], self.tokens(ids) + self.positions, self.padding)
+        visible = visible_tokens(torch.ones_like(mask), self.config.num_heads) if self.config.directional else None
         for block in self.blocks:
-            x = block(x)
+            x = block(x, visible)
         x = self.norm(x)
         return Encoded(x, x[:, -1], None)
 

@@ -133,17 +133,17 @@ class CaptionMap(nn.Module):
 
 
 class UNet(nn.Module):
-    """(x_t, t, caption) -> prediction of the same shape as x_t; what the way down found is added on the way up."""
+    """(x_t, t, caption) -> prediction of the same sides as x_t; what the way down found is added on the way up."""
 
-    def __init__(self, config: UNetConfig) -> None:
+    def __init__(self, config: UNetConfig, in_channels: int = 3, out_channels: int = 3) -> None:
         super().__init__()
         self.config = config
-        patch_channels = 3 * config.patch_size**2
+        patch = config.patch_size**2
         channels, above = config.channels, (config.channels[0], *config.channels[:-1])
         self.time = TimeEmbedding(config.embedding_width)
         self.pooled = nn.Linear(config.text_width, config.embedding_width)
         self.map = CaptionMap(config, num_maps=2) if config.map_layers else None
-        self.stem = nn.Conv2d(patch_channels, channels[0], 3, padding=1)
+        self.stem = nn.Conv2d(in_channels * patch, channels[0], 3, padding=1)
         rows = list(zip(channels, above, config.num_blocks, config.attention, strict=True))
         self.down = nn.ModuleList(Stack(c, n, config, attention=a) for c, _, n, a in rows)
         self.shrink = nn.ModuleList(nn.Conv2d(up, c, 3, stride=2, padding=1) for c, up, _, _ in rows[1:])
@@ -151,13 +151,13 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(Stack(c, n, config, attention=a) for c, _, n, a in rows)
         self.grow = nn.ModuleList(nn.Conv2d(c, up, 1) for c, up, _, _ in rows[1:])
         self.norm = nn.GroupNorm(NUM_GROUPS, channels[0])
-        self.head = zero_init(nn.Conv2d(channels[0], patch_channels, 3, padding=1))
+        self.head = zero_init(nn.Conv2d(channels[0], out_channels * patch, 3, padding=1))
 
     def forward(self, x_t: Tensor, t: Tensor, text: Encoded) -> Tensor:
         """Predict.
 
         Args:
-            x_t: (B, 3, H, W) float, noised picture; H and W multiples of `config.side_multiple`.
+            x_t: (B, in_channels, H, W) float, noised picture; H and W multiples of `config.side_multiple`.
             t: (B,) float in [0, 1]; 0 is clean.
             text: the captions.
         """

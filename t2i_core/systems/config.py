@@ -8,8 +8,18 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from t2i_core.config import Config
-from t2i_core.diffusion.kinds import Parameterization, SamplerName, ScheduleName, TimeSampling
-from t2i_core.models.config import MAX_LAYERS, MAX_PATCH_SIZE, MAX_TOKENS, MAX_WIDTH, CNNConfig, UNetConfig
+from t2i_core.diffusion.kinds import Parameterization, SamplerName, ScheduleName, TimeSampling, Weighting
+from t2i_core.models.config import (
+    MAX_IMAGE_SIZE,
+    MAX_LAYERS,
+    MAX_PATCH_SIZE,
+    MAX_TOKENS,
+    MAX_WIDTH,
+    ADMSizes,
+    CNNConfig,
+    TextTransformerSizes,
+    UNetConfig,
+)
 
 FieldName = Literal["text", "image", "low", "known"]
 
@@ -62,44 +72,99 @@ class DirectConfig(StageConfig):
         return ("clip",) if self.clip_weight else ()
 
 
-class DiffusionConfig(StageConfig):
-    """A single-stage diffusion system."""
+class UNetNetworkConfig(UNetConfig):
+    """A U-Net with cross-attention and a caption map."""
+
+    kind: Literal["unet"] = "unet"
+    text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of the text encoder.")
+
+
+class ADMNetworkConfig(ADMSizes):
+    """GLIDE's: an ADM U-Net and a text transformer."""
+
+    kind: Literal["adm"] = "adm"
+    text: TextTransformerSizes = TextTransformerSizes()
+
+
+NetworkConfig = UNetNetworkConfig | ADMNetworkConfig
+
+
+class NoisedConfig(StageConfig):
+    """What stages that look at noised pictures have in common: which pictures, and how noise comes to them."""
+
+    side: int = Field(
+        0,
+        ge=0,
+        le=MAX_IMAGE_SIZE,
+        description="Side of the pictures it works on, pixels, averaged from the data's; 0 = as the data.",
+    )
+    schedule: ScheduleName = Field("flow", description="Path from picture to noise.")
+    time_shift: float = Field(
+        6.0,
+        ge=0,
+        description="How far training and sampling lean to noise at 64 pixels a side, where flat pictures show their "
+        "layout through very strong noise: what the caption decides is decided at t > 0.9. Grows with the side; "
+        "0: none.",
+    )
+    time_sampling: TimeSampling = Field("logit_normal", description="How training times are drawn, before the shift.")
+    time_mean: float = Field(0.0, description="Mean of logit(t); above zero leans to noise in training alone.")
+    time_std: float = Field(1.3, gt=0, description="Standard deviation of logit(t).")
+
+
+class DiffusionConfig(NoisedConfig):
+    """A stage that draws from noise: whole pictures, larger ones from small ones, or what is missing of them."""
 
     draw_settings: ClassVar[frozenset[str]] = frozenset({"guidance_scale", "steps", "sampler", "negative_prompt"})
     kind: Literal["diffusion"] = "diffusion"
-    text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of the text encoder.")
-    unet: UNetConfig = UNetConfig()
-    schedule: ScheduleName = Field("flow", description="Path from picture to noise.")
+    network: NetworkConfig = Field(UNetNetworkConfig(), discriminator="kind")
+    low_side: int = Field(
+        0,
+        ge=0,
+        le=MAX_IMAGE_SIZE,
+        description="Side of the pictures that it enlarges, pixels; 0 = it does not.",
+    )
+    low_blur: float = Field(
+        0, ge=0, le=4 / 3, description="Largest blur put on half of the small pictures in training, pixels of these."
+    )
+    low_noise: float = Field(0, ge=0, le=1, description="Largest noise put on the small pictures in training.")
+    inpaints: bool = Field(False, description="Whether it is told known parts of a picture, and draws the rest.")
     prediction: Parameterization = Field(
         "x_0", description="What the network predicts. x_0 lets it ignore the noise, which small networks cannot carry."
     )
-    time_shift: float = Field(
-        6.0,
-        ge=1,
-        description="How far training and sampling lean to noise at 64 pixels a side, where flat pictures show their "
-        "layout through very strong noise: what the caption decides is decided at t > 0.9. Grows with the side.",
+    learned_variance: bool = Field(False, description="Whether it also learns how much noise each step adds.")
+    weighting: Weighting | Literal["edges"] = Field(
+        "edges", description="How much errors count at each level of noise; edges: 1 / max(t, min_time)^2."
     )
-    time_sampling: TimeSampling = Field("logit_normal", description="How training times are drawn, before the shift.")
-    time_std: float = Field(1.3, gt=0, description="Standard deviation of logit(t).")
     min_time: float = Field(
-        0.3,
-        gt=0,
-        le=1,
-        description="An x_0 loss is weighted 1 / max(t, this)^2, t before the shift: edges count beside layout.",
+        0.3, gt=0, le=1, description="Of the weighting edges; t before the shift: edges count beside layout."
     )
+    clips: bool = Field(False, description="Whether each estimate of a picture is clipped to [-1, 1] when drawing.")
     sampler: SamplerName = Field("dpmpp_2m", description="Sampler used when drawing.")
     num_steps: int = Field(20, gt=0, le=1000, description="Sampling steps.")
+    spacing: tuple[Annotated[int, Field(gt=0, le=1000)], ...] = Field(
+        (),
+        max_length=100,
+        description="Sampling steps in each of as many equal parts of a table of 1000, the first next to the picture; "
+        "empty: num_steps of them, evenly.",
+    )
     guidance_scale: float = Field(2.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
 
     @property
     def side_multiple(self) -> int:
-        """What both sides of a picture must be multiples of."""
-        return self.unet.side_multiple
+        """What both sides of a picture must be multiples of; 0 where it changes their size to one of its own."""
+        return 0 if self.side or self.low_side else self.network.side_multiple
+
+    @property
+    def channels_read(self) -> int:
+        """Channels that the network reads: the noised picture's, then the small one's, then what is known and where."""
+        low = (4 if self.low_noise else 3) if self.low_side else 0
+        return 3 + low + (4 if self.inpaints else 0)
 
     @property
     def nulls(self) -> frozenset[FieldName]:
         """See `StageConfig.nulls`."""
-        return frozenset({"text"})
+        names: dict[FieldName, bool] = {"text": True, "low": self.low_side > 0, "known": self.inpaints}
+        return frozenset(name for name, there in names.items() if there)
 
 
 class CLIPConfig(StageConfig):

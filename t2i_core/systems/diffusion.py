@@ -1,80 +1,206 @@
-"""Text-conditioned diffusion in pixel space: a U-Net with cross-attention, trained jointly with its text encoder."""
+"""Text-conditioned diffusion in pixel space: draws pictures from noise, enlarges small ones, fills in missing parts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from t2i_core.diffusion.chance import Chance
-from t2i_core.diffusion.estimate import Denoiser, Estimate
+from t2i_core.diffusion.estimate import Denoiser, Estimate, Post, processed
 from t2i_core.diffusion.guidance import guide
-from t2i_core.diffusion.loss import by_band, sample_times, squared_errors
-from t2i_core.diffusion.parameterization import target_of, x_0_from
+from t2i_core.diffusion.loss import by_band, squared_errors
+from t2i_core.diffusion.parameterization import network_input, target_of, x_0_from
+from t2i_core.diffusion.post import clip, leaned, paste
 from t2i_core.diffusion.samplers.by_name import SAMPLERS
 from t2i_core.diffusion.samplers.course import Course
-from t2i_core.diffusion.schedule import over
-from t2i_core.diffusion.schedule_by_name import SCHEDULES
+from t2i_core.diffusion.samplers.ddim import invert_ddim
+from t2i_core.diffusion.schedule import Schedule, over
+from t2i_core.diffusion.table import respaced
+from t2i_core.diffusion.vlb import VLB_WEIGHT, bound
+from t2i_core.diffusion.weighting import LearnedWeight, weight_of
 from t2i_core.models.config import Sizes
-from t2i_core.models.unet import UNet
-from t2i_core.systems.condition import Condition, Text
+from t2i_core.systems.condition import Condition, Known, Text
 from t2i_core.systems.config import DiffusionConfig
-from t2i_core.systems.stage import Batch, DrawSettings, Losses, Stage, encode, hidden_matrices, text_encoder
+from t2i_core.systems.masks import random_masks
+from t2i_core.systems.network import NETWORKS, Channels
+from t2i_core.systems.noised import Noised, noised, schedule_of
+from t2i_core.systems.stage import Batch, DrawSettings, Losses, Stage, Start, hidden_matrices
+from t2i_core.systems.view import factor_of, known_at, known_channels, low_channels, low_of, shrunk
 
 
 class DiffusionStage(Stage):
-    """Caption and noise -> picture, step by step."""
+    """Caption and noise, and perhaps a small picture or known parts of one -> picture, step by step."""
 
     def __init__(self, config: DiffusionConfig, sizes: Sizes, given: Mapping[str, Stage]) -> None:
         super().__init__()
-        if sizes.image_size % config.unet.side_multiple:
-            raise ValueError(
-                f"pictures of {sizes.image_size} pixels do not fit this U-Net: use a multiple of "
-                f"{config.unet.side_multiple}."
-            )
         self.config = config
-        self.schedule = SCHEDULES[config.schedule](config.time_shift)
-        self.text = text_encoder(sizes, config.unet.text_width, config.text_layers)
-        self.unet = UNet(config.unet)
+        self.side = config.side or sizes.image_size
+        self._shrinks = factor_of(sizes.image_size, self.side)
+        self._enlarges = factor_of(self.side, config.low_side)
+        _require_fit(self.side, config.network.side_multiple)
+        self.schedule = schedule_of(config)
+        channels = Channels(config.channels_read, 6 if config.learned_variance else 3)
+        self.network = NETWORKS[type(config.network)](config.network, sizes, channels)
+        self.learned_weight = LearnedWeight() if config.weighting == "learned" else None
+
+    def view(self, batch: Batch) -> Batch:
+        """Make pictures of its own side, small ones of them to enlarge, and masks of what is known of them."""
+        config, chance = self.config, batch.chance
+        target, condition = shrunk(batch.target, self._shrinks), batch.condition
+        if config.low_side:
+            low = low_of(target, self._enlarges, chance, blur=config.low_blur, noise=config.low_noise)
+            condition = replace(condition, low=low)
+        if config.inpaints:
+            mask = random_masks(chance, *target.shape[2:])
+            condition = replace(condition, known=Known(picture=target, mask=mask))
+        return replace(batch, target=target, condition=condition)
 
     def loss(self, batch: Batch) -> Losses:
-        """Weighted squared error of the prediction at random times."""
-        config, x_0 = self.config, batch.target
-        eps, u = batch.chance.normal("eps", x_0.shape[1:]), batch.chance.spread("time")
-        unshifted = sample_times(u, config.time_sampling, std=config.time_std)
-        t = self.schedule.shifted(unshifted, x_0.shape[1:])
-        alpha, sigma = self.schedule.alpha_sigma(over(t, x_0))
-        prediction = self.unet(alpha * x_0 + sigma * eps, t, encode(self.text, batch.condition))
-        each = squared_errors(prediction, target_of(config.prediction, x_0, eps, alpha, sigma))
-        weight = unshifted.clamp(min=config.min_time) ** -2 if config.prediction == "x_0" else 1.0
+        """Weighted squared error of the prediction at random times; the bound trains the variance, and it alone."""
+        batch = self.view(batch)
+        x_0, at = batch.target, noised(batch.target, batch.chance, self.schedule, self.config)
+        raw = self._predictor(batch.condition, x_0.shape[1:])(at.x_t, at.t)
+        target = target_of(self.config.prediction, x_0, at.eps, at.alpha, at.sigma)
+        each = squared_errors(raw[:, :3], target)
         seen = each.detach()
-        return Losses(total=(each * weight).mean(), figures={"loss": seen} | by_band(seen, u))
+        total, figures = self._weighted(each, at).mean(), {"loss": seen} | by_band(seen, at.u)
+        if self.config.learned_variance:
+            bits = bound(self._estimate(raw, at.x_t, at.t), x_0, at.x_t, at.t, self.schedule)
+            total, figures = total + VLB_WEIGHT * bits.mean(), figures | {"bits": bits.detach()}
+        return Losses(total=total, figures=figures)
+
+    def _weighted(self, each: Tensor, at: Noised) -> Tensor:
+        config = self.config
+        if self.learned_weight is not None:
+            weighted: Tensor = self.learned_weight(each, self.schedule.log_snr(at.t))
+            return weighted
+        if config.weighting == "edges":
+            return each * at.unshifted.clamp(min=config.min_time) ** -2
+        return each * weight_of(config.weighting, config.prediction, at.alpha, at.sigma).flatten()
 
     def draw(self, condition: Condition, shape: Sequence[int], chance: Chance, settings: DrawSettings) -> Tensor:
-        """Draw with the configured sampler and guidance."""
-        config = self.config
-        scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+        """Draw with the configured sampler and guidance; what is known of the pictures stays as it is."""
+        condition = self._completed(condition, shape, chance)
+        denoise = processed(self._guided(condition, shape, settings), self._posts(condition, settings))
+        noise = chance.normal(f"{self._stream}eps", shape) if settings.noise is None else settings.noise
+        x, times = begun(settings.start, noise, self._times(settings.num_steps, shape), self.schedule)
+        course = Course(self.schedule, times, chance, settings.on_step, settings.eta, f"{self._stream}step")
+        return SAMPLERS[settings.sampler or self.config.sampler](denoise, x, course)
+
+    def invert(self, condition: Condition, pictures: Tensor, settings: DrawSettings, *, iterations: int = 1) -> Tensor:
+        """Find the noise that DDIM draws some pictures from under a condition, without guidance, which has no inverse.
+
+        Args:
+            condition: what the pictures fit.
+            pictures: (B, 3, H, W) float in [-1, 1].
+            settings: of which the number of steps and what is done to estimates count.
+            iterations: evaluations a step; with more it is nearer to the exact inverse.
+
+        Returns:
+            (B, 3, H, W) float; `draw` goes back with it as `noise`, sampler "ddim" and guidance 1.
+        """
+        shape, chance = pictures.shape[1:], Chance(0, torch.arange(len(pictures), device=pictures.device))
+        condition = self._completed(condition, shape, chance)
+        denoise = processed(self._denoiser(condition, shape), self._posts(condition, settings))
+        course = Course(self.schedule, self._times(settings.num_steps, shape), chance, settings.on_step)
+        return invert_ddim(denoise, pictures, course, iterations=iterations)
+
+    def _times(self, num_steps: int | None, shape: Sequence[int]) -> list[float]:
+        """List the times of a sampler: evenly spaced where a number was asked for, else as the recipe says."""
+        if num_steps is None and self.config.spacing:
+            return respaced(self.config.spacing)
+        return self.schedule.times(num_steps or self.config.num_steps, shape)
+
+    @property
+    def _stream(self) -> str:
+        """Name the noise of an upsampler, which draws the same pictures as a stage before it, otherwise than its."""
+        return f"from_{self.config.low_side}/" if self.config.low_side else ""
+
+    def _completed(self, condition: Condition, shape: Sequence[int], chance: Chance) -> Condition:
+        """Bring what is known to the shape; a stage that fills in knows nothing where nothing was said."""
+        if condition.known is not None:
+            return replace(condition, known=known_at(condition.known, shape))
+        if not self.config.inpaints:
+            return condition
+        picture = torch.zeros(len(chance.samples), *shape, device=chance.samples.device)
+        return replace(condition, known=Known(picture=picture, mask=torch.zeros_like(picture[:, :1], dtype=torch.bool)))
+
+    def _guided(self, condition: Condition, shape: Sequence[int], settings: DrawSettings) -> Denoiser:
+        scale = self.config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+        alone = self._denoiser(condition, shape)
         if scale == 1:
-            denoise = self._denoiser(condition)
-        else:
-            denoise = guide(self._denoiser(_with_opposite(condition, settings.negative)), scale)
-        times = self.schedule.times(settings.num_steps or config.num_steps, shape)
-        sample = SAMPLERS[settings.sampler or config.sampler]
-        return sample(denoise, chance.normal("eps", shape), Course(self.schedule, times, chance))
+            return alone
+        both = self._denoiser(_with_opposite(condition, settings.negative), shape)
+        return guide(both, scale, settings.interval, alone=alone, rescale=settings.rescale)
 
-    def _denoiser(self, condition: Condition) -> Denoiser:
-        text = encode(self.text, condition)
+    def _posts(self, condition: Condition, settings: DrawSettings) -> list[Post]:
+        posts: list[Post] = []
+        if settings.clip is not None:
+            gradient = settings.clip.gradient(condition)
+            posts.append(leaned(gradient, settings.clip_guidance_scale, self.schedule, settings.clip_interval))
+        posts += [clip, *settings.posts] if self.config.clips else settings.posts
+        return posts if condition.known is None else [*posts, paste(condition.known.picture, condition.known.mask)]
 
-        def denoise(x_t: Tensor, t: Tensor) -> Estimate:
-            raw = self.unet(x_t, t, text)
-            alpha, sigma = self.schedule.alpha_sigma(over(t, x_t))
-            return Estimate(x_0_from(self.config.prediction, raw.float(), x_t, alpha, sigma))
+    def _denoiser(self, condition: Condition, shape: Sequence[int]) -> Denoiser:
+        predict = self._predictor(condition, shape)
+        return lambda x_t, t: self._estimate(predict(x_t, t), x_t, t)
 
-        return denoise
+    def _estimate(self, raw: Tensor, x_t: Tensor, t: Tensor) -> Estimate:
+        alpha, sigma = self.schedule.alpha_sigma(over(t, x_t))
+        # The network's share goes from -1 to 1.
+        variance = ((raw[:, 3:] + 1) / 2).clamp(0, 1) if self.config.learned_variance else None
+        return Estimate(x_0_from(self.config.prediction, raw[:, :3], x_t, alpha, sigma), variance)
+
+    def _predictor(self, condition: Condition, shape: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Read a condition once, for any number of looks at noised pictures of a shape."""
+        text, joined = self.network.read(condition), self._joined(condition, shape)
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            x = network_input(self.config.prediction, x_t, *self.schedule.alpha_sigma(over(t, x_t)))
+            raw: Tensor = self.network(torch.cat([x, *joined], dim=1), t, text)
+            return raw.float()
+
+        return predict
+
+    def _joined(self, condition: Condition, shape: Sequence[int]) -> list[Tensor]:
+        """Give what joins the noised picture; what is dropped is zero."""
+        config, parts = self.config, list[Tensor]()
+        if config.low_side:
+            if condition.low is None:
+                raise ValueError("this stage enlarges pictures, and was given none")
+            low = low_channels(condition.low, shape, tells_level=config.low_noise > 0)
+            parts.append(_kept(low, condition.keep.get("low")))
+        if config.inpaints and condition.known is not None:
+            parts.append(_kept(known_channels(condition.known), condition.keep.get("known")))
+        return parts
 
     def hidden_matrices(self) -> Sequence[nn.Parameter]:
         """List what Muon may train."""
-        return hidden_matrices(self, self.unet.outer_layers())
+        return hidden_matrices(self, self.network.outer_layers())
+
+
+def begun(start: Start | None, noise: Tensor, times: list[float], schedule: Schedule) -> tuple[Tensor, list[float]]:
+    """Give what drawing begins from and the times that are left: all from noise, or some from a noised picture.
+
+    Meng et al. 2021, SDEdit, arXiv:2108.01073.
+    """
+    num_steps = len(times) - 1
+    skipped = 0 if start is None else num_steps - round(start.strength * num_steps)
+    if start is None or not skipped:
+        return noise, times
+    alpha, sigma = schedule.scales(times[skipped])
+    picture = shrunk(start.picture, factor_of(start.picture.shape[-1], noise.shape[-1]))
+    return alpha * picture + sigma * noise, times[skipped:]
+
+
+def _kept(channels: Tensor, keep: Tensor | None) -> Tensor:
+    return channels if keep is None else channels * over(keep.to(channels.dtype), channels)
+
+
+def _require_fit(side: int, multiple: int) -> None:
+    if side % multiple:
+        raise ValueError(f"pictures of {side} pixels do not fit this U-Net: use a multiple of {multiple}.")
 
 
 def _with_opposite(condition: Condition, negative: Text | None) -> Condition:

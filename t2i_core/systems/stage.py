@@ -1,7 +1,7 @@
 """What stages have in common: all have a loss to train by; some draw, some export, some read words their own way."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -10,9 +10,11 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from t2i_core.diffusion.chance import Chance
+from t2i_core.diffusion.estimate import Post
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.models.config import Sizes, TextEncoderConfig
 from t2i_core.models.text_encoder import Encoded, TextEncoder
+from t2i_core.models.text_transformer import TextTransformer
 from t2i_core.systems.condition import Condition, Text, mapped
 
 
@@ -55,17 +57,50 @@ class Losses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A picture to begin from, in place of noise.
+
+    Attributes:
+        picture: (B, 3, H, W) float in [-1, 1].
+        strength: share of the steps that are taken, 0 to 1: 0 gives the picture back, 1 knows nothing of it.
+    """
+
+    picture: Tensor
+    strength: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrawSettings:
     """How to draw; None leaves the stage's own default.
 
     Attributes:
         negative: (B, L) captions that guidance leads away from, in place of the null.
+        interval: times between which guidance acts.
+        rescale: how far guided estimates are brought back to the contrast that they had, 0 to 1.
+        clip: a CLIP of noised pictures to be guided by; None for none.
+        clip_guidance_scale: how strongly.
+        clip_interval: times between which it guides; nearer to noise it knows nothing.
+        eta: of DDIM, 0 adds no noise on the way and 1 all.
+        start: a picture to begin from.
+        noise: (B, C, H, W) float to begin from, in place of what chance gives.
+        posts: what else is done to each estimate of the picture.
+        on_step: called as each step begins with its number, x_t and the estimate of x_0.
     """
 
     guidance_scale: float | None = None
     num_steps: int | None = None
     sampler: SamplerName | None = None
     negative: Text | None = None
+    interval: tuple[float, float] = (0.0, 1.0)
+    rescale: float = 0.0
+    clip: "Guide | None" = None
+    clip_guidance_scale: float = 1.0
+    clip_interval: tuple[float, float] = (0.0, 0.8)
+    eta: float = 0.0
+    start: Start | None = None
+    noise: Tensor | None = None
+    posts: Sequence[Post] = ()
+    on_step: Callable[[int, Tensor, Tensor], None] | None = None
 
 
 class Stage(nn.Module, ABC):
@@ -75,6 +110,10 @@ class Stage(nn.Module, ABC):
     def loss(self, batch: Batch) -> Losses:
         """Compute the training loss of a batch."""
 
+    def view(self, batch: Batch) -> Batch:
+        """Give a batch as the stage sees it: pictures of its own side, and what it makes of them to draw them by."""
+        return batch
+
     def hidden_matrices(self) -> Sequence[nn.Parameter]:
         """List the weight matrices inside the network that Muon may train; Adam trains what is left."""
         return ()
@@ -82,10 +121,28 @@ class Stage(nn.Module, ABC):
 
 @runtime_checkable
 class Drawer(Protocol):
-    """A stage that draws."""
+    """A stage that draws.
+
+    Attributes:
+        side: of the squares that it was trained to draw, pixels.
+    """
+
+    side: int
+
+    def view(self, batch: Batch) -> Batch:
+        """See `Stage.view`."""
+        ...
 
     def draw(self, condition: Condition, shape: Sequence[int], chance: Chance, settings: DrawSettings) -> Tensor:
         """Draw samples (B, *shape) float, pictures about [-1, 1], that fit a condition."""
+        ...
+
+
+class Guide(Protocol):
+    """A stage that says where noised pictures are to go to fit a condition better."""
+
+    def gradient(self, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
+        """Read a condition, and give what makes of x_t: (B, 3, H, W) and t: (B,) a direction, like x_t."""
         ...
 
 
@@ -124,7 +181,7 @@ def text_encoder(sizes: Sizes, width: int, num_layers: int) -> TextEncoder:
     )
 
 
-def encode(encoder: TextEncoder, condition: Condition) -> Encoded:
+def encode(encoder: TextEncoder | TextTransformer, condition: Condition) -> Encoded:
     """Encode the captions of a condition; those that are dropped become the encoder's null.
 
     Raises:

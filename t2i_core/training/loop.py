@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -164,21 +164,25 @@ class Trainer:
         self.stage.zero_grad()
 
     def next_batch(self) -> Batch:
-        """Make the batch of the current position."""
-        first, size, device = self.position.images, self.preset.batch_size, self.compute.device
-        rows = self.feed.take(first, size)
-        pixels = rows.pixels.to(device, non_blocking=True)
-        chance = Chance(self.seed, torch.arange(first, first + size, device=device))
-        condition = self.condition(Text(ids=rows.token_ids, mask=rows.token_mask))
-        return Batch(
-            target=to_unit(pixels).contiguous(memory_format=torch.channels_last),
-            condition=condition.dropped(self.preset.drop_rates, chance),
-            chance=chance,
-        )
+        """Make the batch of the current position, some of what it must fit dropped."""
+        batch = self.batch(self.position.images, self.preset.batch_size, self.seed)
+        return replace(batch, condition=batch.condition.dropped(self.preset.drop_rates, batch.chance))
 
-    def condition(self, text: Text) -> Condition:
-        """Say on the device what samples with some captions must fit."""
-        return Condition(text=text.trimmed()).map(lambda tensor: tensor.to(self.compute.device, non_blocking=True))
+    def batch(self, first: int, size: int, seed: int) -> Batch:
+        """Give the samples at `size` positions from one on, all of them whole.
+
+        Args:
+            first: position in the endless order of the data.
+            size: how many.
+            seed: of their chance.
+        """
+        rows, device = self.feed.take(first, size), self.compute.device
+        text = Text(ids=rows.token_ids, mask=rows.token_mask).trimmed()
+        return Batch(
+            target=to_unit(rows.pixels.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last),
+            condition=Condition(text=text).map(lambda tensor: tensor.to(device, non_blocking=True)),
+            chance=Chance(seed, torch.arange(first, first + size, device=device)),
+        )
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Give all that a checkpoint must hold."""

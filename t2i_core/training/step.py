@@ -16,7 +16,6 @@ from t2i_core.data.batches.pixels import to_uint8
 from t2i_core.data.batches.split import OpenSplit
 from t2i_core.data.batches.tokenizer import load_tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.diffusion.chance import Chance
 from t2i_core.door import is_file, open_to_append, read_file
 from t2i_core.errors import ConfigError, StoppedError
 from t2i_core.layout import MAX_LOG_BYTES
@@ -33,7 +32,6 @@ from t2i_core.models.config import Sizes
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.report.pictures import side_by_side
 from t2i_core.systems.build import build_stage
-from t2i_core.systems.condition import Text
 from t2i_core.systems.stage import Drawer, DrawSettings, Exporter, Reader, Stage
 from t2i_core.training.checkpoint import (
     STATE_NAME,
@@ -51,9 +49,9 @@ from t2i_core.training.finished import load_stage, start_from
 from t2i_core.training.loop import Trainer, stop_requests
 from t2i_core.training.validation import load_validation
 
-# Shares of the budget after which the fixed prompts are drawn.
+# Shares of the budget after which some samples are drawn, always the same.
 GRID_AT = (0.1, 0.25, 0.5, 0.75, 1.0)
-NUM_GRID_PROMPTS = 16
+NUM_GRID_PICTURES = 16
 PROGRESS_SECONDS = 1.0
 # Files that tell how long it took or what was measured to choose: the same training at another speed is the same run.
 TIMED_NAMES = frozenset({"compute.json", STATE_NAME})
@@ -124,7 +122,6 @@ class Run:
         self.tokenizer = load_tokenizer(captions_dir)
         self.data = OpenSplit(captions_dir, "train", config.shards, self.preset.shapes)
         self.stage = self._build()
-        self._grid_text = self._encode(self.data.captions(_spread(self.data.num_samples, NUM_GRID_PROMPTS)))
         feed = self.data.feed(
             config.seed,
             self._encode,
@@ -133,6 +130,8 @@ class Run:
             pin=compute.device == "cuda",
         )
         self.trainer = Trainer(self.stage, feed, self.preset, config.seed, compute)
+        # Taken before training begins, which goes on from batch to batch.
+        self._grid_batch = self.trainer.batch(0, min(NUM_GRID_PICTURES, self.preset.batch_size), seed=0)
         self.validation = load_validation(captions_dir, config, self.preset, self._encode, compute)
         self._validated: dict[int, float] = {}
         self._grids_done = 0
@@ -288,7 +287,7 @@ class Run:
         self._last_save = time.monotonic()
 
     def draw_grids(self) -> None:
-        """Draw the fixed prompts once the next share of the budget is reached."""
+        """Draw the same samples each time the next share of the budget is reached."""
         due = sum(share <= self.trainer.progress for share in GRID_AT)
         if due == self._grids_done:
             return
@@ -300,12 +299,9 @@ class Run:
             write_atomically(path, picture.getvalue())
 
     def _grid(self, drawer: Drawer) -> Image.Image:
-        trainer, side = self.trainer, self.data.image_size
-        ids, mask = self._grid_text
-        condition = trainer.condition(Text(ids=ids, mask=mask))
-        chance = Chance(0, torch.arange(NUM_GRID_PROMPTS, device=trainer.compute.device))
-        with torch.no_grad(), trainer.compute.autocast():
-            drawn = drawer.draw(condition, (3, side, side), chance, DrawSettings())
+        batch = drawer.view(self._grid_batch)
+        with torch.no_grad(), self.trainer.compute.autocast():
+            drawn = drawer.draw(batch.condition, batch.target.shape[1:], batch.chance, DrawSettings())
         return side_by_side([Image.fromarray(picture) for picture in to_uint8(drawn).cpu().numpy()], columns=8)
 
     def finish(self, key: StepKey) -> StepRef:
@@ -341,11 +337,6 @@ class Run:
             | ({"new_parameters": sum(self.new.values())} if self.new else {}),
             files=files,
         )
-
-
-def _spread(num_samples: int, num_chosen: int) -> list[int]:
-    """Choose rows evenly over the split, the same for every run on it."""
-    return [i * num_samples // num_chosen for i in range(num_chosen)]
 
 
 def _step_of(line: bytes) -> float:

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -9,21 +9,50 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.errors import ConfigError
-from t2i_core.models.config import CNNConfig, Sizes, UNetConfig
+from t2i_core.models.config import CNNConfig, Sizes, TextTransformerSizes
 from t2i_core.systems.build import STAGES, build_stage
-from t2i_core.systems.condition import Condition, Text
-from t2i_core.systems.config import CLIPConfig, DiffusionConfig, DirectConfig
+from t2i_core.systems.condition import Condition, Text, mapped
+from t2i_core.systems.config import (
+    ADMNetworkConfig,
+    CLIPConfig,
+    DiffusionConfig,
+    DirectConfig,
+    UNetNetworkConfig,
+)
 from t2i_core.systems.stage import Batch, Drawer, DrawSettings, Exporter, Reader, Stage
 
 SIZES = Sizes(vocab_size=12, context_length=8, image_size=32)
 SHAPE = (3, 32, 32)
-UNET = UNetConfig(channels=(16, 32), text_width=32, embedding_width=32, head_width=16)
+UNET = UNetNetworkConfig(text_layers=1, channels=(16, 32), text_width=32, embedding_width=32, head_width=16)
+ADM = ADMNetworkConfig(
+    patch_size=2,
+    multiples=(1, 1),
+    num_blocks=1,
+    head_width=16,
+    text=TextTransformerSizes(width=32, num_layers=1, num_heads=2),
+)
+GLIDE = DiffusionConfig(
+    network=ADM,
+    side=16,
+    schedule="cosine_1000",
+    time_shift=0,
+    prediction="eps",
+    weighting="learned",
+    learned_variance=True,
+    clips=True,
+    num_steps=3,
+)
 CONFIGS = {
     "direct": DirectConfig(text_width=32, text_layers=1, cnn=CNNConfig(channels=(32, 16))),
-    "diffusion": DiffusionConfig(text_layers=1, unet=UNET, num_steps=3),
+    "diffusion": DiffusionConfig(network=UNET, num_steps=3),
+    "base": GLIDE,
+    "upsampler": GLIDE.with_changes(side=0, low_side=16, low_blur=1, low_noise=0.3),
+    "inpaint": GLIDE.with_changes(inpaints=True),
+    "inpaint_upsampler": GLIDE.with_changes(side=0, low_side=16, inpaints=True),
     "clip": CLIPConfig(embed_dim=16, width=32, image_layers=1, text_layers=1),
 }
-DRAWERS = ["direct", "diffusion"]
+DRAWERS = [name for name in CONFIGS if name != "clip"]
+DIFFUSION = [name for name in DRAWERS if name != "direct"]
 
 
 def a_batch(stage: Stage, size: int = 4) -> Batch:
@@ -47,6 +76,20 @@ def shaken(name: str) -> Stage:
     for p in stage.parameters():
         p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
     return stage
+
+
+def seen(stage: Stage) -> Batch:
+    """Give a batch as a stage sees it; of pictures to be completed the left half is known."""
+    batch = stage.view(a_batch(stage))
+    known = batch.condition.known
+    if known is None:
+        return batch
+    mask = (torch.arange(known.mask.shape[-1]) < known.mask.shape[-1] // 2).expand_as(known.mask)
+    return replace(batch, condition=replace(batch.condition, known=replace(known, mask=mask)))
+
+
+def draw(stage: Drawer, batch: Batch, **settings: Any) -> Tensor:
+    return stage.draw(batch.condition, batch.target.shape[1:], batch.chance, DrawSettings(**settings))
 
 
 def test_every_stage_is_tried_here():
@@ -102,12 +145,11 @@ def test_eight_pictures_can_be_learned_by_heart(name):
 @pytest.mark.parametrize("name", DRAWERS)
 def test_padding_does_not_change_what_is_drawn(name):
     stage = shaken(name)
-    batch = a_batch(stage)
-    short = batch.condition.map(lambda tensor: tensor[:1])
-    chance = Chance(0, torch.tensor([5]))
+    short = mapped(seen(stage), lambda tensor: tensor[:1])
+    text = short.condition.text
 
-    padded = stage.draw(short, SHAPE, chance, DrawSettings())
-    trimmed = stage.draw(replace(short, text=short.text.trimmed()), SHAPE, chance, DrawSettings())
+    padded = draw(stage, short)
+    trimmed = draw(stage, replace(short, condition=replace(short.condition, text=text.trimmed())))
 
     assert torch.allclose(padded, trimmed, atol=1e-4)
 
@@ -115,41 +157,36 @@ def test_padding_does_not_change_what_is_drawn(name):
 @pytest.mark.parametrize("name", DRAWERS)
 def test_what_is_dropped_changes_nothing_and_what_is_kept_does(name):
     stage = shaken(name)
-    batch = a_batch(stage)
+    batch = seen(stage)
     text = batch.condition.text
     other = replace(batch.condition, text=replace(text, ids=text.ids.flip(0), mask=text.mask.flip(0)))
 
-    mine, theirs = (stage.draw(c, SHAPE, batch.chance, DrawSettings()) for c in (batch.condition, other))
+    mine, theirs = draw(stage, batch), draw(stage, replace(batch, condition=other))
 
     assert torch.equal(mine[3], theirs[3])
     assert float((mine[0] - theirs[0]).abs().max()) > 1e-4
 
 
-def test_words_and_their_order_change_what_is_drawn():
-    stage = shaken("diffusion")
+@pytest.mark.parametrize("name", DIFFUSION)
+def test_words_and_their_order_change_what_is_drawn(name):
+    stage = shaken(name)
+    batch = mapped(seen(stage), lambda tensor: tensor[:1])
     mask = torch.ones(1, 4, dtype=torch.bool)
 
+    texts = [Text(ids=torch.tensor([ids]), mask=mask) for ids in ([3, 4, 5, 2], [4, 3, 5, 2])]
     drawn = [
-        stage.draw(
-            Condition(text=Text(ids=torch.tensor([ids]), mask=mask)),
-            SHAPE,
-            Chance(0, torch.tensor([0])),
-            DrawSettings(guidance_scale=1),
-        )
-        for ids in ([3, 4, 5, 2], [4, 3, 5, 2])
+        draw(stage, replace(batch, condition=replace(batch.condition, text=text)), guidance_scale=1) for text in texts
     ]
 
     assert float((drawn[0] - drawn[1]).abs().max()) > 1e-4
 
 
-def test_guidance_and_steps_reach_the_sampler():
-    stage = shaken("diffusion")
-    batch = a_batch(stage)
+@pytest.mark.parametrize("name", DIFFUSION)
+def test_guidance_and_steps_reach_the_sampler(name):
+    stage = shaken(name)
+    batch = seen(stage)
 
-    drawn = [
-        stage.draw(batch.condition, SHAPE, batch.chance, DrawSettings(guidance_scale=g, num_steps=s))
-        for g, s in ((1, 3), (4, 3), (1, 4))
-    ]
+    drawn = [draw(stage, batch, guidance_scale=g, num_steps=s) for g, s in ((1, 3), (4, 3), (1, 4))]
 
     assert float((drawn[0] - drawn[1]).abs().max()) > 1e-4
     assert float((drawn[0] - drawn[2]).abs().max()) > 1e-4
@@ -208,13 +245,12 @@ def test_the_loss_of_every_stage_stays_on_the_card(on_card):
 @pytest.mark.parametrize("on_card", DRAWERS, indirect=True)
 def test_drawing_stays_on_the_card(on_card, sampler):
     stage, batch, card = on_card
-    if hasattr(stage, "config"):
-        stage.config = stage.config.with_changes(sampler=sampler)
 
     with card, torch.no_grad():
-        drawn = stage.draw(batch.condition, SHAPE, batch.chance, DrawSettings(guidance_scale=2))
+        batch = stage.view(batch)
+        drawn = draw(stage, batch, guidance_scale=2, sampler=sampler)
 
-    assert drawn.device.type == "cuda" and drawn.shape == (4, *SHAPE)
+    assert drawn.device.type == "cuda" and drawn.shape == (4, 3, stage.side, stage.side) == batch.target.shape
 
 
 @pytest.mark.parametrize("on_card", ["diffusion"], indirect=True)

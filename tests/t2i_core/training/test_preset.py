@@ -33,11 +33,11 @@ def test_the_presets_give_the_keys_that_they_gave(name: str) -> None:
 
 def test_changes_reach_every_depth() -> None:
     preset = load_preset(
-        "diffusion-smoke", ["optim.learning_rate=3e-3", "system.unet.channels=[8, 16]", "batch_size=4"]
+        "diffusion-smoke", ["optim.learning_rate=3e-3", "system.network.channels=[8, 16]", "batch_size=4"]
     )
 
     assert (preset.optim.learning_rate, preset.batch_size) == (0.003, 4)
-    assert preset.system.unet.channels == (8, 16)  # type: ignore[union-attr]
+    assert preset.system.network.channels == (8, 16)  # type: ignore[union-attr]
     assert preset.optim.betas == load_preset("diffusion-smoke").optim.betas
 
 
@@ -45,7 +45,7 @@ def test_changes_reach_every_depth() -> None:
     ("change", "words"),
     [
         ("optim.learning_rat=1", r"no optim\.learning_rat \(did you mean 'optim\.learning_rate'\?\)"),
-        ("system.unet.chanels=[8]", r"no system\.unet\.chanels \(did you mean 'system\.unet\.channels'\?\)"),
+        ("system.network.chanels=[8]", r"no system\.network\.chanels \(did you mean 'system\.network\.channels'\?\)"),
         ("optim.learning_rate=fast", r"optim\.learning_rate: .*number.*'fast'"),
         ("optim.learning_rate=-1", r"optim\.learning_rate: .*greater than 0"),
         ("optim.learning_rate=Infinity", r"optim\.learning_rate: .*finite"),

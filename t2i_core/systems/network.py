@@ -1,0 +1,116 @@
+"""Denoising networks as diffusion stages see them: each with what reads its captions, behind one interface."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from t2i_core.models.adm_unet import ADMUNet
+from t2i_core.models.config import ADMConfig, Sizes, TextTransformerConfig
+from t2i_core.models.text_encoder import Encoded
+from t2i_core.models.text_transformer import TextTransformer
+from t2i_core.models.unet import UNet
+from t2i_core.systems.condition import Condition
+from t2i_core.systems.config import ADMNetworkConfig, NetworkConfig, UNetNetworkConfig
+from t2i_core.systems.stage import encode, text_encoder
+
+
+class Channels(NamedTuple):
+    """What a network reads and gives.
+
+    Attributes:
+        read: the noised picture's three, then what joins them.
+        given: three, or six with the variance.
+    """
+
+    read: int
+    given: int
+
+
+class Network(nn.Module, ABC):
+    """(x_t and what joins it, t, captions) -> raw prediction."""
+
+    @abstractmethod
+    def read(self, condition: Condition) -> Encoded:
+        """Read the captions, once a drawing; those that are dropped become the network's null."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, t: Tensor, text: Encoded) -> Tensor:
+        """Predict.
+
+        Args:
+            x: (B, channels.read, H, W) float.
+            t: (B,) float in [0, 1]; 0 is clean.
+            text: the captions.
+
+        Returns:
+            (B, channels.given, H, W) float.
+        """
+
+    @abstractmethod
+    def outer_layers(self) -> Sequence[nn.Module]:
+        """List the layers that face the outside, which Muon does not train."""
+
+
+class UNetNetwork(Network):
+    """A U-Net with cross-attention and a caption map, and its text encoder."""
+
+    def __init__(self, config: UNetNetworkConfig, sizes: Sizes, channels: Channels) -> None:
+        super().__init__()
+        self.text = text_encoder(sizes, config.text_width, config.text_layers)
+        self.unet = UNet(config, in_channels=channels.read, out_channels=channels.given)
+
+    def read(self, condition: Condition) -> Encoded:
+        """See `Network.read`."""
+        return encode(self.text, condition)
+
+    def forward(self, x: Tensor, t: Tensor, text: Encoded) -> Tensor:
+        """See `Network.forward`."""
+        prediction: Tensor = self.unet(x, t, text)
+        return prediction
+
+    def outer_layers(self) -> Sequence[nn.Module]:
+        """See `Network.outer_layers`."""
+        return self.unet.outer_layers()
+
+
+class ADMNetwork(Network):
+    """GLIDE's: an ADM U-Net whose attention sees the tokens of a text transformer beside the picture's places."""
+
+    def __init__(self, config: ADMNetworkConfig, sizes: Sizes, channels: Channels) -> None:
+        super().__init__()
+        self.text = TextTransformer(
+            TextTransformerConfig(
+                **config.text.model_dump(), vocab_size=sizes.vocab_size, context_length=sizes.context_length
+            )
+        )
+        width = config.text.width
+        self.unet = ADMUNet(
+            ADMConfig(
+                **config.model_dump(exclude={"kind", "text"}),
+                in_channels=channels.read,
+                out_channels=channels.given,
+                text_width=width,
+                embedding_width=width,
+            )
+        )
+
+    def read(self, condition: Condition) -> Encoded:
+        """See `Network.read`."""
+        return encode(self.text, condition)
+
+    def forward(self, x: Tensor, t: Tensor, text: Encoded) -> Tensor:
+        """See `Network.forward`."""
+        prediction: Tensor = self.unet(x, t, text.pooled, text.tokens, text.mask)
+        return prediction
+
+    def outer_layers(self) -> Sequence[nn.Module]:
+        """See `Network.outer_layers`."""
+        return [*self.text.outer_layers(), *self.unet.outer_layers()]
+
+
+NETWORKS: dict[type[NetworkConfig], Callable[[Any, Sizes, Channels], Network]] = {
+    UNetNetworkConfig: UNetNetwork,
+    ADMNetworkConfig: ADMNetwork,
+}

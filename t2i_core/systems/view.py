@@ -1,0 +1,96 @@
+"""What stages make of pictures: their own size, small ones to enlarge, and the channels that join the noised one."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from t2i_core.diffusion.chance import Chance
+from t2i_core.diffusion.schedule import over
+from t2i_core.systems.condition import Known, LowRes
+
+# Pixels that a blur reaches to each side: three standard deviations of the widest.
+REACH = 4
+
+
+def factor_of(larger: int, smaller: int) -> int:
+    """Give how many times as long the sides of one picture are as those of another; a `smaller` of 0 is as large.
+
+    Raises:
+        ValueError: no whole number of times.
+    """
+    if smaller and (larger % smaller or larger < smaller):
+        raise ValueError(f"pictures of {larger} pixels cannot be averaged to {smaller}: use a divisor of {larger}.")
+    return larger // smaller if smaller else 1
+
+
+def shrunk(picture: Tensor, factor: int) -> Tensor:
+    """Average squares of pixels of (B, C, H, W), H and W multiples of the factor."""
+    return F.avg_pool2d(picture, factor) if factor > 1 else picture
+
+
+def low_channels(low: LowRes, shape: Sequence[int], *, tells_level: bool) -> Tensor:
+    """Give what an upsampler sees of small pictures: them, interpolated to the shape (C, H, W), and their level."""
+    picture = F.interpolate(low.picture, size=list(shape[1:]), mode="bilinear", align_corners=False)
+    level = over(low.level, picture).expand_as(picture[:, :1])
+    return torch.cat([picture, level], dim=1) if tells_level else picture
+
+
+def known_channels(known: Known) -> Tensor:
+    """Give what a stage sees of what is known: (B, 4, H, W), the pixels, 0 where they are not, and where they are."""
+    mask = known.mask.to(known.picture.dtype)
+    return torch.cat([known.picture * mask, mask], dim=1)
+
+
+def known_at(known: Known, shape: Sequence[int]) -> Known:
+    """Average what is known to pictures of a shape (C, H, W); of a partly known square of pixels nothing is.
+
+    Raises:
+        ValueError: it is not a whole number of times as large.
+    """
+    factor = factor_of(known.picture.shape[-1], shape[-1])
+    if factor == 1:
+        return known
+    mask = shrunk(known.mask.float(), factor) == 1
+    return Known(picture=shrunk(known.picture, factor), mask=mask)
+
+
+def low_of(picture: Tensor, factor: int, chance: Chance, *, blur: float, noise: float) -> LowRes:
+    """Make the small picture that an upsampler learns from, worse than it is by chance, since drawn ones are.
+
+    Args:
+        picture: (B, 3, H, W) float in [-1, 1], the large one.
+        factor: how many times smaller it gets.
+        chance: of the samples; half of them are not blurred.
+        blur: largest standard deviation, pixels of the small picture.
+        noise: largest level.
+    """
+    low = shrunk(picture, factor)
+    if blur:
+        low = blurred(low, blur * (2 * chance.uniform("low/blur") - 1).clamp(min=0))
+    level = noise * chance.uniform("low/level")
+    return noised_low(low, level, chance) if noise else LowRes(picture=low, level=level)
+
+
+def noised_low(low: Tensor, level: Tensor, chance: Chance) -> LowRes:
+    """Put noise on small pictures (Saharia et al. 2022, arXiv:2205.11487, section 2.4).
+
+    Args:
+        low: (B, 3, h, w) float in [-1, 1].
+        level: (B,) float in [0, 1], standard deviation of the noise; the signal's scale falls so that variance stays.
+        chance: of the samples.
+    """
+    sigma = over(level, low)
+    return LowRes(picture=(1 - sigma**2).sqrt() * low + sigma * chance.normal("low/eps", low.shape[1:]), level=level)
+
+
+def blurred(picture: Tensor, std: Tensor) -> Tensor:
+    """Blur each picture of (B, C, h, w) with its own Gaussian; std: (B,) float, pixels, up to a third of the reach."""
+    steps = torch.arange(-REACH, REACH + 1, device=picture.device)
+    weights = torch.exp(-0.5 * (steps / std.clamp(min=1e-2)[:, None]).square())
+    kernels = (weights / weights.sum(1, keepdim=True))[:, None, None, None]
+    padded = F.pad(picture, [REACH] * 4, mode="replicate")
+    # No convolution, which autocast would do with a few bits.
+    rows = (padded.unfold(3, len(steps), 1) * kernels).sum(-1)
+    return (rows.unfold(2, len(steps), 1) * kernels).sum(-1)

@@ -1,0 +1,226 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from t2i_core.diffusion.chance import Chance
+from t2i_core.errors import ConfigError
+from t2i_core.systems.build import build_stage
+from t2i_core.systems.condition import Known, LowRes
+from t2i_core.systems.config import DiffusionConfig
+from t2i_core.systems.diffusion import DiffusionStage
+from t2i_core.systems.masks import random_masks
+from t2i_core.systems.stage import Batch, DrawSettings, Start
+from t2i_core.systems.view import blurred, known_at, low_of, shrunk
+from tests.t2i_core.systems.test_stages import CONFIGS, DIFFUSION, GLIDE, SIZES, UNET, draw, seen, shaken
+
+CHANCE = Chance(3, torch.arange(2000))
+
+
+def test_masks_hide_strokes_boxes_halves_all_or_nothing_each_as_often():
+    masks = random_masks(CHANCE, 16, 16)
+
+    shares = masks.float().mean((1, 2, 3))
+    assert masks.shape == (2000, 1, 16, 16) and masks.dtype == torch.bool
+    # Boxes may hide a half or nearly nothing, so the three plain kinds are at least a fifth each, within 3 sigma.
+    for share in (0.0, 0.5, 1.0):
+        assert abs(float((shares == share).float().mean()) - 0.2) < 3 * (0.2 * 0.8 / 2000) ** 0.5 + 0.01
+    x = (torch.arange(16) < 8).expand(16, 16)
+    for half in (x, ~x, x.T, ~x.T):
+        assert abs(float((masks[:, 0] == half).flatten(1).all(1).float().mean()) - 0.05) < 0.015
+    again = random_masks(Chance(3, torch.arange(500, 510)), 16, 16)
+    assert torch.equal(again, masks[500:510])
+
+
+def test_pictures_are_averaged_and_what_is_partly_known_is_not():
+    picture = torch.arange(16.0).view(1, 1, 4, 4).expand(1, 3, 4, 4)
+    mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    mask[..., 0, 0] = False
+
+    small = known_at(Known(picture=picture, mask=mask), (3, 2, 2))
+
+    assert small.picture[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    assert small.mask[0, 0].tolist() == [[False, True], [True, True]]
+    assert known_at(small, (3, 2, 2)) is small
+
+
+def test_a_blur_of_nothing_changes_nothing_and_one_of_a_pixel_spreads_a_dot_like_a_gaussian():
+    dot = torch.zeros(2, 3, 9, 9)
+    dot[..., 4, 4] = 1
+
+    none, one = blurred(dot, torch.tensor([0.0, 1.0]))
+
+    assert torch.equal(none, dot[0])
+    assert one.sum((1, 2)).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
+    assert float(one[0, 4, 5] / one[0, 4, 4]) == pytest.approx(2.718281828**-0.5, rel=1e-4)
+
+
+def test_small_pictures_are_averages_half_of_them_as_they_are_and_noise_keeps_variance():
+    pictures = torch.randn(2000, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    plain = low_of(pictures, 2, CHANCE, blur=0, noise=0)
+    soft = low_of(pictures, 2, CHANCE, blur=1, noise=0)
+    noisy = low_of(2 * pictures, 2, CHANCE, blur=0, noise=1)
+
+    assert torch.equal(plain.picture, shrunk(pictures, 2)) and not plain.level.any()
+    same = (soft.picture == plain.picture).flatten(1).all(1).float().mean()
+    # Beside those that are not blurred, those whose blur is too narrow to reach the next pixel.
+    assert 0.5 - 3 * 0.5 / 2000**0.5 < float(same) < 0.65
+    assert float(noisy.level.min()) > 0 and float(noisy.level.max()) < 1
+    # Averages of four pixels of variance four have variance one, which the noise keeps.
+    assert float(noisy.picture.var()) == pytest.approx(1, rel=0.05)
+
+
+def test_the_side_of_a_stage_must_divide_the_datas_and_fit_its_network():
+    for changes, told in (
+        ({"side": 12}, "averaged to 12"),
+        ({"low_side": 7}, "averaged to 7"),
+        ({"side": 1}, "multip"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            build_stage(GLIDE.with_changes(**changes), SIZES)
+
+
+@pytest.mark.parametrize("name", DIFFUSION)
+def test_what_is_known_stays_to_the_bit_on_any_stage(name):
+    stage = shaken(name)
+    batch = seen(stage)
+    mask = random_masks(Chance(1, batch.chance.samples), stage.side, stage.side)
+    known = Known(picture=batch.target.clamp(-1, 1), mask=mask)
+
+    drawn = draw(stage, replace(batch, condition=replace(batch.condition, known=known)))
+
+    assert torch.equal(torch.where(mask, drawn, 0), torch.where(mask, known.picture, 0))
+    assert not torch.allclose(drawn, known.picture)
+
+
+@pytest.mark.parametrize("name", ["inpaint", "inpaint_upsampler", "diffusion"])
+def test_where_nothing_is_known_all_is_drawn_as_without(name):
+    stage = shaken(name)
+    batch = seen(stage)
+    nothing = Known(picture=batch.target, mask=torch.zeros(4, 1, stage.side, stage.side, dtype=torch.bool))
+
+    told = draw(stage, replace(batch, condition=replace(batch.condition, known=nothing)))
+    untold = draw(stage, replace(batch, condition=replace(batch.condition, known=None)))
+
+    assert torch.equal(told, untold)
+
+
+def test_a_stage_that_fills_in_begins_as_the_one_that_it_starts_from():
+    base, inpaint = shaken("base"), shaken("inpaint")
+    weights = dict(base.state_dict())
+    stem = weights["network.unet.stem.weight"]
+    wider = torch.zeros_like(inpaint.state_dict()["network.unet.stem.weight"])
+    wider[:, : stem.shape[1]] = stem
+    inpaint.load_state_dict(weights | {"network.unet.stem.weight": wider})
+    batch = seen(inpaint)
+
+    ours, theirs = (
+        stage._predictor(batch.condition, batch.target.shape[1:])(batch.target, torch.full((4,), 0.5))
+        for stage in (inpaint, base)
+    )
+
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_picture_to_begin_from_is_kept_at_strength_0_and_unknown_at_strength_1():
+    stage = shaken("base")
+    batch = seen(stage)
+    pictures = batch.target.clamp(-1, 1)
+
+    drawn = {
+        strength: draw(stage, batch, num_steps=6, start=Start(picture=pictures, strength=strength))
+        for strength in (0, 0.5, 1)
+    }
+
+    assert torch.equal(drawn[0], pictures)
+    assert torch.equal(drawn[1], draw(stage, batch, num_steps=6))
+    assert not torch.equal(drawn[0.5], drawn[1]) and not torch.equal(drawn[0.5], pictures)
+
+
+def test_the_noise_of_a_picture_leads_back_to_it():
+    config = DiffusionConfig(network=UNET, guidance_scale=1, time_shift=1)
+    torch.manual_seed(0)
+    stage = build_stage(config, SIZES).eval().requires_grad_(False)
+    assert isinstance(stage, DiffusionStage)
+    batch = seen(stage)
+    pictures = 0.5 * batch.target
+
+    noise = stage.invert(batch.condition, pictures, DrawSettings(num_steps=4), iterations=5)
+    back = draw(stage, batch, num_steps=4, sampler="ddim", noise=noise)
+
+    # Its head starts at zero, so what it thinks of any picture is gray: all that is drawn by is the last step.
+    assert back.shape == pictures.shape and bool(noise.isfinite().all())
+    assert torch.equal(draw(stage, batch, num_steps=4, sampler="ddim", noise=noise), back)
+
+
+def test_an_upsampler_draws_larger_pictures_and_sees_the_small_ones():
+    stage = shaken("upsampler")
+    batch = seen(stage)
+    low = batch.condition.low
+    other = replace(batch.condition, low=LowRes(picture=low.picture.flip(0), level=low.level))
+
+    mine, theirs = draw(stage, batch), draw(stage, replace(batch, condition=other))
+
+    assert mine.shape[-1] == 2 * low.picture.shape[-1]
+    assert not torch.allclose(mine, theirs)
+    with pytest.raises(ValueError, match="given none"):
+        draw(stage, replace(batch, condition=replace(batch.condition, low=None)))
+
+
+def test_an_upsampler_has_noise_of_its_own():
+    told: dict[str, torch.Tensor] = {}
+    for name in ("base", "upsampler"):
+        stage = shaken(name)
+        draw(stage, seen(stage), on_step=lambda number, x_t, _, name=name: told.setdefault(name, x_t))
+
+    # By the same counter, numbers of one stream would begin alike whatever the size of the picture.
+    base, upsampler = told["base"].movedim(1, -1).flatten(1), told["upsampler"].movedim(1, -1).flatten(1)
+    assert not torch.isclose(base, upsampler[:, : base.shape[1]]).any(1).all()
+
+
+@pytest.mark.parametrize("name", ["base", "inpaint_upsampler"])
+def test_no_gradient_passes_through_what_is_dropped(name):
+    stage = shaken(name)
+    batch = stage.view(a_dropped_batch(stage))
+    words = stage.network.text.tokens.weight.requires_grad_()
+
+    stage.loss(batch).total.backward()
+
+    # Only the last sample has the word 11, and its caption is dropped.
+    assert words.grad[11].tolist() == [0.0] * words.shape[1]
+    assert words.grad[5].any()
+
+
+def a_dropped_batch(stage: DiffusionStage) -> Batch:
+    batch = seen(stage)
+    ids = torch.full((4, 8), 5)
+    ids[3] = 11
+    text = replace(batch.condition.text, ids=ids, mask=torch.ones_like(ids, dtype=torch.bool))
+    whole = torch.randn(4, 3, SIZES.image_size, SIZES.image_size, generator=torch.Generator().manual_seed(0))
+    return replace(batch, target=whole, condition=replace(batch.condition, text=text))
+
+
+def test_the_bound_trains_the_variance_and_nothing_else():
+    stage = shaken("base").requires_grad_(True)
+    stage.learned_weight = None
+    stage.config = GLIDE.with_changes(weighting="uniform", learned_variance=True)
+    head = stage.network.unet.head
+    batch = seen(stage)
+    whole = replace(batch, target=torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    gradients = []
+    for learned in (True, False):
+        stage.zero_grad()
+        stage.config = stage.config.with_changes(learned_variance=learned)
+        stage.loss(whole).total.backward()
+        gradients.append(head.bias.grad.clone())
+
+    mean = slice(0, 3 * 2**2)
+    assert torch.allclose(gradients[0][mean], gradients[1][mean], atol=1e-6)
+    assert gradients[0][mean.stop :].abs().max() > 0 and not gradients[1][mean.stop :].any()
+
+
+def test_every_kind_of_stage_reads_as_many_channels_as_its_recipe_says():
+    wanted = {"diffusion": 3, "base": 3, "upsampler": 7, "inpaint": 7, "inpaint_upsampler": 10}
+
+    assert {name: CONFIGS[name].channels_read for name in wanted} == wanted
