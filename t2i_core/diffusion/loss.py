@@ -36,14 +36,15 @@ def squared_errors(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction.float() - target.float()).square().flatten(1).mean(1)
 
 
-def by_band(errors: Tensor, u: Tensor) -> dict[str, Tensor]:
-    """Part errors by noise band: (B,) each, NaN for the samples of other bands.
+def by_band(errors: Tensor, u: Tensor, name: str = "loss") -> dict[str, Tensor]:
+    """Part errors, or other figures, by noise band: (B,) each, NaN for the samples of other bands.
 
     A band is a fifth of the training times, and so a range between two quantiles of their log-SNR.
 
     Args:
         errors: (B,) float.
         u: (B,) float in (0, 1), the uniform numbers that the times were made of; near 1 is noise.
+        name: of the figure.
     """
     band = (u * NUM_BANDS).long()
-    return {f"loss_band_{b}": torch.where(band == b, errors, math.nan) for b in range(NUM_BANDS)}
+    return {f"{name}_band_{b}": torch.where(band == b, errors, math.nan) for b in range(NUM_BANDS)}

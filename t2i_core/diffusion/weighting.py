@@ -14,7 +14,9 @@ GAMMA = 5.0
 NUM_WAVES = 32
 
 
-def weight_of(kind: Weighting, prediction: Parameterization, alpha: Tensor, sigma: Tensor) -> Tensor:
+def weight_of(
+    kind: Weighting, prediction: Parameterization, alpha: Tensor, sigma: Tensor, *, offset: float = 1.0
+) -> Tensor:
     """Give the weight of a squared error of what the network predicts.
 
     All but `uniform` say how much a squared error of x_0 counts, whatever is predicted. `learned` leaves that to
@@ -25,6 +27,8 @@ def weight_of(kind: Weighting, prediction: Parameterization, alpha: Tensor, sigm
         prediction: what the network predicts.
         alpha: (B, 1, 1, 1) float, signal scale.
         sigma: (B, 1, 1, 1) float, noise scale.
+        offset: of `p2`, its k: errors of x_0 count alike where the ratio of signal to noise is well above it, and
+            errors of eps where it is well below.
 
     Returns:
         Like alpha, at least 0.
@@ -33,17 +37,17 @@ def weight_of(kind: Weighting, prediction: Parameterization, alpha: Tensor, sigm
         return torch.ones_like(alpha)
     snr = (alpha / sigma.clamp(min=SMALLEST_SCALE)) ** 2
     _, out = affine(prediction, alpha, sigma)
-    return _weight_of_x_0(kind, snr) * out**2
+    return _weight_of_x_0(kind, snr, offset) * out**2
 
 
-def _weight_of_x_0(kind: Weighting, snr: Tensor) -> Tensor:
+def _weight_of_x_0(kind: Weighting, snr: Tensor, offset: float) -> Tensor:
     match kind:
         case "min_snr":  # Hang et al. 2023, arXiv:2303.09556, section 3.4
             return snr.clamp(max=GAMMA)
         case "soft_min_snr":  # Crowson et al. 2024, arXiv:2401.11605
             return snr * GAMMA / (snr + GAMMA)
-        case "p2":  # Choi et al. 2022, arXiv:2204.00227, equation 8 with k = gamma = 1
-            return snr / (1 + snr)
+        case "p2":  # Choi et al. 2022, arXiv:2204.00227, equation 8 with gamma = 1
+            return snr / (offset + snr)
         case "edm":  # Karras et al. 2022, arXiv:2206.00364, table 1: errors of the network's output count alike
             return snr + SIGMA_DATA**-2
         case "uniform" | "learned":

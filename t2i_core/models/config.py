@@ -182,3 +182,24 @@ class ADMConfig(ADMSizes):
         if self.text_width and not self.attending:
             raise ValueError("text_width needs attention at some level")
         return self
+
+
+class NoisedViTSizes(Config):
+    """Size of a vision transformer of noised pictures."""
+
+    patch_size: int = Field(4, gt=0, le=MAX_PATCH_SIZE, description="Pixels a side of an image token.")
+    width: int = Field(128, gt=0, le=MAX_WIDTH, description="Width of an image token.")
+    num_layers: int = Field(3, gt=0, le=MAX_LAYERS, description="Transformer blocks.")
+    num_heads: int = Field(4, gt=0, le=MAX_WIDTH, description="Attention heads.")
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.width % self.num_heads:
+            raise ValueError(f"width {self.width} must be a multiple of num_heads {self.num_heads}")
+        return self
+
+
+class NoisedViTConfig(NoisedViTSizes):
+    """A vision transformer for pictures of some size."""
+
+    image_size: int = Field(gt=0, le=MAX_IMAGE_SIZE, description="Side of the pictures, pixels.")

@@ -11,9 +11,10 @@ from t2i_core.errors import ConfigError
 from t2i_core.machine import memory_bytes
 from t2i_core.models.config import Sizes
 from t2i_core.systems.clip import CLIPStage
-from t2i_core.systems.config import CLIPConfig, DiffusionConfig, DirectConfig, SystemConfig
+from t2i_core.systems.config import CLIPConfig, DiffusionConfig, DirectConfig, NoisedCLIPConfig, SystemConfig
 from t2i_core.systems.diffusion import DiffusionStage
 from t2i_core.systems.direct import DirectStage
+from t2i_core.systems.noised_clip import NoisedCLIPStage
 from t2i_core.systems.stage import Stage
 from t2i_core.systems.weights import size_bytes
 
@@ -21,6 +22,7 @@ STAGES: dict[type[Config], Callable[[Any, Sizes, Mapping[str, Stage]], Stage]] =
     DirectConfig: DirectStage,
     DiffusionConfig: DiffusionStage,
     CLIPConfig: CLIPStage,
+    NoisedCLIPConfig: NoisedCLIPStage,
 }
 
 

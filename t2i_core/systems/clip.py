@@ -80,21 +80,14 @@ class CLIPStage(Stage):
         return embedding.float()
 
     def loss(self, batch: Batch) -> Losses:
-        """Contrast pictures and captions within the batch.
-
-        Equal captions are positives of each other, since a small world repeats them (Khosla et al. 2020,
-        arXiv:2004.11362).
-        """
+        """Contrast pictures and captions within the batch."""
         assert batch.condition.text is not None
         ids = batch.condition.text.ids
         assert ids is not None
         image = self(batch.target)
         text = self.clip.encode_text(ids, normalize=True).float()
         scale = self.clip.logit_scale.clamp(max=MAX_LOG_SCALE).exp()
-        logits = scale * image @ text.T
-        same = (ids[:, None] == ids[None]).all(-1).float()
-        targets = same / same.sum(1, keepdim=True)
-        each = -0.5 * ((logits.log_softmax(1) * targets).sum(1) + (logits.T.log_softmax(1) * targets).sum(1))
+        each = contrast(scale * image @ text.T, same_captions(ids))
         return Losses(total=each.mean(), figures={"loss": each.detach()})
 
     def export(self, folder: Path) -> list[Path]:
@@ -104,3 +97,22 @@ class CLIPStage(Stage):
         write_atomically(folder / "open_clip_config.json", json.dumps(self.config, indent=2).encode())
         save_tensors(folder / "open_clip_model.safetensors", self.clip.state_dict())
         return sorted(folder.iterdir())
+
+
+def same_captions(ids: Tensor) -> Tensor:
+    """Say which captions of a batch, as ids (B, L), are equal: (B, B) bool."""
+    return (ids[:, None] == ids[None]).all(-1)
+
+
+def contrast(logits: Tensor, same: Tensor) -> Tensor:
+    """Give the loss of each picture and its caption, both ways: (B,) float.
+
+    Equal captions are positives of each other, since a small world repeats them (Khosla et al. 2020, arXiv:2004.11362).
+
+    Args:
+        logits: (B, B) float, pictures by captions.
+        same: (B, B) bool, which captions are equal.
+    """
+    targets = same.float() / same.sum(1, keepdim=True)
+    of_pictures, of_captions = ((rows.log_softmax(1) * targets).sum(1) for rows in (logits, logits.T))
+    return -0.5 * (of_pictures + of_captions)

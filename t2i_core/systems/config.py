@@ -17,6 +17,7 @@ from t2i_core.models.config import (
     MAX_WIDTH,
     ADMSizes,
     CNNConfig,
+    NoisedViTSizes,
     TextTransformerSizes,
     UNetConfig,
 )
@@ -135,6 +136,12 @@ class DiffusionConfig(NoisedConfig):
     weighting: Weighting | Literal["edges"] = Field(
         "edges", description="How much errors count at each level of noise; edges: 1 / max(t, min_time)^2."
     )
+    weight_offset: float = Field(
+        1.0,
+        gt=0,
+        description="Of the weighting p2, 1 / (this + signal-to-noise ratio) for errors of eps: below 1, what is decided "
+        "in strong noise counts for more.",
+    )
     min_time: float = Field(
         0.3, gt=0, le=1, description="Of the weighting edges; t before the shift: edges count beside layout."
     )
@@ -184,4 +191,18 @@ class CLIPConfig(StageConfig):
         return True
 
 
-SystemConfig = Annotated[DirectConfig | DiffusionConfig | CLIPConfig, Field(discriminator="kind")]
+class NoisedCLIPConfig(NoisedConfig):
+    """A CLIP of noised pictures, on the way that the stage it is to guide takes to noise."""
+
+    kind: Literal["noised_clip"] = "noised_clip"
+    embed_dim: int = Field(128, gt=0, le=MAX_WIDTH, description="Width of the shared embedding.")
+    image: NoisedViTSizes = NoisedViTSizes()
+    text: TextTransformerSizes = TextTransformerSizes(width=128, num_layers=3, num_heads=4)
+
+    @property
+    def compares_samples(self) -> bool:
+        """See `StageConfig.compares_samples`."""
+        return True
+
+
+SystemConfig = Annotated[DirectConfig | DiffusionConfig | CLIPConfig | NoisedCLIPConfig, Field(discriminator="kind")]

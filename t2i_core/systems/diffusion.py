@@ -77,7 +77,8 @@ class DiffusionStage(Stage):
             return weighted
         if config.weighting == "edges":
             return each * at.unshifted.clamp(min=config.min_time) ** -2
-        return each * weight_of(config.weighting, config.prediction, at.alpha, at.sigma).flatten()
+        weight = weight_of(config.weighting, config.prediction, at.alpha, at.sigma, offset=config.weight_offset)
+        return each * weight.flatten()
 
     def draw(self, condition: Condition, shape: Sequence[int], chance: Chance, settings: DrawSettings) -> Tensor:
         """Draw with the configured sampler and guidance; what is known of the pictures stays as it is."""

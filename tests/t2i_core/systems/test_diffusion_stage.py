@@ -10,6 +10,7 @@ from t2i_core.systems.condition import Known, LowRes
 from t2i_core.systems.config import DiffusionConfig
 from t2i_core.systems.diffusion import DiffusionStage
 from t2i_core.systems.masks import random_masks
+from t2i_core.systems.noised_clip import NoisedCLIPStage
 from t2i_core.systems.stage import Batch, DrawSettings, Start
 from t2i_core.systems.view import blurred, known_at, low_of, shrunk
 from tests.t2i_core.systems.test_stages import CONFIGS, DIFFUSION, GLIDE, SIZES, UNET, draw, seen, shaken
@@ -224,3 +225,49 @@ def test_every_kind_of_stage_reads_as_many_channels_as_its_recipe_says():
     wanted = {"diffusion": 3, "base": 3, "upsampler": 7, "inpaint": 7, "inpaint_upsampler": 10}
 
     assert {name: CONFIGS[name].channels_read for name in wanted} == wanted
+
+
+def a_guide() -> NoisedCLIPStage:
+    guide = shaken("noised_clip")
+    assert isinstance(guide, NoisedCLIPStage)
+    return guide
+
+
+def test_the_gradient_of_a_noised_clip_is_that_of_its_logits():
+    guide, batch = a_guide(), seen(shaken("base"))
+    t = torch.tensor([0.2, 0.5, 0.7, 0.9])
+    x, way = batch.target, torch.randn(batch.target.shape, generator=torch.Generator().manual_seed(1))
+
+    with torch.no_grad():
+        gradient = guide.gradient(batch.condition)(x, t)
+        texts = guide.captions(batch.condition)
+        up, down = (guide.scale * (guide(x + step * way, t) * texts).sum(1) for step in (1e-2, -1e-2))
+
+    slopes = (gradient * way).flatten(1).sum(1)
+    assert torch.allclose(slopes, (up - down) / 2e-2, rtol=0.02, atol=0.02)
+    assert all(p.grad is None for p in guide.parameters())
+
+
+def test_a_noised_clip_leads_drawing_to_what_it_takes_for_the_caption():
+    stage, guide = shaken("base"), a_guide()
+    batch = seen(stage)
+    texts, clean = guide.captions(batch.condition), torch.zeros(4)
+
+    scores = {
+        scale: float((guide(draw(stage, batch, clip=guide, clip_guidance_scale=scale), clean) * texts).sum(1).mean())
+        for scale in (0.0, 30.0)
+    }
+
+    assert torch.equal(draw(stage, batch), draw(stage, batch, clip=guide, clip_guidance_scale=0.0))
+    assert scores[30.0] > scores[0.0] + 0.01
+
+
+def test_a_noised_clip_tells_how_often_it_is_right_by_noise_band():
+    guide, batch = a_guide(), seen(shaken("base"))
+    whole = replace(batch, target=torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+
+    figures = guide.loss(whole).figures
+
+    bands = [value for name, value in figures.items() if name.startswith("accuracy_band")]
+    assert torch.equal(torch.stack(bands).nansum(0), figures["accuracy"])
+    assert set(figures["accuracy"].tolist()) <= {0.0, 1.0}

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.errors import ConfigError
-from t2i_core.models.config import CNNConfig, Sizes, TextTransformerSizes
+from t2i_core.models.config import CNNConfig, NoisedViTSizes, Sizes, TextTransformerSizes
 from t2i_core.systems.build import STAGES, build_stage
 from t2i_core.systems.condition import Condition, Text, mapped
 from t2i_core.systems.config import (
@@ -17,6 +17,7 @@ from t2i_core.systems.config import (
     CLIPConfig,
     DiffusionConfig,
     DirectConfig,
+    NoisedCLIPConfig,
     UNetNetworkConfig,
 )
 from t2i_core.systems.stage import Batch, Drawer, DrawSettings, Exporter, Reader, Stage
@@ -49,9 +50,15 @@ CONFIGS = {
     "upsampler": GLIDE.with_changes(side=0, low_side=16, low_blur=1, low_noise=0.3),
     "inpaint": GLIDE.with_changes(inpaints=True),
     "inpaint_upsampler": GLIDE.with_changes(side=0, low_side=16, inpaints=True),
+    "noised_clip": NoisedCLIPConfig(
+        side=16,
+        embed_dim=16,
+        image=NoisedViTSizes(width=32, num_layers=1, num_heads=2),
+        text=TextTransformerSizes(width=32, num_layers=1, num_heads=2),
+    ),
     "clip": CLIPConfig(embed_dim=16, width=32, image_layers=1, text_layers=1),
 }
-DRAWERS = [name for name in CONFIGS if name != "clip"]
+DRAWERS = [name for name in CONFIGS if "clip" not in name]
 DIFFUSION = [name for name in DRAWERS if name != "direct"]
 
 
@@ -121,7 +128,7 @@ def test_the_loss_of_each_sample_is_among_the_figures(name):
     figures = stage.loss(a_batch(stage)).figures
 
     assert figures["loss"].shape == (4,)
-    bands = [value for figure, value in figures.items() if "band" in figure]
+    bands = [value for figure, value in figures.items() if figure.startswith("loss_band")]
     assert not bands or torch.equal(torch.stack(bands).nansum(0), figures["loss"])
     assert not any(value.requires_grad for value in figures.values())
 
