@@ -139,8 +139,8 @@ class DiffusionConfig(NoisedConfig):
     weight_offset: float = Field(
         1.0,
         gt=0,
-        description="Of the weighting p2, 1 / (this + signal-to-noise ratio) for errors of eps: below 1, what is decided "
-        "in strong noise counts for more.",
+        description="Of the weighting p2, 1 / (this + signal-to-noise ratio) for errors of eps: below 1, what strong "
+        "noise decides counts for more.",
     )
     min_time: float = Field(
         0.3, gt=0, le=1, description="Of the weighting edges; t before the shift: edges count beside layout."
