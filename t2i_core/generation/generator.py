@@ -137,4 +137,4 @@ def load_generator(
         raise CheckpointError(f"{run_dir / 'tokenizer.json'} does not fit its config.json: one was changed.")
     compute = compute or choose_compute()
     stage.to(compute.device).to(memory_format=torch.channels_last).eval()
-    return Generator(stage, tokenizer, sizes.image_size, compute)
+    return Generator(stage, tokenizer, stage.side, compute)
