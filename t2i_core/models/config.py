@@ -44,7 +44,7 @@ class TextTransformerSizes(Config):
     num_heads: int = Field(8, gt=0, le=MAX_WIDTH, description="Attention heads.")
     directional: bool = Field(
         False,
-        description="Whether half of the heads look back and the others ahead, so that a short training tells who "
+        description="Whether half of the heads look back and the others ahead, so that a short training learns who "
         "stands left of whom; as published, all look both ways.",
     )
 
@@ -133,7 +133,7 @@ class ADMSizes(Config):
     middle_attention: bool = Field(True, description="Whether the middle attends.")
     positions: bool = Field(
         False,
-        description="Whether attention is told the places' coordinates, which short trainings do not learn.",
+        description="Whether attention sees the places' coordinates, which short trainings do not learn.",
     )
     head_width: int = Field(32, gt=0, le=MAX_WIDTH, description="Channels of an attention head.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped inside residual blocks.")

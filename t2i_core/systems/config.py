@@ -128,7 +128,7 @@ class DiffusionConfig(NoisedConfig):
         0, ge=0, le=4 / 3, description="Largest blur put on half of the small pictures in training, pixels of these."
     )
     low_noise: float = Field(0, ge=0, le=1, description="Largest noise put on the small pictures in training.")
-    inpaints: bool = Field(False, description="Whether it is told known parts of a picture, and draws the rest.")
+    inpaints: bool = Field(False, description="Whether it sees known parts of a picture, and draws the rest.")
     prediction: Parameterization = Field(
         "x_0", description="What the network predicts. x_0 lets it ignore the noise, which small networks cannot carry."
     )
