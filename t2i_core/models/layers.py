@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NUM_COORDINATES = 14
+# From as many keys on attention goes through the fused kernel on a CPU too.
+MANY_KEYS = 1024
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
@@ -59,17 +61,29 @@ class Attention(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Scaled dot-product attention.
 
-    With few keys, as here, two plain matrix products train several times faster on a CPU than the fused kernel, whose
-    backward pass dominated the whole step; CUDA keeps the fused one.
+    With few keys two plain matrix products train several times faster on a CPU than the fused kernel, whose backward
+    pass dominated the whole step; with many, the memory of their scores costs more than it saves. CUDA keeps the fused
+    one.
+
+    Args:
+        q: (B, heads, N, D) float.
+        k: (B, heads, L, D) float.
+        v: (B, heads, L, D) float.
+        mask: (B, L) bool, True = real token; or (B, heads, N, L) bool, True = this query may see it.
     """
     allowed = mask[:, None, None, :] if mask is not None and mask.ndim == 2 else mask
-    if q.is_cuda:
+    if q.is_cuda or k.shape[2] >= MANY_KEYS:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    scores = wide((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2))
     if allowed is not None:
         scores = scores.masked_fill(~allowed, float("-inf"))
     mixed: Tensor = scores.softmax(-1).to(v.dtype) @ v
     return mixed
+
+
+def wide(x: Tensor) -> Tensor:
+    """Give x in at least float32, in which sums are taken."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class FeedForward(nn.Module):

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from t2i_core.models.layers import wide
+
 # Numbers worked on at once: few enough for the cache, enough for every core.
 PART = 1 << 19
 
@@ -92,8 +94,3 @@ def parts(x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
     size = max(1, PART // x[0].numel())
     tensors = (t.permute(0, 2, 3, 1) if t.ndim == 4 else t[:, None, None] for t in (x, *others))
     return zip(*(torch.split(t, size) for t in tensors), strict=True)
-
-
-def wide(x: Tensor) -> Tensor:
-    """Give x in at least float32, in which sums are taken."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

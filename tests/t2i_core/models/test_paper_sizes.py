@@ -1,0 +1,102 @@
+"""Parts of GLIDE, unCLIP and Imagen at their published sizes, counted without memory for their weights.
+
+`pytest -s -n0 tests/t2i_core/models/test_paper_sizes.py` prints the table. Counted is what the published
+hyperparameters give in the papers' own code; where it differs from what a paper prints, the print is rounded or counts
+something else.
+"""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from t2i_core.models.adm_unet import ADMUNet
+from t2i_core.models.config import ADMConfig, TextTransformerConfig
+from t2i_core.models.text_transformer import TextTransformer
+
+
+def base(width: int, text_width: int, *, in_channels: int = 3, out_channels: int = 6) -> ADMConfig:
+    """Give ADM for 64 pixels, as GLIDE, unCLIP and Imagen have it."""
+    return ADMConfig(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        width=width,
+        multiples=(1, 2, 3, 4),
+        num_blocks=3,
+        attention=(False, True, True, True),
+        head_width=64,
+        text_width=text_width,
+        embedding_width=text_width,
+        dropout=0.1,
+    )
+
+
+def upsampler(width: int, text_width: int) -> ADMConfig:
+    """Give ADM for 256 pixels, which sees the small picture beside its own."""
+    return ADMConfig(
+        in_channels=6,
+        out_channels=6,
+        width=width,
+        multiples=(1, 1, 2, 2, 4, 4),
+        num_blocks=2,
+        attention=(False, False, False, True, True, True),
+        head_width=64,
+        text_width=text_width,
+        embedding_width=text_width,
+    )
+
+
+def plain(config: ADMConfig) -> ADMConfig:
+    """Leave text and attention out."""
+    none = (False,) * len(config.multiples)
+    return config.with_changes(attention=none, middle_attention=False, text_width=0, embedding_width=0)
+
+
+def text(width: int, num_layers: int, context_length: int = 128) -> TextTransformerConfig:
+    return TextTransformerConfig(
+        vocab_size=50258, context_length=context_length, width=width, num_layers=num_layers, num_heads=width // 64
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Millions of weights that the published hyperparameters give, and that the paper prints."""
+
+    name: str
+    configs: tuple[ADMConfig | TextTransformerConfig, ...]
+    counted: float
+    printed: float
+
+
+PARTS = (
+    Part("GLIDE base, visual", (base(512, 2048),), 2242, 2300),
+    Part("GLIDE base, text", (text(2048, 24),), 1312, 1200),
+    Part("GLIDE upsampler, visual", (upsampler(384, 1024),), 1288, 1500),
+    Part("GLIDE upsampler, 16 text layers", (upsampler(384, 1024), text(1024, 16)), 1541, 1500),
+    Part("GLIDE filtered base", (base(192, 512), text(512, 16)), 385.0, 300),
+    Part("GLIDE filtered inpainting base", (base(192, 512, in_channels=7), text(512, 16)), 385.0, 300),
+    Part("GLIDE filtered upsampler", (upsampler(192, 512), text(512, 16)), 398.4, 300),
+    Part("unCLIP decoder", (base(512, 2048), text(2048, 24, 256)), 3554, 3500),
+    Part("unCLIP upsampler to 256", (plain(base(320, 0, in_channels=6)),), 729.7, 700),
+    Part("unCLIP upsampler to 1024", (plain(upsampler(192, 0)),), 282.1, 300),
+    Part("Imagen base", (base(512, 4096, out_channels=3).with_changes(embedding_width=0),), 2379, 2000),
+)
+
+
+def weights(config: ADMConfig | TextTransformerConfig) -> float:
+    """Count the weights of a network, in millions."""
+    with torch.device("meta"):
+        network: nn.Module = ADMUNet(config) if isinstance(config, ADMConfig) else TextTransformer(config)
+    return sum(p.numel() for p in network.parameters()) / 1e6
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_a_part_has_the_weights_that_its_paper_gives_it(part: Part) -> None:
+    ours = sum(weights(config) for config in part.configs)
+
+    print(
+        f"\n{part.name:32s} {ours:8.1f} M, counted {part.counted:8.1f} M ({ours / part.counted - 1:+.2%}), "
+        f"printed {part.printed:6.0f} M ({ours / part.printed - 1:+.1%})"
+    )
+    assert ours == pytest.approx(part.counted, rel=0.01)
