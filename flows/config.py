@@ -18,7 +18,7 @@ from t2i_core.training.config import TrainConfig
 
 SITE_PREFIX = "site:"
 PRESETS = files("flows") / "presets"
-PresetName = Literal["demo", "demo-smoke"]
+PresetName = Literal["demo", "demo-smoke", "glide-smoke", "glide-toy"]
 DemoSource = Literal["scenes", "emoji"]
 
 # Minutes of a timed job kept for everything that is not training, and never more than this share of it.

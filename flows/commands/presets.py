@@ -50,9 +50,14 @@ def presets_table() -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("Preset", "trains", "until", "what"):
         table.add_column(title, no_wrap=title != "what")
+    family = ""
     for name in preset_names():
-        preset = load_preset(name)
+        preset, before = load_preset(name), family
+        family = name.partition("-")[0]
+        if before and family != before:
+            table.add_row()
         table.add_row(name, preset.system.kind, budget(preset), preset.description)
+    table.add_row()
     for name in pipeline_names():
         minutes = PipelineConfig.preset(name).minutes
         table.add_row(name, "pipeline", f"{minutes:g} min" if minutes else "as its trainings", "The whole job.")
