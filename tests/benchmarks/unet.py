@@ -159,9 +159,8 @@ def main() -> None:
     ours = contenders["t2i bf16"]
     print(f"{args.kind}: {kind.side} px, batch {kind.batch_size}, {device}, {torch.get_num_threads()} threads")
     for name in ("t2i bf16", "diffusers fp32"):
-        print(
-            f"{name.split()[0]:10s} {sum(p.numel() for p in contenders[name].network.parameters()) / 1e6:6.2f} M weights"
-        )
+        count = sum(p.numel() for p in contenders[name].network.parameters())
+        print(f"{name.split()[0]:10s} {count / 1e6:6.2f} M weights")
     for work in ("train", "sample"):
         rounds = list(measure(contenders, given, work, args.rounds, lambda: clock_of(args.clock, device)))
         report(work, rounds, count_flops(ours, given, work), kind.batch_size)
