@@ -1,5 +1,6 @@
 """Text-conditioned diffusion in pixel space: draws pictures from noise, enlarges small ones, fills in missing parts."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -63,11 +64,10 @@ class DiffusionStage(Stage):
         raw = self._predictor(batch.condition, x_0.shape[1:])(at.x_t, at.t)
         target = target_of(self.config.prediction, x_0, at.eps, at.alpha, at.sigma)
         each = squared_errors(raw[:, :3], target)
-        seen = each.detach()
-        total, figures = self._weighted(each, at).mean(), {"loss": seen} | by_band(seen, at.u)
+        total, figures = self._weighted(each, at).mean(), _figures(each.detach(), at.u, batch.condition)
         if self.config.learned_variance:
             bits = bound(self._estimate(raw, at.x_t, at.t), x_0, at.x_t, at.t, self.schedule)
-            total, figures = total + VLB_WEIGHT * bits.mean(), figures | {"bits": bits.detach()}
+            total, figures = total + VLB_WEIGHT * bits.mean(), figures | _variance_figures(bits, raw[:, 3:])
         return Losses(total=total, figures=figures)
 
     def _weighted(self, each: Tensor, at: Noised) -> Tensor:
@@ -193,6 +193,19 @@ def begun(start: Start | None, noise: Tensor, times: list[float], schedule: Sche
     alpha, sigma = schedule.scales(times[skipped])
     picture = shrunk(start.picture, factor_of(start.picture.shape[-1], noise.shape[-1]))
     return alpha * picture + sigma * noise, times[skipped:]
+
+
+def _figures(each: Tensor, u: Tensor, condition: Condition) -> dict[str, Tensor]:
+    """Give the losses by noise band, and those of samples without a caption: guidance lives on what they miss."""
+    figures = {"loss": each} | by_band(each, u)
+    if (keep := condition.keep.get("text")) is not None:
+        figures["loss_without_text"] = torch.where(keep, math.nan, each)
+    return figures
+
+
+def _variance_figures(bits: Tensor, raw: Tensor) -> dict[str, Tensor]:
+    """Give the bound, and the share of pixels whose variance was sought beyond its bounds."""
+    return {"bits": bits.detach(), "variance_beyond": (raw.detach().abs() > 1).float().flatten(1).mean(1)}
 
 
 def _kept(channels: Tensor, keep: Tensor | None) -> Tensor:

@@ -74,15 +74,6 @@ class OpenSplit:
             self._folder.close()
             raise
 
-    def captions(self, numbers: Sequence[int]) -> list[str]:
-        """Read the captions of some samples by their numbers in the split."""
-        index = self._library.index
-        found = (
-            next(islice(read_captions(self._captions_dir, self._split, ["caption"], index[shard]), number, None))
-            for shard, number in zip(*self._places(numbers), strict=True)
-        )
-        return [row["caption"] for row in found]
-
     def squares(self, numbers: Sequence[int]) -> Pixels:
         """Read some samples by their numbers in the split, scaled and cut: (B, S, S, 3) uint8, S = `image_size`.
 

@@ -140,19 +140,53 @@ def test_a_picture_to_begin_from_is_kept_at_strength_0_and_unknown_at_strength_1
 
 
 def test_the_noise_of_a_picture_leads_back_to_it():
-    config = DiffusionConfig(network=UNET, guidance_scale=1, time_shift=1)
+    # Its head starts at zero, so that what it thinks of x_t is alpha x_t: not the picture, but something to invert.
+    config = DiffusionConfig(network=UNET, schedule="cosine", time_shift=1, prediction="v", weighting="uniform")
     torch.manual_seed(0)
     stage = build_stage(config, SIZES).eval().requires_grad_(False)
     assert isinstance(stage, DiffusionStage)
     batch = seen(stage)
-    pictures = 0.5 * batch.target
+    back = {}
+    for iterations in (1, 10):
+        noise = stage.invert(batch.condition, batch.target, DrawSettings(num_steps=5), iterations=iterations)
+        back[iterations] = draw(stage, batch, num_steps=5, sampler="ddim", noise=noise, guidance_scale=1)
 
-    noise = stage.invert(batch.condition, pictures, DrawSettings(num_steps=4), iterations=5)
-    back = draw(stage, batch, num_steps=4, sampler="ddim", noise=noise)
+    plain, exact = (float((back[n] - batch.target).abs().mean()) for n in (1, 10))
+    assert 10 * exact < plain < 0.2
 
-    # Its head starts at zero, so what it thinks of any picture is gray: all that is drawn by is the last step.
-    assert back.shape == pictures.shape and bool(noise.isfinite().all())
-    assert torch.equal(draw(stage, batch, num_steps=4, sampler="ddim", noise=noise), back)
+
+def test_a_recipe_may_space_its_steps_unevenly_and_who_draws_may_ask_for_other_ones():
+    stage = shaken("upsampler")
+    stage.config = stage.config.with_changes(spacing=(3, 1))
+    told: dict[int | None, list[int]] = {None: [], 5: []}
+    for num_steps, numbers in told.items():
+        draw(
+            stage, seen(stage), num_steps=num_steps, on_step=lambda number, *_, numbers=numbers: numbers.append(number)
+        )
+
+    assert told == {None: [0, 1, 2, 3], 5: [0, 1, 2, 3, 4]}
+
+
+def test_guidance_acts_in_its_interval_alone_and_may_keep_the_contrast():
+    stage = shaken("base")
+    batch = seen(stage)
+    free, strong = draw(stage, batch, guidance_scale=1), draw(stage, batch, guidance_scale=3)
+
+    assert torch.equal(draw(stage, batch, guidance_scale=3, interval=(0.0, 0.0)), free)
+    assert not torch.equal(draw(stage, batch, guidance_scale=3, interval=(0.0, 0.5)), strong)
+    assert not torch.equal(draw(stage, batch, guidance_scale=3, rescale=1.0), strong)
+
+
+def test_losses_without_a_caption_stand_beside_the_others():
+    stage = shaken("base")
+    batch = seen(stage)
+    whole = replace(batch, target=torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+
+    figures = stage.loss(whole).figures
+
+    assert figures["loss_without_text"].isnan().tolist() == [True, True, True, False]
+    assert figures["loss_without_text"][3] == figures["loss"][3]
+    assert 0 <= float(figures["variance_beyond"].min()) <= float(figures["variance_beyond"].max()) <= 1
 
 
 def test_an_upsampler_draws_larger_pictures_and_sees_the_small_ones():

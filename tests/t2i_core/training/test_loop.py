@@ -60,7 +60,7 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole(captions_dir: Path, tm
     for name, size in (("whole", 0), ("parts", part)):
         each = trainer(captions_dir, tmp_path / name, f"micro_batch_size={size}")
         sizes = []
-        each.stage.unet.register_forward_hook(lambda _module, _inputs, out, sizes=sizes: sizes.append(len(out)))  # type: ignore[operator]
+        each.stage.network.unet.register_forward_hook(lambda _module, _inputs, out, sizes=sizes: sizes.append(len(out)))  # type: ignore[operator]
         figures = each._gather(each.next_batch())
         found.append(([p.grad for p in each.stage.parameters()], figures, sizes))
     (grads, figures, sizes), (others, other_figures, other_sizes) = found

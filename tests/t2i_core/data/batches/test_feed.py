@@ -188,14 +188,6 @@ def test_a_picture_of_another_size_is_refused_by_name(captions_dir, streamed):
             feed.take(0, 5)
 
 
-def test_captions_are_read_by_their_numbers(many_shards):
-    opened = OpenSplit(many_shards, "train")
-    opened.close()
-
-    split = load_split(many_shards, "train")
-    assert opened.captions([0, 59, 17]) == [split.captions[i] for i in (0, 59, 17)]
-
-
 def test_captions_are_encoded_by_whoever_reads_them(many_shards, streamed):
     with feeding(many_shards, workers=2, encode=lambda captions: ([[len(c)] for c in captions], [[True]] * 5)) as feed:
         rows = feed.take(0, 5)
