@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 NUM_COORDINATES = 14
 # From as many keys on attention goes through the fused kernel on a CPU too.
-MANY_KEYS = 1024
+MANY_KEYS = 2048
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
