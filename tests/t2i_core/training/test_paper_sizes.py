@@ -1,6 +1,6 @@
 """Parts of GLIDE, unCLIP and Imagen at their published sizes, counted without memory for their weights.
 
-`pytest -s -n0 tests/t2i_core/models/test_paper_sizes.py` prints the table. Counted is what the published
+`pytest -s -n0 tests/t2i_core/training/test_paper_sizes.py` prints the table. Counted is what the published
 hyperparameters give in the papers' own code; where it differs from what a paper prints, the print is rounded or counts
 something else.
 """
@@ -12,8 +12,11 @@ import torch
 from torch import nn
 
 from t2i_core.models.adm_unet import ADMUNet
-from t2i_core.models.config import ADMConfig, TextTransformerConfig
+from t2i_core.models.config import ADMConfig, Sizes, TextTransformerConfig
 from t2i_core.models.text_transformer import TextTransformer
+from t2i_core.systems.config import DiffusionConfig
+from t2i_core.systems.diffusion import DiffusionStage
+from t2i_core.training.preset import load_preset
 
 
 def base(width: int, text_width: int, *, in_channels: int = 3, out_channels: int = 6) -> ADMConfig:
@@ -68,12 +71,13 @@ class Part:
     counted: float
     printed: float
 
+    def networks(self) -> list[nn.Module]:
+        """Build them."""
+        return [ADMUNet(c) if isinstance(c, ADMConfig) else TextTransformer(c) for c in self.configs]
 
+
+# Those without a recipe of their own.
 PARTS = (
-    Part("GLIDE base, visual", (base(512, 2048),), 2242, 2300),
-    Part("GLIDE base, text", (text(2048, 24),), 1312, 1200),
-    Part("GLIDE upsampler, visual", (upsampler(384, 1024),), 1288, 1500),
-    Part("GLIDE upsampler, 16 text layers", (upsampler(384, 1024), text(1024, 16)), 1541, 1500),
     Part("GLIDE filtered base", (base(192, 512), text(512, 16)), 385.0, 300),
     Part("GLIDE filtered inpainting base", (base(192, 512, in_channels=7), text(512, 16)), 385.0, 300),
     Part("GLIDE filtered upsampler", (upsampler(192, 512), text(512, 16)), 398.4, 300),
@@ -84,19 +88,44 @@ PARTS = (
 )
 
 
-def weights(config: ADMConfig | TextTransformerConfig) -> float:
-    """Count the weights of a network, in millions."""
-    with torch.device("meta"):
-        network: nn.Module = ADMUNet(config) if isinstance(config, ADMConfig) else TextTransformer(config)
-    return sum(p.numel() for p in network.parameters()) / 1e6
-
-
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_a_part_has_the_weights_that_its_paper_gives_it(part: Part) -> None:
-    ours = sum(weights(config) for config in part.configs)
+    with torch.device("meta"):
+        ours = sum(map(weights, part.networks()))
 
-    print(
-        f"\n{part.name:32s} {ours:8.1f} M, counted {part.counted:8.1f} M ({ours / part.counted - 1:+.2%}), "
-        f"printed {part.printed:6.0f} M ({ours / part.printed - 1:+.1%})"
-    )
-    assert ours == pytest.approx(part.counted, rel=0.01)
+    check(part.name, ours, part.counted, part.printed)
+
+
+@pytest.mark.parametrize(
+    ("preset", "counted", "printed"),
+    [
+        ("glide-base-paper", (2242, 1312), (2300, 1200)),
+        ("glide-cfg-paper", (2242, 1312), (2300, 1200)),
+        ("glide-inpaint-paper", (2242, 1312), (2300, 1200)),
+        ("glide-upsampler-paper", (1288, 253), (1500, 0)),
+        ("glide-inpaint-upsampler-paper", (1288, 253), (1500, 0)),
+    ],
+)
+def test_a_recipe_of_the_papers_size_has_its_weights(
+    preset: str, counted: tuple[float, float], printed: tuple[float, float]
+) -> None:
+    config = load_preset(preset).system
+    assert isinstance(config, DiffusionConfig)
+    with torch.device("meta"):
+        stage = DiffusionStage(config, Sizes(vocab_size=50258, context_length=128, image_size=config.side), {})
+
+    parts = [weights(getattr(stage.network, name)) for name in ("unet", "text")]
+    for name, *figures in zip(("visual", "text"), parts, counted, printed, strict=True):
+        check(f"{preset}, {name}", *figures)
+    check(preset, sum(parts), sum(counted), sum(printed))
+
+
+def check(name: str, ours: float, counted: float, printed: float) -> None:
+    told = f"printed {printed:6.0f} M ({ours / printed - 1:+.1%})" if printed else "not printed"
+    print(f"\n{name:38s} {ours:8.1f} M, counted {counted:8.1f} M ({ours / counted - 1:+.2%}), {told}")
+    assert ours == pytest.approx(counted, rel=0.01)
+
+
+def weights(network: nn.Module) -> float:
+    """Count the weights of a network, in millions."""
+    return sum(p.numel() for p in network.parameters()) / 1e6
