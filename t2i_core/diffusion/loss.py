@@ -6,21 +6,26 @@ import torch
 from torch import Tensor
 
 from t2i_core.diffusion.kinds import TimeSampling
+from t2i_core.diffusion.schedule import Schedule
 
 NUM_BANDS = 5
 
 
-def sample_times(u: Tensor, sampling: TimeSampling, *, mean: float = 0.0, std: float = 1.0) -> Tensor:
+def sample_times(
+    u: Tensor, sampling: TimeSampling, schedule: Schedule, *, mean: float = 0.0, std: float = 1.0
+) -> Tensor:
     """Turn uniform numbers into training times.
 
     `logit_normal` draws logit(t) from a normal distribution, so that most steps are spent where the picture is decided
-    (Esser et al. 2024, arXiv:2403.03206, section 3.1).
+    (Esser et al. 2024, arXiv:2403.03206, section 3.1); `log_normal` so draws log(sigma / alpha), whatever the schedule
+    (Karras et al. 2022, arXiv:2206.00364, table 1, with mean -1.2 and std 1.2).
 
     Args:
         u: (B,) float in (0, 1).
         sampling: which distribution.
-        mean: of logit(t); above zero leans to noise.
-        std: of logit(t).
+        schedule: path of alpha and sigma.
+        mean: of the normal distribution; above zero leans to noise.
+        std: of the normal distribution.
 
     Returns:
         (B,) float in (0, 1).
@@ -28,7 +33,9 @@ def sample_times(u: Tensor, sampling: TimeSampling, *, mean: float = 0.0, std: f
     if sampling == "uniform":
         return u
     normal = math.sqrt(2) * torch.erfinv(2 * u.double().clamp(1e-6, 1 - 1e-6) - 1)
-    return torch.sigmoid(mean + std * normal).to(u.dtype)
+    drawn = mean + std * normal
+    t = torch.sigmoid(drawn) if sampling == "logit_normal" else schedule.time_of(-2 * drawn)
+    return t.to(u.dtype)
 
 
 def squared_errors(prediction: Tensor, target: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from torch import Tensor
 EDGE = 1e-4
 # Side of the pictures that a shift is given for, pixels.
 SHIFT_SIDE = 64
+# Until a time is as near as float32 can say.
+_HALVINGS = 30
 Time = TypeVar("Time", float, Tensor)
 
 
@@ -40,6 +42,15 @@ class Schedule(ABC):
         """Give 2 log(alpha / sigma) at times t, any shape, clipped away from the infinite ends."""
         alpha, sigma = self.alpha_sigma(t.clamp(EDGE, 1 - EDGE))
         return 2 * (alpha.log() - sigma.log())
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """Find the times t at which `log_snr` is so much, any shape, by halving; beyond the ends, the ends."""
+        low, high = torch.zeros_like(log_snr), torch.ones_like(log_snr)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            clearer = self.log_snr(middle) > log_snr
+            low, high = torch.where(clearer, middle, low), torch.where(clearer, high, middle)
+        return (low + high) / 2
 
     def shifted(self, t: Time, shape: Sequence[int]) -> Time:
         """Lean times to noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206, equation 23).

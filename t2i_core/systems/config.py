@@ -108,8 +108,10 @@ class NoisedConfig(StageConfig):
         "0: none.",
     )
     time_sampling: TimeSampling = Field("logit_normal", description="How training times are drawn, before the shift.")
-    time_mean: float = Field(0.0, description="Mean of logit(t); above zero leans to noise in training alone.")
-    time_std: float = Field(1.3, gt=0, description="Standard deviation of logit(t).")
+    time_mean: float = Field(
+        0.0, description="Mean of logit(t), or of log(sigma / alpha); above zero leans to noise in training alone."
+    )
+    time_std: float = Field(1.3, gt=0, description="Standard deviation of logit(t), or of log(sigma / alpha).")
 
 
 class DiffusionConfig(NoisedConfig):

@@ -42,7 +42,7 @@ def schedule_of(config: NoisedConfig) -> Schedule:
 def noised(x_0: Tensor, chance: Chance, schedule: Schedule, config: NoisedConfig) -> Noised:
     """Put noise on pictures at random times; x_0: (B, C, H, W) float in [-1, 1]."""
     eps, u = chance.normal("eps", x_0.shape[1:]), chance.spread("time")
-    unshifted = sample_times(u, config.time_sampling, mean=config.time_mean, std=config.time_std)
+    unshifted = sample_times(u, config.time_sampling, schedule, mean=config.time_mean, std=config.time_std)
     t = schedule.shifted(unshifted, x_0.shape[1:])
     alpha, sigma = schedule.alpha_sigma(over(t, x_0))
     x_t = alpha * x_0 + sigma * eps

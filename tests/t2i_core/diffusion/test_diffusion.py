@@ -12,6 +12,7 @@ from t2i_core.diffusion.kinds import Parameterization
 from t2i_core.diffusion.loss import NUM_BANDS, by_band, sample_times, squared_errors
 from t2i_core.diffusion.parameterization import eps_from_x_0, target_of, x_0_from
 from t2i_core.diffusion.schedule import over
+from t2i_core.diffusion.schedule_by_name import SCHEDULES as SCHEDULES_BY_NAME
 
 SCHEDULES = (Cosine(), Linear(), Flow(), EDM())
 KINDS = get_args(Parameterization)
@@ -38,10 +39,20 @@ def test_every_prediction_gives_back_x_0_and_eps(schedule, kind):
 def test_logit_normal_times_have_the_quantiles_of_the_distribution():
     u = torch.tensor([0.5, 0.8413447460685429], dtype=torch.float64)
 
-    t = sample_times(u, "logit_normal", mean=0.4, std=1.2)
+    t = sample_times(u, "logit_normal", Flow(), mean=0.4, std=1.2)
 
     assert t.logit().tolist() == pytest.approx([0.4, 1.6], abs=1e-6)
-    assert torch.equal(sample_times(u, "uniform"), u)
+    assert torch.equal(sample_times(u, "uniform", Flow()), u)
+
+
+@pytest.mark.parametrize("name", SCHEDULES_BY_NAME)
+def test_log_normal_times_have_the_noise_levels_of_the_distribution_on_any_path(name):
+    u = torch.tensor([0.1586552539314571, 0.5, 0.8413447460685429], dtype=torch.float64)
+    schedule = SCHEDULES_BY_NAME[name](1)
+
+    t = sample_times(u, "log_normal", schedule, mean=-1.2, std=1.2)
+
+    assert (-0.5 * schedule.log_snr(t)).tolist() == pytest.approx([-2.4, -1.2, 0], abs=1e-5)
 
 
 def test_bands_cut_the_training_times_into_equal_parts():

@@ -62,6 +62,15 @@ def test_log_snr_falls_with_time_and_is_finite_at_the_ends(name):
     assert bool(values.isfinite().all())
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_time_is_found_by_its_log_snr(name):
+    schedule = SCHEDULES[name](1)
+    t = torch.tensor([0.004, 0.3, 0.77, 0.99], dtype=torch.float64)
+
+    assert torch.allclose(schedule.time_of(schedule.log_snr(t)), t, rtol=0, atol=1e-8)
+    assert schedule.time_of(torch.tensor([1e6, -1e6])).tolist() == pytest.approx([0, 1], abs=1e-4)
+
+
 def test_log_snr_is_zero_where_the_scales_are_equal():
     middle = torch.tensor(0.5, dtype=torch.float64)
 
