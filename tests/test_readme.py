@@ -101,7 +101,8 @@ def test_the_presets_have_as_many_parameters_as_their_table_says(name):
     system = load_preset(name).system
     with torch.device("meta"):
         # About the vocabulary of the built-in scenes.
-        sizes = Sizes(vocab_size=64, context_length=32, image_size=max(64, getattr(system, "side", 0)))
+        side = max(64, getattr(system, "side", 0))
+        sizes = Sizes(vocab_size=64, context_length=32, image_size=side, feature_width=512)
         stage = build_stage(system, sizes)
 
     millions = float(f"{sum(p.numel() for p in stage.parameters()) / 1e6:.2g}")

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from t2i_core.canonical import canonical_json
 from t2i_core.data.batches.pixels import to_uint8
-from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.diffusion.chance import Chance
-from t2i_core.errors import CheckpointError, ConfigError
+from t2i_core.errors import ConfigError
 from t2i_core.generation.config import DrawConfig
-from t2i_core.systems.condition import Condition, Text
+from t2i_core.generation.prompts import Prompts, open_prompts
+from t2i_core.systems.condition import Condition, Text, mapped
 from t2i_core.systems.stage import Drawer, DrawSettings
 from t2i_core.training.curve import CheckpointName
 from t2i_core.training.device import Compute, choose_compute
@@ -28,9 +28,9 @@ SMALL_ON_CPU, LARGE_ON_CPU, SIZE_ON_CARD = 1, 8, 32
 class Generator:
     """A finished run, ready to draw."""
 
-    def __init__(self, drawer: Drawer, tokenizer: Tokenizer, image_size: int, compute: Compute) -> None:
+    def __init__(self, drawer: Drawer, prompts: Prompts, image_size: int, compute: Compute) -> None:
         self.image_size = image_size
-        self._drawer, self._tokenizer, self._compute = drawer, tokenizer, compute
+        self._drawer, self._prompts, self._compute = drawer, prompts, compute
         self._alike: dict[str, bool] = {}
 
     @property
@@ -40,7 +40,7 @@ class Generator:
 
     def prompt_words_unknown(self, prompt: str) -> list[str]:
         """List the words of a prompt that the run never learned."""
-        return self._tokenizer.unknown_words(prompt)
+        return self._prompts.unknown_words(prompt)
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig) -> NDArray[np.uint8]:
         """Draw one picture a prompt and seed.
@@ -105,8 +105,7 @@ class Generator:
             return self._drawer.draw(condition, (3, self.image_size, self.image_size), chance, settings)
 
     def _text(self, prompts: Sequence[str]) -> Text:
-        ids, mask = (torch.from_numpy(array).to(self._compute.device) for array in self._tokenizer.encode(prompts))
-        return Text(ids=ids, mask=mask)
+        return mapped(self._prompts.text(prompts), lambda tensor: tensor.to(self._compute.device))
 
 
 def load_generator(
@@ -125,16 +124,15 @@ def load_generator(
         ema: decay of the average; None for the first of the recipe.
 
     Raises:
-        ConfigError: the folder is not a finished run of this version, or the run draws nothing (a CLIP).
+        ConfigError: the folder is not a finished run of this version, the run draws nothing (a CLIP), or the encoder
+            that its captions were encoded with is gone.
         CheckpointError: its checkpoint is damaged.
     """
     run = load_stage(run_dir, checkpoint, ema)
-    stage, sizes = run.stage, run.sizes
+    stage = run.stage
     if not isinstance(stage, Drawer):
         raise ConfigError(f"{run_dir} is a {run.preset.system.kind} run: it scores pictures and cannot draw them.")
-    tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
-    if (tokenizer.vocab_size, tokenizer.context_length) != (sizes.vocab_size, sizes.context_length):
-        raise CheckpointError(f"{run_dir / 'tokenizer.json'} does not fit its config.json: one was changed.")
+    prompts = open_prompts(run_dir, run.sizes)
     compute = compute or choose_compute()
     stage.to(compute.device).to(memory_format=torch.channels_last).eval()
-    return Generator(stage, tokenizer, stage.side, compute)
+    return Generator(stage, prompts, stage.side, compute)

@@ -24,6 +24,9 @@ class Sizes(Config):
     vocab_size: int = Field(gt=2, le=MAX_VOCABULARY, description="Words the tokenizer knows.")
     context_length: int = Field(gt=0, le=MAX_TOKENS, description="Tokens a caption may have.")
     image_size: int = Field(gt=0, le=MAX_IMAGE_SIZE, description="Side of the pictures, pixels.")
+    feature_width: int = Field(
+        0, ge=0, le=MAX_WIDTH, description="Width of a token of features beside the pictures; 0 = there are none."
+    )
 
 
 class TextEncoderConfig(Config):

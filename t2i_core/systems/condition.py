@@ -26,6 +26,18 @@ class Text:
     ids: Tensor | None = None
     features: Tensor | None = None
 
+    @classmethod
+    def of(cls, tokens: Tensor, mask: Tensor) -> "Text":
+        """Take captions as they come: token ids (B, L) int64, or features (B, L, D) float."""
+        return cls(features=tokens, mask=mask) if tokens.is_floating_point() else cls(ids=tokens, mask=mask)
+
+    @property
+    def tokens(self) -> Tensor:
+        """What they came as."""
+        tokens = self.ids if self.features is None else self.features
+        assert tokens is not None
+        return tokens
+
     def trimmed(self) -> "Text":
         """Cut the padding that no caption of the batch needs."""
         length = int(self.mask.sum(1).max())

@@ -77,7 +77,10 @@ class UNetNetworkConfig(UNetConfig):
     """A U-Net with cross-attention and a caption map."""
 
     kind: Literal["unet"] = "unet"
-    text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of the text encoder.")
+    text: Literal["own", "features"] = Field(
+        "own", description="What reads captions: a text encoder that is trained with it, or a frozen one beforehand."
+    )
+    text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of its own text encoder.")
 
 
 class ADMNetworkConfig(ADMSizes):
@@ -157,6 +160,11 @@ class DiffusionConfig(NoisedConfig):
         "empty: num_steps of them, evenly.",
     )
     guidance_scale: float = Field(2.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See `StageConfig.inputs`; features are no run, and are named like one."""
+        return ("features",) if self.network.text == "features" else ()
 
     @property
     def side_multiple(self) -> int:

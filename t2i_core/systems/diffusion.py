@@ -224,6 +224,5 @@ def _with_opposite(condition: Condition, negative: Text | None) -> Condition:
     assert text is not None
     if negative is None:
         return both.kept("text", torch.arange(2 * len(text.mask), device=text.mask.device) < len(text.mask))
-    assert text.ids is not None and negative.ids is not None
-    pair = Text(ids=torch.cat([text.ids, negative.ids]), mask=torch.cat([text.mask, negative.mask]))
+    pair = Text.of(torch.cat([text.tokens, negative.tokens]), torch.cat([text.mask, negative.mask]))
     return replace(both, text=pair)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from t2i_core.models.adm_unet import ADMUNet
 from t2i_core.models.config import ADMConfig, Sizes, TextTransformerConfig
-from t2i_core.models.text_encoder import Encoded
+from t2i_core.models.feature_reader import FeatureReader
+from t2i_core.models.text_encoder import Encoded, TextEncoder
 from t2i_core.models.text_transformer import TextTransformer
 from t2i_core.models.unet import UNet
 from t2i_core.systems.condition import Condition
@@ -54,11 +55,11 @@ class Network(nn.Module, ABC):
 
 
 class UNetNetwork(Network):
-    """A U-Net with cross-attention and a caption map, and its text encoder."""
+    """A U-Net with cross-attention and a caption map, and its text encoder, or what reads features of a frozen one."""
 
     def __init__(self, config: UNetNetworkConfig, sizes: Sizes, channels: Channels) -> None:
         super().__init__()
-        self.text = text_encoder(sizes, config.text_width, config.text_layers)
+        self.text = _reader(sizes, config)
         self.unet = UNet(config, in_channels=channels.read, out_channels=channels.given)
 
     def read(self, condition: Condition) -> Encoded:
@@ -72,7 +73,15 @@ class UNetNetwork(Network):
 
     def outer_layers(self) -> Sequence[nn.Module]:
         """See `Network.outer_layers`."""
-        return self.unet.outer_layers()
+        return [*self.unet.outer_layers(), *([self.text.project] if isinstance(self.text, FeatureReader) else ())]
+
+
+def _reader(sizes: Sizes, config: UNetNetworkConfig) -> TextEncoder | FeatureReader:
+    if config.text == "own":
+        return text_encoder(sizes, config.text_width, config.text_layers)
+    if not sizes.feature_width:
+        raise ValueError("it reads features of captions, and is given none")
+    return FeatureReader(sizes.feature_width, config.text_width)
 
 
 class ADMNetwork(Network):

@@ -13,6 +13,7 @@ from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.estimate import Post
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.models.config import Sizes, TextEncoderConfig
+from t2i_core.models.feature_reader import FeatureReader
 from t2i_core.models.text_encoder import Encoded, TextEncoder
 from t2i_core.models.text_transformer import TextTransformer
 from t2i_core.systems.condition import Condition, Text, mapped
@@ -181,14 +182,14 @@ def text_encoder(sizes: Sizes, width: int, num_layers: int) -> TextEncoder:
     )
 
 
-def encode(encoder: TextEncoder | TextTransformer, condition: Condition) -> Encoded:
+def encode(encoder: TextEncoder | TextTransformer | FeatureReader, condition: Condition) -> Encoded:
     """Encode the captions of a condition; those that are dropped become the encoder's null.
 
     Raises:
-        ValueError: there are no token ids in it.
+        ValueError: there are none in it, or not as this encoder reads them.
     """
-    text = condition.text
-    if text is None or text.ids is None:
-        raise ValueError("the condition has no captions as token ids")
-    encoded: Encoded = encoder(text.ids, text.mask, condition.keep.get("text"))
+    text, reads_features = condition.text, isinstance(encoder, FeatureReader)
+    if text is None or (text.features is None) == reads_features:
+        raise ValueError(f"the condition has no captions as {'features' if reads_features else 'token ids'}")
+    encoded: Encoded = encoder(text.tokens, text.mask, condition.keep.get("text"))
     return encoded

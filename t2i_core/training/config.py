@@ -8,11 +8,14 @@ from pydantic import Field, field_validator
 
 from t2i_core.config import Config
 from t2i_core.data.batches.location import anchored, by_dataset, dataset_names, divided
+from t2i_core.encoding.origin import origin_of
 from t2i_core.errors import ConfigError
+from t2i_core.layout import Kind
 from t2i_core.manifest import OnConflict, StepKey, read_manifest
 from t2i_core.recipe import is_file_name, recipe_label
 from t2i_core.training.preset import Preset, load_preset
 
+FEATURES = "features"
 STEP, VERSION = "train", 3
 
 
@@ -30,7 +33,9 @@ class TrainConfig(Config):
     max_images: int = Field(0, ge=0, description="Budget of pictures seen; 0 = the preset's own.")
     init_from: str = Field("", description="Finished run whose weights this one starts from; empty starts anew.")
     uses: tuple[str, ...] = Field(
-        (), description="Finished run that the recipe stands on, by what it is to it, such as clip=RUN."
+        (),
+        description="Finished run, or folder of features, that the recipe stands on, by what it is to it, such as "
+        "clip=RUN.",
     )
     seed: int = Field(0, ge=0, description="Seed of weights, noise and data order.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -86,13 +91,19 @@ class TrainConfig(Config):
     def _require_roles(self, wanted: tuple[str, ...]) -> None:
         for role in sorted(self.roles.keys() ^ set(wanted)):
             if role in wanted:
-                raise ConfigError(f"this recipe stands on a {role} run: name a finished one with --uses {role}=RUN.")
+                what = "a folder of features" if role == FEATURES else f"a {role} run"
+                raise ConfigError(f"this recipe stands on {what}: name a finished one with --uses {role}=FOLDER.")
             raise ConfigError(f"this recipe stands on no {role} run: leave out --uses {role}={self.roles[role]}.")
 
     @property
     def roles(self) -> dict[str, str]:
         """The runs that the recipe stands on, by role."""
         return dict(use.split("=", 1) for use in self.uses)
+
+    @property
+    def features(self) -> Path | None:
+        """The folder of features that the recipe reads."""
+        return Path(self.roles[FEATURES]) if FEATURES in self.roles else None
 
     @property
     def runs(self) -> dict[str, str]:
@@ -117,7 +128,7 @@ class TrainConfig(Config):
 
 
 def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
-    """Say what decides the outcome of a training.
+    """Say what decides the outcome of a training; of features also the encoder, which it draws with.
 
     Raises:
         ConfigError: the captions folder or a run that it stands on is not finished, or the preset is unknown.
@@ -125,7 +136,10 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
     preset = config.resolve().model_dump(mode="json", exclude={"description"})
     captions = read_manifest(captions_dir, "captions")
     inputs = {"captions": captions.digest}
-    inputs |= {name: read_manifest(Path(run), "run").digest for name, run in config.runs.items()}
+    made_from = {name: read_manifest(Path(run), _kind_of(name)) for name, run in config.runs.items()}
+    inputs |= {name: manifest.digest for name, manifest in made_from.items()}
+    if FEATURES in made_from:
+        inputs["encoder"] = origin_of(made_from[FEATURES]).encoder
     # Where the data lies does not matter, and which part of it is read does.
     places = by_dataset(config.shards, dataset_names(captions))
     patterns = {name: pattern for name, place in places.items() if (pattern := divided(place)[1])}
@@ -136,6 +150,10 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
         config={"preset": config.preset_name, "seed": config.seed, **part, **preset},
         inputs=inputs,
     )
+
+
+def _kind_of(name: str) -> Kind:
+    return "features" if name == FEATURES else "run"
 
 
 class TrainRequest(Config):

@@ -4,7 +4,8 @@ That one's network may read more channels.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from t2i_core.door import read_file
+from t2i_core.encoding.origin import Origin
 from t2i_core.errors import CheckpointError, ConfigError
 from t2i_core.layout import MAX_NOTE_BYTES
 from t2i_core.manifest import read_manifest, sha256_of
@@ -23,7 +25,7 @@ from t2i_core.models.config import Sizes
 from t2i_core.systems.build import build_stage
 from t2i_core.systems.stage import Reader, Stage
 from t2i_core.training.checkpoint import best_checkpoint, list_checkpoints, open_checkpoint
-from t2i_core.training.config import VERSION
+from t2i_core.training.config import FEATURES, VERSION
 from t2i_core.training.curve import CheckpointName
 from t2i_core.training.ema import average_name
 from t2i_core.training.preset import Preset
@@ -104,14 +106,30 @@ def read_run_config(run_dir: Path) -> tuple[Preset, Sizes]:
     Raises:
         CheckpointError: its config is damaged.
     """
-    try:
-        config: dict[str, Any] = json.loads(read_file(run_dir / "config.json", MAX_NOTE_BYTES))
+    with _config_of(run_dir) as config:
         return Preset.parse(config["recipe"]), Sizes.parse(config["sizes"])
+
+
+@contextmanager
+def _config_of(run_dir: Path) -> Iterator[dict[str, Any]]:
+    """Give a run's config, and say that it is damaged if what is done with it fails."""
+    try:
+        yield dict(json.loads(read_file(run_dir / "config.json", MAX_NOTE_BYTES)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as err:
         raise CheckpointError(f"{run_dir / 'config.json'} is damaged: {err!r:.300}") from err
 
 
-def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path) -> dict[str, int]:
+def read_origin(run_dir: Path) -> Origin | None:
+    """Read what the features come from that a run was trained on; None where it reads captions itself.
+
+    Raises:
+        CheckpointError: its config is damaged.
+    """
+    with _config_of(run_dir) as config:
+        return Origin.parse(config[FEATURES]) if FEATURES in config else None
+
+
+def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path, origin: Origin | None = None) -> dict[str, int]:
     """Load the averaged weights of a finished run, and nothing else of it, into a stage with fresh ones.
 
     The stage may read more channels than the run's, behind those that this one read. Their weights start at zero, so
@@ -121,6 +139,7 @@ def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path) -> dict[str, i
         run_dir: the finished run.
         stage: what is to be trained.
         tokenizer_path: of the tokenizer that it reads captions with, unless it has one of its own.
+        origin: of the features that it reads in place of captions; None where it reads none.
 
     Returns:
         What is new, such as "unet.stem.weight[:, 48:]", and how many numbers each of it has.
@@ -134,7 +153,12 @@ def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path) -> dict[str, i
     wanted = {weight: tuple(tensor.shape) for weight, tensor in stage.state_dict().items()}
     grown = [weight for weight in _read_channels(stage) if _grows(found.get(weight, ()), wanted[weight])]
     _require_same(found, wanted, {*grown}, run_dir)
-    if not isinstance(stage, Reader) and sha256_of(run_dir / "tokenizer.json") != sha256_of(tokenizer_path):
+    if read_origin(run_dir) != origin:
+        raise ConfigError(
+            f"{run_dir} cannot be the start: it learned other features, or none: its encoder or its options differ."
+        )
+    own_words = origin is None and not isinstance(stage, Reader)
+    if own_words and sha256_of(run_dir / "tokenizer.json") != sha256_of(tokenizer_path):
         raise ConfigError(f"{run_dir} cannot be the start: it learned the words of other captions, in another order.")
     open_checkpoint(checkpoint, stage).restore(stage, name, partial(_with_zeros, shapes=wanted))
     return {f"{weight}[:, {found[weight][1]}:]": prod(wanted[weight]) - prod(found[weight]) for weight in grown}

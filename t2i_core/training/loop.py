@@ -177,7 +177,7 @@ class Trainer:
             seed: of their chance.
         """
         rows, device = self.feed.take(first, size), self.compute.device
-        text = Text(ids=rows.token_ids, mask=rows.token_mask).trimmed()
+        text = Text.of(rows.token_ids, rows.token_mask).trimmed()
         return Batch(
             target=to_unit(rows.pixels.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last),
             condition=Condition(text=text).map(lambda tensor: tensor.to(device, non_blocking=True)),

@@ -3,13 +3,12 @@
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from t2i_core.data.batches.feed import worker_errors
 from t2i_core.data.batches.pixels import to_uint8
@@ -17,6 +16,8 @@ from t2i_core.data.batches.split import OpenSplit
 from t2i_core.data.batches.tokenizer import load_tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.door import is_file, open_to_append, read_file
+from t2i_core.encoding.origin import encoder_folder, origin_of
+from t2i_core.encoding.words import FeatureWords, TokenWords, Words, open_features
 from t2i_core.errors import ConfigError, StoppedError
 from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import (
@@ -24,6 +25,7 @@ from t2i_core.manifest import (
     StepKey,
     StepRef,
     describe_file,
+    read_manifest,
     relative_source,
     write_atomically,
     write_manifest,
@@ -32,7 +34,7 @@ from t2i_core.models.config import Sizes
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.report.pictures import side_by_side
 from t2i_core.systems.build import build_stage
-from t2i_core.systems.stage import Drawer, DrawSettings, Exporter, Reader, Stage
+from t2i_core.systems.stage import Drawer, DrawSettings, Exporter, Stage
 from t2i_core.training.checkpoint import (
     STATE_NAME,
     best_checkpoint,
@@ -42,7 +44,7 @@ from t2i_core.training.checkpoint import (
     save_checkpoint,
 )
 from t2i_core.training.claim import claim_run
-from t2i_core.training.config import TrainConfig
+from t2i_core.training.config import FEATURES, TrainConfig
 from t2i_core.training.curve import LOSS, METRICS_NAME, validation_curve
 from t2i_core.training.device import Compute, choose_compute, choose_device, compute_on
 from t2i_core.training.finished import load_stage, start_from
@@ -121,18 +123,20 @@ class Run:
         self.preset = config.resolve()
         self.tokenizer = load_tokenizer(captions_dir)
         self.data = OpenSplit(captions_dir, "train", config.shards, self.preset.shapes)
+        self.stored = open_features(config.features, captions_dir) if config.features else None
         self.stage = self._build()
+        self.words: Words = FeatureWords(self.stored) if self.stored else TokenWords(self.tokenizer, self.stage)
         feed = self.data.feed(
             config.seed,
-            self._encode,
+            self.words.number,
             group=self.preset.batch_size,
             workers=config.workers or None,
             pin=compute.device == "cuda",
         )
-        self.trainer = Trainer(self.stage, feed, self.preset, config.seed, compute)
+        self.trainer = Trainer(self.stage, self.words.looked_up(feed), self.preset, config.seed, compute)
         # Taken before training begins, which goes on from batch to batch.
         self._grid_batch = self.trainer.batch(0, min(NUM_GRID_PICTURES, self.preset.batch_size), seed=0)
-        self.validation = load_validation(captions_dir, config, self.preset, self._encode, compute)
+        self.validation = load_validation(captions_dir, config, self.preset, self.words.encode, compute)
         self._validated: dict[int, float] = {}
         self._grids_done = 0
         self._last_report = self._last_save = time.monotonic()
@@ -141,16 +145,18 @@ class Run:
 
     def _build(self) -> Stage:
         self.tokenizer.save(self.run_dir / "tokenizer.json")
-        given = {role: load_stage(Path(run)).stage for role, run in self.config.roles.items()}
+        given = {role: load_stage(Path(run)).stage for role, run in self.config.roles.items() if role != FEATURES}
         torch.manual_seed(self.config.seed)
         sizes = Sizes(
             vocab_size=self.tokenizer.vocab_size,
             context_length=self.tokenizer.context_length,
             image_size=self.data.image_size,
+            feature_width=self.stored.width if self.stored else 0,
         )
         stage = build_stage(self.preset.system, sizes, given)
         start = Path(self.config.init_from) if self.config.init_from else None
-        self.new = start_from(start, stage, self.run_dir / "tokenizer.json") if start else {}
+        origin = origin_of(read_manifest(self.config.features)) if self.config.features else None
+        self.new = start_from(start, stage, self.run_dir / "tokenizer.json", origin) if start else {}
         resolved = {
             "schema_version": 1,
             "preset": self.config.preset_name,
@@ -159,20 +165,13 @@ class Run:
         }
         resolved |= {"recipe": self.preset.model_dump(mode="json"), "train": self.config.record()}
         resolved |= {"new": list(self.new)} if self.new else {}
+        resolved |= {FEATURES: origin.model_dump(mode="json")} if origin else {}
         write_atomically(self.run_dir / "config.json", json.dumps(resolved, indent=2).encode() + b"\n")
         return stage
 
-    def _encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Give the token ids of captions as the stage reads them, and their mask."""
-        if isinstance(self.stage, Reader):
-            text = self.stage.read(captions)
-            assert text.ids is not None
-            return text.ids, text.mask
-        ids, mask = self.tokenizer.encode(captions)
-        return torch.from_numpy(ids), torch.from_numpy(mask)
-
     def _sources(self) -> dict[str, Path]:
-        return {"captions": self.captions_dir} | {name: Path(run) for name, run in self.config.runs.items()}
+        sources = {"captions": self.captions_dir} | {name: Path(run) for name, run in self.config.runs.items()}
+        return sources | ({"encoder": encoder_folder(self.config.features)} if self.config.features else {})
 
     @property
     def metrics_path(self) -> Path:

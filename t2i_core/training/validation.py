@@ -52,7 +52,7 @@ class Validation:
     def _batches(self) -> Iterator[Batch]:
         device, first = self._compute.device, 0
         for rows in self._rows:
-            text = Text(ids=rows.token_ids, mask=rows.token_mask).trimmed()
+            text = Text.of(rows.token_ids, rows.token_mask).trimmed()
             yield Batch(
                 target=to_unit(rows.pixels.to(device)).contiguous(memory_format=torch.channels_last),
                 condition=Condition(text=text).map(lambda tensor: tensor.to(device)),

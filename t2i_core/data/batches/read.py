@@ -31,7 +31,7 @@ class Rows:
     Attributes:
         pixels: (B, H, W, 3) uint8.
         captions: cleaned captions.
-        token_ids: (B, L) int64.
+        token_ids: (B, L) int64; or features (B, L, D) float where a frozen encoder made them before.
         token_mask: (B, L) bool, True = real token.
         keys: of the samples in their dataset.
         uids: stable identities.

@@ -17,9 +17,9 @@ DIGESTS = {
     "clip-smoke": "d4d35406161e96f5736e4977c99aa908d3081e300cd5b71a72335567bc30847f",
     "cnn-demo": "32d4c708ad83ff4ad4950c5e41fd151ba7ab055279b7e8f82b6067457c4f834a",
     "cnn-smoke": "19b4ca818146d37933b298410345d6fe768ae6b6a1f0e2b15945d4f664b49dc0",
-    "diffusion-demo": "deb5266c605fd7ce3eaadef4051e663e4416231f90caed500a689980df2b42cc",
-    "diffusion-small": "331910d025d8e9e022ae976c9f6633a78a4eb7c73300a1a42d3e041a8d5fe23a",
-    "diffusion-smoke": "1ed349ed6fc7927a106d699b2af994609fcf61615e4305152d3da11c013ba6d7",
+    "diffusion-demo": "1f6daf03c63aedcb71271beb7e4a34788b902a3a12271c849fc37d14bfca8713",
+    "diffusion-small": "c971bab6aff40d79f0ca6041878d80badcb837c47cce11f0239620cea91c0d7f",
+    "diffusion-smoke": "283e01d74f8725ec710463ff2342ebae49e92426b5acf6cebb12516f755eb246",
 }
 
 

@@ -1,0 +1,82 @@
+"""Prompts as a run reads them: by the tokenizer of its captions, or through the frozen encoder of its features."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from t2i_core.data.batches.tokenizer import Tokenizer
+from t2i_core.encoders.encoder import FrozenEncoder
+from t2i_core.errors import CheckpointError
+from t2i_core.manifest import read_manifest
+from t2i_core.models.config import Sizes
+from t2i_core.systems.condition import Text
+from t2i_core.training.finished import read_origin
+
+MAX_REMEMBERED = 256
+
+
+class Prompts(Protocol):
+    """Reads prompts."""
+
+    def text(self, prompts: Sequence[str]) -> Text:
+        """Give B prompts, all of one length, on the CPU."""
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """List the words of a prompt that the run never learned."""
+
+
+class TokenizedPrompts:
+    """Prompts in the words of the captions that a run was trained on."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def text(self, prompts: Sequence[str]) -> Text:
+        """See `Prompts.text`."""
+        return Text.of(*map(torch.from_numpy, self._tokenizer.encode(prompts)))
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """See `Prompts.unknown_words`."""
+        return self._tokenizer.unknown_words(prompt)
+
+
+class EncodedPrompts:
+    """Prompts in any words: features of a frozen encoder, the same bits as those of equal captions."""
+
+    def __init__(self, encoder: FrozenEncoder) -> None:
+        self._encoder = encoder
+        # Pictures of one prompt are drawn one by one.
+        self._encode_one = lru_cache(MAX_REMEMBERED)(self._encode)
+
+    def _encode(self, prompt: str) -> tuple[Tensor, Tensor]:
+        features = self._encoder.encode([prompt])
+        return features.tokens, features.mask
+
+    def text(self, prompts: Sequence[str]) -> Text:
+        """See `Prompts.text`."""
+        tokens, masks = zip(*map(self._encode_one, prompts), strict=True)
+        return Text.of(torch.cat(tokens), torch.cat(masks))
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """See `Prompts.unknown_words`: an encoder of words in general knows of none."""
+        return []
+
+
+def open_prompts(run_dir: Path, sizes: Sizes) -> Prompts:
+    """Load what reads prompts for a finished run.
+
+    Raises:
+        ConfigError: the encoder of its features is gone, or another one.
+        CheckpointError: its tokenizer is of another run.
+    """
+    if origin := read_origin(run_dir):
+        source = read_manifest(run_dir, "run").sources.get("encoder", "")
+        return EncodedPrompts(origin.open((run_dir / source).resolve()))
+    tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
+    if (tokenizer.vocab_size, tokenizer.context_length) != (sizes.vocab_size, sizes.context_length):
+        raise CheckpointError(f"{run_dir / 'tokenizer.json'} does not fit its config.json: one was changed.")
+    return TokenizedPrompts(tokenizer)
