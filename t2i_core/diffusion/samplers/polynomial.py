@@ -10,6 +10,9 @@ Node = tuple[float, Tensor]
 # Enough of Gauss and Legendre's points for a polynomial times an exponential over any step.
 _POINTS, _MASSES = np.polynomial.legendre.leggauss(32)
 
+# Steps of half log-SNR longer than this follow no curve: extrapolated so far, a parabola leaves all pictures behind.
+_LONGEST = 1.0
+
 
 def mean_x_0(nodes: Sequence[Node], now: float, ahead: float, rate: float = 1.0) -> Tensor:
     """Give the constant x_0 that leads a step as far as the polynomial through the nodes does.
@@ -34,3 +37,12 @@ def mean_x_0(nodes: Sequence[Node], now: float, ahead: float, rate: float = 1.0)
         mean = part if mean is None else mean + part
     assert mean is not None
     return mean
+
+
+def extrapolated_x_0(nodes: Sequence[Node], ahead: float, rate: float = 1.0) -> Tensor:
+    """Give the mean of x_0 over the step that begins at the first node, as far as what went before can tell.
+
+    Arguments are those of `mean_x_0`.
+    """
+    now = nodes[0][0]
+    return mean_x_0(nodes if ahead - now <= _LONGEST else nodes[:1], now, ahead, rate)

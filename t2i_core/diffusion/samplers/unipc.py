@@ -4,7 +4,7 @@ from torch import Tensor
 
 from t2i_core.diffusion.estimate import Denoiser
 from t2i_core.diffusion.samplers.course import Course
-from t2i_core.diffusion.samplers.polynomial import Node, mean_x_0
+from t2i_core.diffusion.samplers.polynomial import Node, extrapolated_x_0, mean_x_0
 
 
 def sample_unipc(denoise: Denoiser, x: Tensor, course: Course) -> Tensor:
@@ -23,7 +23,7 @@ def sample_unipc(denoise: Denoiser, x: Tensor, course: Course) -> Tensor:
             corrected = mean_x_0([(now, x_0), *nodes], nodes[0][0], now)
             x = course.step(start, corrected, course.times[number - 1], t)
         nodes, start = [(now, x_0), *nodes[:2]], x
-        x = course.step(x, mean_x_0(nodes, now, ahead) if s > 0 else x_0, t, s)
+        x = course.step(x, extrapolated_x_0(nodes, ahead) if s > 0 else x_0, t, s)
         if t == 1:
             nodes = []
     return x
