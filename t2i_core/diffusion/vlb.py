@@ -69,17 +69,16 @@ def surprise(x_0: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def _step(t: Tensor, s: Tensor, schedule: Schedule, num_steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Give the weights of x_t and x_0 in the mean of x_s, and the bounds of its log-variance: (B,) each."""
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = far, near = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
     of_x_t = alpha_t * sigma_s**2 / (alpha_s * sigma_t**2)
-    largest = _added(t, s, schedule) * (alpha_s**2 + sigma_s**2) / (alpha_t**2 + sigma_t**2)
+    largest = _added(far, near) * (alpha_s**2 + sigma_s**2) / (alpha_t**2 + sigma_t**2)
     # The last step has no smallest variance of its own and takes that of the one before.
-    near = s.clamp(min=1 / num_steps)
-    (_, sigma_far), (_, sigma_near) = schedule.alpha_sigma(near + 1 / num_steps), schedule.alpha_sigma(near)
-    smallest = _added(near + 1 / num_steps, near, schedule) * (sigma_near / sigma_far) ** 2
+    s = s.clamp(min=1 / num_steps)
+    far, near = schedule.alpha_sigma(s + 1 / num_steps), schedule.alpha_sigma(s)
+    smallest = _added(far, near) * (near[1] / far[1]) ** 2
     return of_x_t, alpha_s - alpha_t * of_x_t, smallest.log(), largest.log()
 
 
-def _added(t: Tensor, s: Tensor, schedule: Schedule) -> Tensor:
-    """Give the variance of x_t given x_s."""
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
-    return sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
+def _added(far: tuple[Tensor, Tensor], near: tuple[Tensor, Tensor]) -> Tensor:
+    """Give the variance of x_t given x_s, of alpha and sigma at t and at s."""
+    return far[1] ** 2 - (far[0] / near[0] * near[1]) ** 2
