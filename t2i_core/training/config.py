@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator
 
 from t2i_core.config import Config
-from t2i_core.data.batches.location import anchored, by_dataset, dataset_names, divided
+from t2i_core.data.batches.location import anchored, by_dataset, by_weight, dataset_names, divided
 from t2i_core.encoding.origin import origin_of
 from t2i_core.errors import ConfigError
 from t2i_core.layout import Kind
@@ -47,6 +47,11 @@ class TrainConfig(Config):
         "such as s3://bucket/dataset, or a pattern of its tars, s3://bucket/dataset/shards/{00000..00099}.tar; of each "
         "of several datasets NAME=s3://bucket/dataset.",
     )
+    weights: tuple[str, ...] = Field(
+        (),
+        description="How often pictures come from each of several datasets, such as photos=3,emoji=1; "
+        "without weights all pictures come equally often.",
+    )
     workers: int = Field(
         0, ge=0, description="Processes that decode pictures when they do not fit in memory; 0 = one a core, 8 at most."
     )
@@ -54,11 +59,17 @@ class TrainConfig(Config):
     checkpoint_seconds: float = Field(120, gt=0, description="Seconds between checkpoints.")
     tensorboard: bool = Field(False, description="Also write TensorBoard events (needs the tensorboard extra).")
 
-    @field_validator("shards", mode="before")
+    @field_validator("shards", "weights", mode="before")
     @classmethod
-    def _of_one(cls, shards: Any) -> Any:
-        """Take a single place as it is."""
-        return (shards,) if isinstance(shards, str) else shards
+    def _of_one(cls, words: Any) -> Any:
+        """Take a single word as it is."""
+        return (words,) if isinstance(words, str) else words
+
+    @field_validator("weights")
+    @classmethod
+    def _apart(cls, weights: tuple[str, ...]) -> tuple[str, ...]:
+        """Take several in one word."""
+        return tuple(part for word in weights for part in word.split(","))
 
     @field_validator("uses")
     @classmethod
@@ -143,7 +154,9 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
     # Where the data lies does not matter, and which part of it is read does.
     places = by_dataset(config.shards, dataset_names(captions))
     patterns = {name: pattern for name, place in places.items() if (pattern := divided(place)[1])}
-    part = {"shards": patterns.get("", patterns)} if patterns else {}
+    part: dict[str, Any] = {"shards": patterns.get("", patterns)} if patterns else {}
+    if weights := by_weight(config.weights, dataset_names(captions)):
+        part |= {"weights": {name: str(weight) for name, weight in weights.items()}}
     return StepKey(
         step=STEP,
         version=VERSION,

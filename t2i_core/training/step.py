@@ -132,6 +132,7 @@ class Run:
             group=self.preset.batch_size,
             workers=config.workers or None,
             pin=compute.device == "cuda",
+            weights=config.weights,
         )
         self.trainer = Trainer(self.stage, self.words.looked_up(feed), self.preset, config.seed, compute)
         # Taken before training begins, which goes on from batch to batch.

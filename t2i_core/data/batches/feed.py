@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from torch.utils.data import DataLoader
 
 from t2i_core.data.batches.library import SharedFolder
+from t2i_core.data.batches.plan import Stretch
 from t2i_core.data.batches.read import Reader, Rows, joined
 from t2i_core.errors import T2IError, TransientError
 
@@ -41,16 +43,24 @@ class MemoryFeed:
     """All samples of a split, decoded once."""
 
     def __init__(self, reader: Reader) -> None:
-        self._plan = reader.plan
-        shards, buckets = range(len(reader.library.index)), range(len(self._plan.orders))
-        parts = {bucket: [reader.whole_shard(shard, bucket) for shard in shards] for bucket in buckets}
-        found = {bucket: [rows for rows in each if rows is not None] for bucket, each in parts.items()}
-        self._rows = {bucket: joined(each) for bucket, each in found.items() if each}
+        self._plan, lanes = reader.plan, enumerate(reader.plan.orders)
+        self._rows = {
+            lane: joined([reader.whole_shard(shard, self._plan.bucket_of(lane)) for shard in order.shards])
+            for lane, order in lanes
+            if order.shards
+        }
 
     def take(self, position: int, size: int) -> Rows:
         """Give the samples at some positions."""
-        bucket, first = self._plan.find(position, size)
-        return self._rows[bucket].at(self._plan.orders[bucket].rows(first, size))
+        stretches = self._plan.find(position, size)
+        parts = [self._of(stretch) for stretch in stretches]
+        if len(parts) == 1:
+            return parts[0]
+        return joined(parts).at(np.argsort(np.concatenate([stretch.places for stretch in stretches])))
+
+    def _of(self, stretch: Stretch) -> Rows:
+        order = self._plan.orders[stretch.lane]
+        return self._rows[stretch.lane].at(order.rows(stretch.first, len(stretch.places)))
 
     def close(self) -> None:
         """There is nothing to end."""

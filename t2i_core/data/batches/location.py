@@ -5,6 +5,7 @@ It is a folder, a URL of a store, or a pattern of its tars in either.
 
 import re
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from t2i_core.data.tables.list_files import is_remote
@@ -16,6 +17,7 @@ _PATTERN = re.compile(r"[*?\[{]")
 
 
 _INPUT = "dataset"
+_WEIGHT = re.compile(r"[0-9]{1,7}(\.[0-9]{1,7})?")
 
 
 def input_name(dataset: str) -> str:
@@ -75,6 +77,32 @@ def by_dataset(locations: Iterable[str], names: Sequence[str]) -> dict[str, str]
             raise ConfigError(f"{location} is a second place of one dataset, after {found[name]}.")
         found[name] = place
     return found
+
+
+def by_weight(weights: Iterable[str], names: Sequence[str]) -> dict[str, Fraction]:
+    """Give the weights of the datasets by their names; none where none is given.
+
+    Args:
+        weights: each as NAME=NUMBER.
+        names: of the datasets, which all have to have a weight.
+
+    Raises:
+        ConfigError: one has none, or the weights of other datasets are given, or a weight is no number above 0.
+    """
+    found = dict(map(_weight, weights))
+    if found and names == [""]:
+        raise ConfigError("these captions are of one dataset: leave out --weights.")
+    if found and found.keys() != set(names):
+        told = ",".join(f"{name}=1" for name in names)
+        raise ConfigError(f"--weights names {', '.join(found)}: give one to each of these datasets, such as {told}.")
+    return found
+
+
+def _weight(text: str) -> tuple[str, Fraction]:
+    name, _, number = text.partition("=")
+    if not _WEIGHT.fullmatch(number) or not Fraction(number):
+        raise ConfigError(f"{text!r} is no weight of a dataset: NAME=NUMBER, with a number above 0 such as 3 or 0.5.")
+    return name, Fraction(number)
 
 
 def anchored(location: str) -> str:

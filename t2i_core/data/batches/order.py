@@ -40,13 +40,14 @@ class Order:
     """The endless order of the samples of some shards; each epoch has every sample once.
 
     Args:
-        counts: samples of each shard, one at least; sample number i is the i-th over all shards.
+        counts: samples of each shard; sample number i is the i-th over all shards.
         seed: another one gives another order.
         weights: of the shards, by which blocks are cut; None for `counts`. Orders of parts of the same shards with the
-            same weights go through the same blocks.
+            same weights go through the same blocks; shards without weight are passed over.
 
     Attributes:
         num_samples: of an epoch.
+        shards: that have any, by their places in the list of shards.
     """
 
     def __init__(self, counts: Sequence[int], seed: int, weights: Sequence[int] | None = None) -> None:
@@ -55,6 +56,7 @@ class Order:
         self._weights = self._counts if weights is None else np.asarray(weights, np.int64)
         self._starts = np.cumsum(self._counts) - self._counts
         self.num_samples = int(self._counts.sum())
+        self.shards: list[int] = np.flatnonzero(self._counts).tolist()
         self._blocks: dict[int, tuple[Rows, list[Block]]] = {}
         self._shuffled: dict[tuple[int, int], Rows] = {}
 
@@ -104,7 +106,7 @@ class Order:
         order = generator(stream="shards", seed=self._seed, epoch=epoch).permutation(len(self._counts))
         number = first = size = weight = 0
         shards: list[int] = []
-        for shard in order.tolist():
+        for shard in order[self._weights[order] > 0].tolist():
             shards.append(shard)
             size, weight = size + int(self._counts[shard]), weight + int(self._weights[shard])
             if weight >= MIN_BLOCK_SAMPLES and len(shards) >= MIN_BLOCK_SHARDS:

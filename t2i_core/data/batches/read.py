@@ -1,6 +1,6 @@
 """Positions to rows of pixels, captions and token ids: what each process of a feed does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any
@@ -15,7 +15,7 @@ from t2i_core.data.batches.decode import cover, decode
 from t2i_core.data.batches.indexed import Sample
 from t2i_core.data.batches.library import Library
 from t2i_core.data.batches.order import Block
-from t2i_core.data.batches.plan import Plan
+from t2i_core.data.batches.plan import Plan, Stretch
 from t2i_core.data.batches.shapes import Shapes
 from t2i_core.data.bounded.disk import explain
 from t2i_core.errors import ConfigError, DataError, T2IError
@@ -101,25 +101,31 @@ class Reader(Dataset[Rows | T2IError]):
 
     def read(self, position: int, size: int) -> Rows:
         """Read a batch."""
-        bucket, first = self.plan.find(position, size)
-        order = self.plan.orders[bucket]
-        self._move_to(bucket, order.blocks(first, size))
-        shards, numbers = order.shard_of(order.rows(first, size))
-        pairs = zip(shards.tolist(), numbers.tolist(), strict=True)
-        return self._decoded([self._sample(shard, bucket, number) for shard, number in pairs], bucket)
+        stretches = self.plan.find(position, size)
+        bucket = self.plan.bucket_of(stretches[0].lane)
+        places = [place for stretch in stretches for place in self._places(stretch)]
+        samples = [self._sample(shard, bucket, number) for _, shard, number in sorted(places)]
+        return self._decoded(samples, bucket)
 
-    def whole_shard(self, shard: int, bucket: int) -> Rows | None:
-        """Read all samples of a shard in one bucket, None for none; nothing of it is near any more."""
+    def whole_shard(self, shard: int, bucket: int) -> Rows:
+        """Read all samples of a shard in one bucket, one at least; nothing of it is near any more."""
         count = self.library.index[shard].counts[bucket]
         samples = [self._sample(shard, bucket, number) for number in range(count)]
         self.library.close()
-        return self._decoded(samples, bucket) if samples else None
+        return self._decoded(samples, bucket)
 
-    def _move_to(self, bucket: int, blocks: list[Block]) -> None:
-        """Have near what this bucket needs now, and what any bucket needed last."""
-        if self._blocks.get(bucket) == blocks:
+    def _places(self, stretch: Stretch) -> Iterator[tuple[int, int, int]]:
+        """Give the place in the batch, the shard and the number in it of each sample of a stretch, all of them near."""
+        order, count = self.plan.orders[stretch.lane], len(stretch.places)
+        self._move_to(stretch.lane, order.blocks(stretch.first, count))
+        shards, numbers = order.shard_of(order.rows(stretch.first, count))
+        return zip(stretch.places.tolist(), shards.tolist(), numbers.tolist(), strict=True)
+
+    def _move_to(self, lane: int, blocks: list[Block]) -> None:
+        """Have near what this lane needs now, and what any lane needed last."""
+        if self._blocks.get(lane) == blocks:
             return
-        self._blocks[bucket] = blocks
+        self._blocks[lane] = blocks
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         near = {shard for each in self._blocks.values() for block in each for shard in block.shards}

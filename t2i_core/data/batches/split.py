@@ -14,9 +14,10 @@ from t2i_core.data.batches.captions import SplitName, index_captions, read_capti
 from t2i_core.data.batches.decode import cover, decode
 from t2i_core.data.batches.feed import Feed, MemoryFeed, StreamedFeed
 from t2i_core.data.batches.library import Library, SharedFolder
+from t2i_core.data.batches.location import by_weight
 from t2i_core.data.batches.near import open_shards
 from t2i_core.data.batches.order import Order
-from t2i_core.data.batches.plan import Plan
+from t2i_core.data.batches.plan import Plan, Weighted
 from t2i_core.data.batches.read import Encode, Reader, Rows
 from t2i_core.data.batches.shapes import ANY_SHAPE, Shapes
 from t2i_core.data.batches.tokenizer import load_tokenizer
@@ -93,6 +94,13 @@ class OpenSplit:
         """Tell whether so many pictures do, decoded."""
         return num_samples * self.image_size**2 * 3 <= MAX_MEMORY_SHARE * memory_bytes()
 
+    def _weighted(self, weights: Sequence[str]) -> Weighted | None:
+        names = list(dict.fromkeys(self._datasets))
+        by_name = by_weight(weights, names)
+        if not by_name:
+            return None
+        return Weighted([names.index(name) for name in self._datasets], [by_name[name] for name in names])
+
     def _require_one_side(self) -> None:
         """Refuse datasets of different sizes at once; a single picture of another size is refused when it comes."""
         names = [] if self._shapes.side else list(dict.fromkeys(self._datasets))
@@ -123,6 +131,7 @@ class OpenSplit:
         workers: int | None = None,
         stride: int = 0,
         pin: bool = False,
+        weights: Sequence[str] = (),
     ) -> Feed:
         """Start to read; what was opened is closed with the feed.
 
@@ -133,15 +142,17 @@ class OpenSplit:
             workers: processes that decode what does not fit in memory; None for one a core, `MAX_WORKERS` at most.
             stride: positions from one batch of this rank to its next; 0 for the size of a batch.
             pin: whether batches go to a graphics card.
+            weights: of the datasets, each as NAME=NUMBER: samples come from them in these proportions; none for all
+                samples alike.
 
         Raises:
-            ConfigError: the pictures are not squares of one size.
+            ConfigError: the pictures are not squares of one size, or the weights are not those of these datasets.
             DataError: a shard is damaged, or the captions are.
             TransientError: a store does not answer.
         """
         self._require_one_side()
         encode = encode or load_tokenizer(self._captions_dir).encode
-        plan = Plan([rows.counts for rows in self._library.index], seed, group)
+        plan = Plan([rows.counts for rows in self._library.index], seed, group, self._weighted(weights))
         reader = Reader(self._library, plan, self._shapes, self.image_size, encode)
         if self.fit_in_memory(self.num_samples):
             try:

@@ -11,7 +11,7 @@ from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.data.batches import order
 from t2i_core.data.batches import split as splits
-from t2i_core.data.batches.location import anchored, by_dataset
+from t2i_core.data.batches.location import anchored, by_dataset, by_weight
 from t2i_core.data.batches.shapes import Shapes
 from t2i_core.data.batches.split import OpenSplit, load_split
 from t2i_core.errors import ConfigError
@@ -102,6 +102,69 @@ def test_each_dataset_may_lie_elsewhere(made, streamed, tmp_path):
     some = OpenSplit(made / "captions", "train", [f"few={made}/few/shards/{{00001..00002}}.tar"]).feed(1, workers=0)
     assert {scene_number(key) for key in some.take(0, 38).keys} == set(range(4, 42))
     some.close()
+
+
+WEIGHTS = ["few=1", "many=3"]
+
+
+def weighted(made: Path, first: int, stop: int, size: int = 8, **options: object) -> list[str]:
+    """Give the keys at some positions, one sample of `few` for three of `many`."""
+    feed = OpenSplit(made / "captions", "train").feed(1, weights=WEIGHTS, **options)  # type: ignore[arg-type]
+    found = [key for place in range(first, stop, size) for key in feed.take(place, min(size, stop - place)).keys]
+    feed.close()
+    return found
+
+
+def test_weights_say_how_often_samples_come_from_each_dataset(made):
+    seen = weighted(made, 0, 160)
+    few, many = ([key for key in seen if key.startswith(name)] for name in SETS)
+
+    assert all(abs(sum(key.startswith("few") for key in seen[:stop]) - stop / 4) < 1 for stop in range(161))
+    assert (len(few), len(many)) == (40, 120)
+    assert sorted(few[:12]) == sorted(few[12:24]) == sorted(few[24:36]) == sorted(set(few))
+    assert all(sorted(many[first : first + 30]) == sorted(set(many)) for first in range(0, 120, 30))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 1, 2, 8])
+def test_the_order_of_weighted_datasets_is_the_same_in_memory_and_streamed_from_anywhere(made, monkeypatch, workers):
+    kept = weighted(made, 0, 160)
+    monkeypatch.setattr(splits, "MAX_MEMORY_SHARE", 0.0)
+
+    assert weighted(made, 0, 160, workers=workers) == kept
+    assert weighted(made, 77, 160, 5, workers=workers) == kept[77:]
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_the_order_of_weighted_datasets_is_the_same_for_all_ranks(made, streamed, ranks):
+    expected, share = weighted(made, 0, 96, workers=0), 8 // ranks
+    read: dict[int, list[str]] = {}
+    for rank in range(ranks):
+        feed = OpenSplit(made / "captions", "train").feed(1, weights=WEIGHTS, workers=0, stride=8)
+        read |= {place: feed.take(place, share).keys for place in range(rank * share, 96, 8)}
+        feed.close()
+
+    assert [key for place in sorted(read) for key in read[place]] == expected
+
+
+@pytest.mark.parametrize(
+    ("weights", "why"),
+    [
+        (["few=1"], "--weights names few: give one to each of these datasets, such as few=1,many=1"),
+        (["few=1", "most=1"], "give one to each of these datasets"),
+        (["few=0", "many=1"], "'few=0' is no weight of a dataset"),
+        (["few=1e9", "many=1"], "'few=1e9' is no weight of a dataset"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(weights, why):
+    with pytest.raises(ConfigError, match=why):
+        by_weight(weights, ["few", "many"])
+
+
+def test_one_dataset_has_no_weights():
+    with pytest.raises(ConfigError, match="captions are of one dataset: leave out --weights"):
+        by_weight(["few=1"], [""])
+    assert by_weight([], [""]) == {}
 
 
 @pytest.mark.parametrize(
