@@ -69,7 +69,7 @@ class TrainConfig(Config):
     @classmethod
     def _apart(cls, weights: tuple[str, ...]) -> tuple[str, ...]:
         """Take several in one word."""
-        return tuple(part for word in weights for part in word.split(","))
+        return tuple(part for word in weights for part in word.split(",") if part)
 
     @field_validator("uses")
     @classmethod
@@ -156,7 +156,7 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
     patterns = {name: pattern for name, place in places.items() if (pattern := divided(place)[1])}
     part: dict[str, Any] = {"shards": patterns.get("", patterns)} if patterns else {}
     if weights := by_weight(config.weights, dataset_names(captions)):
-        part |= {"weights": {name: str(weight) for name, weight in weights.items()}}
+        part["weights"] = {name: str(weight / sum(weights.values())) for name, weight in weights.items()}
     return StepKey(
         step=STEP,
         version=VERSION,
