@@ -138,17 +138,18 @@ def test_several_datasets_are_trained_on_in_the_proportions_of_their_weights(cap
     first = captions_dir.parent / "dataset"
     (tmp_path / "pictures").mkdir()
     for i in range(12):
-        Image.new("RGB", (32, 32), (20 * i, 0, 0)).save(tmp_path / f"pictures/{i:02d}.png")
-        (tmp_path / f"pictures/{i:02d}.txt").write_text(f"color {i}")
-    ingest(str(tmp_path / "pictures"), IngestConfig(image_size=32, encode_format="png"), tmp_path / "colors")
-    choices = CaptionConfig(drop_placeholders=False)
-    joined = caption(first, choices, tmp_path / "captions", joined_with=(str(tmp_path / "colors"),)).path
-    plain, weighted = (config("cnn-smoke", max_images=32, weights=weights) for weights in ((), "dataset=1,colors=3"))
+        render_scene(make_scene(0, 500 + i), 32).save(tmp_path / f"pictures/{i:02d}.png")
+        (tmp_path / f"pictures/{i:02d}.txt").write_text("another scene")
+    options = IngestConfig(image_size=32, encode_format="png", min_image_size=8)
+    ingest(str(tmp_path / "pictures"), options, tmp_path / "others")
+    others = (str(tmp_path / "others"),)
+    joined = caption(first, CaptionConfig(), tmp_path / "captions", joined_with=others).path
+    plain, weighted = (config("cnn-smoke", max_images=32, weights=weights) for weights in ((), "dataset=1,others=3"))
     alike, mixed = train_key(joined, plain), train_key(joined, weighted)
 
-    assert alike != mixed == train_key(joined, config("cnn-smoke", max_images=32, weights=("colors=6", "dataset=2")))
+    assert alike != mixed == train_key(joined, config("cnn-smoke", max_images=32, weights=("others=6", "dataset=2")))
     run = read_manifest(train(joined, weighted, tmp_path / "run", compute=CPU).path)
-    assert run.key == mixed and run.key.config["weights"] == {"colors": "3/4", "dataset": "1/4"}
+    assert run.key == mixed and run.key.config["weights"] == {"dataset": "1/4", "others": "3/4"}
     with pytest.raises(ConfigError, match="of one dataset: leave out --weights"):
         train_key(captions_dir, weighted)
 
