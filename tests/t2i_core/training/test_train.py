@@ -26,6 +26,7 @@ from t2i_core.generation.generator import load_generator
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
 from t2i_core.manifest import read_manifest
+from t2i_core.samples.scenes import make_scene, render_scene
 from t2i_core.systems.stage import Batch
 from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints
 from t2i_core.training.claim import claim_run
