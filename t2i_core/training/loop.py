@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from t2i_core.canonical import digest_of
 from t2i_core.data.batches.feed import Feed
 from t2i_core.data.batches.pixels import to_unit
 from t2i_core.diffusion.chance import Chance
@@ -139,6 +140,8 @@ class Trainer:
 
     def _gather(self, batch: Batch) -> dict[str, Tensor]:
         """Work out the gradient of a batch, part by part if it is too large for memory, and its figures."""
+        # Dropout, which PyTorch's own generator decides, is counted too: by the step, whose parts follow each other.
+        torch.manual_seed(int(digest_of({"seed": self.seed, "images": self.position.images})[:15], 16))
         found = []
         for part in batch.parts(self.preset.micro_batch_size):
             with self.compute.autocast():

@@ -84,6 +84,20 @@ def test_a_run_in_parts_ends_where_the_whole_one_ends(captions_dir: Path, tmp_pa
         assert whole == pytest.approx(logged(tmp_path / "parts", name), rel=1e-4)
 
 
+def test_what_dropout_drops_is_a_matter_of_the_step_alone(captions_dir: Path, tmp_path: Path) -> None:
+    found = []
+    for name, dropout, seed in (("one", 0.5, 1), ("other", 0.5, 2), ("none", 0, 1)):
+        each = trainer(captions_dir, tmp_path / name, f"system.network.dropout={dropout}", preset="glide-base-smoke")
+        torch.manual_seed(seed)
+        each.step()
+        each.step()
+        found.append([p.detach() for p in each.stage.parameters()])
+    one, other, none = found
+
+    assert all(p.equal(q) for p, q in zip(one, other, strict=True))
+    assert not all(p.equal(q) for p, q in zip(one, none, strict=True))
+
+
 def test_a_loss_that_compares_pictures_cannot_be_parted() -> None:
     with pytest.raises(ConfigError, match="compares the pictures of a step with each other"):
         load_preset("clip-smoke", ["micro_batch_size=4"])
