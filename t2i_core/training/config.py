@@ -102,8 +102,8 @@ class TrainConfig(Config):
     def _require_roles(self, wanted: tuple[str, ...]) -> None:
         for role in sorted(self.roles.keys() ^ set(wanted)):
             if role in wanted:
-                what = "a folder of features" if role == FEATURES else f"a {role} run"
-                raise ConfigError(f"this recipe stands on {what}: name a finished one with --uses {role}=FOLDER.")
+                what, word = ("folder of features", "FOLDER") if role == FEATURES else (f"{role} run", "RUN")
+                raise ConfigError(f"this recipe stands on a {what}: name a finished one with --uses {role}={word}.")
             raise ConfigError(f"this recipe stands on no {role} run: leave out --uses {role}={self.roles[role]}.")
 
     @property

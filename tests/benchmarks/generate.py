@@ -15,6 +15,7 @@ from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.diffusion.chance import Chance
 from t2i_core.generation.config import DrawConfig
 from t2i_core.generation.generator import Generator
+from t2i_core.generation.prompts import TokenizedPrompts
 from t2i_core.models.config import Sizes
 from t2i_core.samples.scenes import caption_scene, make_scene
 from t2i_core.systems.build import build_stage
@@ -46,7 +47,7 @@ def main() -> None:
     stage = build_stage(load_preset(args.preset).system, sizes).to(compute.device).eval()
     stage = stage.to(memory_format=torch.channels_last)
     assert isinstance(stage, Drawer)
-    draws, config, seeds = Generator(stage, tokenizer, SIDE, compute), DrawConfig(), list(range(MANY))
+    draws, config, seeds = Generator(stage, TokenizedPrompts(tokenizer), SIDE, compute), DrawConfig(), list(range(MANY))
 
     def at_once() -> None:
         ids, mask = map(torch.from_numpy, tokenizer.encode(PROMPTS))

@@ -11,10 +11,11 @@ from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.diffusion.chance import Chance
 from t2i_core.generation.config import DrawConfig
 from t2i_core.generation.generator import LARGE_ON_CPU, SMALL_ON_CPU, Generator
-from t2i_core.models.config import Sizes, UNetConfig
+from t2i_core.generation.prompts import TokenizedPrompts
+from t2i_core.models.config import Sizes
 from t2i_core.systems.build import build_stage
 from t2i_core.systems.condition import Condition
-from t2i_core.systems.config import DiffusionConfig
+from t2i_core.systems.config import DiffusionConfig, UNetNetworkConfig
 from t2i_core.systems.stage import Drawer, DrawSettings
 from t2i_core.training.device import Compute, Precision
 
@@ -37,7 +38,7 @@ class Clouds:
 
 
 def generator(drawer: Drawer, precision: Precision = "float32") -> Generator:
-    return Generator(drawer, TOKENIZER, SIDE, Compute(device="cpu", precision=precision))
+    return Generator(drawer, TokenizedPrompts(TOKENIZER), SIDE, Compute(device="cpu", precision=precision))
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,8 @@ def stage() -> Drawer:
     """A diffusion stage in which no layer starts at zero."""
     torch.manual_seed(0)
     sizes = Sizes(vocab_size=TOKENIZER.vocab_size, context_length=8, image_size=SIDE)
-    unet = UNetConfig(channels=(16, 32), text_width=32, embedding_width=32, head_width=16)
-    made = build_stage(DiffusionConfig(text_layers=1, unet=unet, num_steps=3), sizes).eval()
+    unet = UNetNetworkConfig(text_layers=1, channels=(16, 32), text_width=32, embedding_width=32, head_width=16)
+    made = build_stage(DiffusionConfig(network=unet, num_steps=3), sizes).eval()
     for parameter in made.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     assert isinstance(made, Drawer)
