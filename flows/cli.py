@@ -46,9 +46,16 @@ COMMANDS = {
     "caption": ("caption", "Clean, filter, deduplicate and split the captions of a dataset."),
     "features": ("features", "Encode captions with a frozen encoder, for recipes that read features beside pictures."),
     "train": ("train", "Train one model; the same command resumes an unfinished run."),
-    "evaluate": ("evaluate", "Draw the evaluation's prompts with a run, score the pictures and write report.html."),
-    "pipeline": ("job", "Ingest, caption, train each model and evaluate, in one workspace that the pipeline owns."),
-    "generate": ("generate", "Draw prompts with a finished run; the same seed gives the same pictures."),
+    "compose": ("compose", "Make a system of finished runs that draw together: a base and what enlarges its pictures."),
+    "evaluate": (
+        "evaluate",
+        "Draw prompts with a run or system, score the pictures and write report.html.",
+    ),
+    "pipeline": (
+        "job",
+        "Ingest, caption, train each model and evaluate, in one workspace that the pipeline owns.",
+    ),
+    "generate": ("generate", "Draw prompts with a finished run or system; the same seed gives the same pictures."),
     "presets": (
         "presets",
         "List the recipes that trainings and pipelines start from, or show one, merged and checked, as JSON.",

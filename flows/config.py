@@ -1,6 +1,6 @@
 """What a pipeline does: `PipelineConfig`, its presets, and the request that a person fills in."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from t2i_core.captioning.config import CaptionConfig
+from t2i_core.composition.config import Role, require_base
 from t2i_core.config import Config
 from t2i_core.errors import ConfigError, did_you_mean
 from t2i_core.evaluation.config import EvaluateConfig
@@ -42,10 +43,12 @@ class PlannedRun(TrainConfig):
 
 
 class JudgeConfig(EvaluateConfig):
-    """Which runs are judged, by which, and how."""
+    """Which runs and systems are judged, by which, and how."""
 
     judged: tuple[RunName, ...] = Field(
-        min_length=1, max_length=2, description="The run that is scored, and perhaps one that is printed beside it."
+        min_length=1,
+        max_length=2,
+        description="The run or system that is scored, and perhaps one that is printed beside it.",
     )
     scorer: RunName | Literal[""] = Field("", description="The CLIP run that scores; empty for none.")
 
@@ -66,6 +69,9 @@ class PipelineConfig(Config):
     caption: CaptionConfig
     runs: dict[RunName, PlannedRun] = Field(
         min_length=1, max_length=MAX_RUNS, description="The trainings by name, in their order."
+    )
+    systems: dict[RunName, dict[Role, RunName]] = Field(
+        default_factory=dict, max_length=MAX_RUNS, description="Systems by name, each with a run for each role."
     )
     evaluate: JudgeConfig
 
@@ -88,14 +94,18 @@ class PipelineConfig(Config):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         for name in [*self.evaluate.judged, *filter(None, [self.evaluate.scorer])]:
-            if name not in self.runs:
-                hint, names = did_you_mean(name, self.runs), ", ".join(self.runs)
-                raise ConfigError(f"evaluate asks for a run {name!r}{hint}; there are: {names}.")
+            _require(name, [*self.runs, *self.systems], "evaluate asks for")
         order = list(self.runs)
         for number, (name, run) in enumerate(self.runs.items()):
             for late in order[number:]:
                 if late in run.runs.values():
                     raise ConfigError(f"the run {name} is made from {late}, which is not trained before it.")
+        for name, roles in self.systems.items():
+            require_base(roles)
+            if name in self.runs:
+                raise ConfigError(f"{name} is a run and a system: give one of them another name.")
+            for role, part in roles.items():
+                _require(part, self.runs, f"the {role} of the system {name} is")
         return self
 
     @classmethod
@@ -167,6 +177,11 @@ class PipelineRequest(Config):
             changes["ingest"] = config.ingest.with_changes(image_size=self.image_size)
             changes["site"] = changes.get("site", config.site).with_changes(image_size=self.image_size)
         return config.with_changes(**changes) if changes else config
+
+
+def _require(name: str, known: Iterable[str], wanted: str) -> None:
+    if name not in (names := list(known)):
+        raise ConfigError(f"{wanted} a run {name!r}{did_you_mean(name, names)}; there are: {', '.join(names)}.")
 
 
 def training_minutes(minutes: float, shares: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The evaluate flow: a finished run to scores and a report."""
+"""The evaluate flow: a finished run or system to scores and a report."""
 
 from pathlib import Path
 
@@ -25,10 +25,10 @@ def evaluate(
     """Draw the evaluation's prompts with a run and score the pictures.
 
     Args:
-        run_dir: The finished run to score.
+        run_dir: The finished run or system to score.
         output_dir: The evaluation folder.
         config: What to draw and how to score it.
-        baseline_dir: A finished run to print beside it, such as the CNN; empty for none.
+        baseline_dir: A finished run or system to print beside it, such as the CNN; empty for none.
         clip_dir: A finished CLIP run that scores; empty for none.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
     """

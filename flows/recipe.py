@@ -1,13 +1,14 @@
-"""The main job, written once: ingest, caption, train each model, evaluate. Steps decide how it is done."""
+"""The main job, written once: ingest, caption, train each model, compose systems, evaluate. Steps decide how."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.config import PipelineConfig
+from flows.config import JudgeConfig, PipelineConfig
 from flows.steps import Steps
 from t2i_core.canonical import digest_of
 from t2i_core.captioning.config import CaptionRequest
+from t2i_core.composition.config import ComposeRequest
 from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.ingestion.config import IngestRequest, ingest_key
 from t2i_core.layout import require_workspace
@@ -22,42 +23,67 @@ def run_pipeline(steps: Steps, config: PipelineConfig, output_dir: Path) -> dict
     Args:
         steps: how each step is done.
         config: what to do.
-        output_dir: the workspace: `dataset/`, `captions/`, `runs/NAME/` and `evaluation/` are made in it.
+        output_dir: the workspace: `dataset/`, `captions/`, `runs/NAME/`, `systems/NAME/` and `evaluation/` are made in
+            it.
 
     Returns:
         The reference of each finished folder, by its path in the workspace.
     """
-    require_workspace(output_dir, ["dataset", "captions", "evaluation", *(f"runs/{name}" for name in config.trainings)])
+    made = [*(f"runs/{name}" for name in config.trainings), *(f"systems/{name}" for name in config.systems)]
+    require_workspace(output_dir, ["dataset", "captions", "evaluation", *made])
     dataset = ingest_source(steps, config, output_dir / "dataset")
     captions = steps.caption(
         CaptionRequest(
             dataset_dir=dataset.path, config=config.caption, output_dir=output_dir / "captions", on_conflict="replace"
         )
     )
+    runs = _trained(steps, config, captions, output_dir / "runs")
+    systems = _composed(steps, config, runs, output_dir / "systems")
+    evaluation = _evaluated(steps, config.evaluate, runs | systems, output_dir / "evaluation")
+    placed = {f"runs/{name}": ref for name, ref in runs.items()}
+    placed |= {f"systems/{name}": ref for name, ref in systems.items()}
+    return {"dataset": dataset, "captions": captions, **placed, "evaluation": evaluation}
+
+
+def _trained(steps: Steps, config: PipelineConfig, captions: StepRef, folder: Path) -> dict[str, StepRef]:
+    """Train all runs, each after those that it stands on."""
     runs: dict[str, StepRef] = {}
     for name, training in config.trainings.items():
         placed = training.standing_on(lambda run: str(runs[run].path) if run in runs else run)
-        runs[name] = steps.train(
-            TrainRequest(
-                captions_dir=captions.path,
-                config=placed,
-                output_dir=output_dir / "runs" / name,
+        request = TrainRequest(
+            captions_dir=captions.path, config=placed, output_dir=folder / name, on_conflict="replace"
+        )
+        runs[name] = steps.train(request)
+    return runs
+
+
+def _composed(steps: Steps, config: PipelineConfig, runs: Mapping[str, StepRef], folder: Path) -> dict[str, StepRef]:
+    """Make all systems of the runs."""
+    return {
+        name: steps.compose(
+            ComposeRequest(
+                runs={role: runs[run].path for role, run in roles.items()},
+                output_dir=folder / name,
                 on_conflict="replace",
             )
         )
-    judged, scorer = config.evaluate.judged, config.evaluate.scorer
-    evaluation = steps.evaluate(
+        for name, roles in config.systems.items()
+    }
+
+
+def _evaluated(steps: Steps, config: JudgeConfig, made: Mapping[str, StepRef], folder: Path) -> StepRef:
+    """Score what is to be judged, of the runs and systems by name."""
+    judged, scorer = config.judged, config.scorer
+    return steps.evaluate(
         EvaluateRequest(
-            run_dir=runs[judged[0]].path,
-            config=config.evaluate.evaluation(),
-            output_dir=output_dir / "evaluation",
-            baseline_dir=runs[judged[1]].path if len(judged) > 1 else None,
-            clip_dir=runs[scorer].path if scorer else None,
+            run_dir=made[judged[0]].path,
+            config=config.evaluation(),
+            output_dir=folder,
+            baseline_dir=made[judged[1]].path if len(judged) > 1 else None,
+            clip_dir=made[scorer].path if scorer else None,
             on_conflict="replace",
         )
     )
-    trained = {f"runs/{name}": ref for name, ref in runs.items()}
-    return {"dataset": dataset, "captions": captions, **trained, "evaluation": evaluation}
 
 
 def ingest_source(steps: Steps, config: PipelineConfig, dataset_dir: Path) -> StepRef:

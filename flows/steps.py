@@ -13,6 +13,7 @@ from t2i_core.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
     from t2i_core.captioning.config import CaptionRequest
+    from t2i_core.composition.config import ComposeRequest
     from t2i_core.encoding.config import FeaturesRequest
     from t2i_core.evaluation.config import EvaluateRequest
     from t2i_core.ingestion.config import IngestRequest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Steps(Protocol):
-    """Ingest, caption, features, train, evaluate: each reads a folder and writes a folder."""
+    """Ingest, caption, features, train, compose, evaluate: each reads a folder and writes a folder."""
 
     def ingest(self, request: "IngestRequest") -> StepRef:
         """Fetch the pictures of a source into a dataset folder."""
@@ -38,8 +39,12 @@ class Steps(Protocol):
         """Train one model into a run folder."""
         ...
 
+    def compose(self, request: "ComposeRequest") -> StepRef:
+        """Make a system folder of runs that draw together."""
+        ...
+
     def evaluate(self, request: "EvaluateRequest") -> StepRef:
-        """Score a run into an evaluation folder."""
+        """Score a run or system into an evaluation folder."""
         ...
 
 
@@ -74,6 +79,12 @@ class CoreSteps:
         from t2i_core.training.supervisor import supervise_training
 
         return supervise_training(**dict(request), on_progress=self.on_progress)
+
+    def compose(self, request: "ComposeRequest") -> StepRef:
+        """See `Steps.compose`."""
+        from t2i_core.composition.step import compose
+
+        return compose(**dict(request))
 
     def evaluate(self, request: "EvaluateRequest") -> StepRef:
         """See `Steps.evaluate`."""

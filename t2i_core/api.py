@@ -158,12 +158,12 @@ def evaluate(
     on_progress: OnProgress = ignore_progress,
     **options: Any,
 ) -> StepRef:
-    """Score a finished run and write report.html.
+    """Score a finished run or system and write report.html.
 
     Args:
-        run: what `train` returned, or its folder.
+        run: what `train` or `compose` returned, or its folder.
         output_dir: the evaluation folder.
-        baseline: a finished run to print beside it.
+        baseline: a finished run or system to print beside it.
         clip_run: a finished CLIP run that scores.
         replace: move a folder that was made with other options aside to NAME.previous.
         on_progress: gets records of progress.
@@ -187,14 +187,31 @@ def evaluate(
     )
 
 
-def load(run: Folder) -> "Model":
-    """Load a finished run that draws: `load("work/run")("a red circle on a gray background")`.
+def compose(runs: Mapping[str, Folder], output_dir: str | Path, *, replace: bool = False) -> StepRef:
+    """Make a system of finished runs that draw together: `compose({"base": small, "upsampler": large}, "work/system")`.
 
     Args:
-        run: what `train` returned, or its folder.
+        runs: what `train` returned, or its folder, by role: base, upsampler, clip, inpaint, inpaint_upsampler.
+        output_dir: the system folder, which names them; nothing is copied.
+        replace: move a folder that was made of other runs aside to NAME.previous.
 
     Raises:
-        ConfigError: the folder is not a finished run, or the run draws nothing (a CLIP).
+        ConfigError: there is no such role, no base, or the runs do not fit together.
+    """
+    from t2i_core.composition.config import by_role
+    from t2i_core.composition.step import compose as step
+
+    return step(by_role(_named(runs)), Path(output_dir), on_conflict=_on_conflict(replace))
+
+
+def load(run: Folder) -> "Model":
+    """Load a finished run or system that draws: `load("work/run")("a red circle on a gray background")`.
+
+    Args:
+        run: what `train` or `compose` returned, or its folder.
+
+    Raises:
+        ConfigError: the folder is not a finished run or system, or the run draws nothing (a CLIP).
         CheckpointError: its checkpoint is damaged.
     """
     from t2i_core.generation.model import Model

@@ -15,12 +15,13 @@ from typing import Literal
 from t2i_core.door import kind_of, open_folder
 from t2i_core.errors import ConfigError, DataError
 
-Kind = Literal["dataset", "captions", "features", "run", "evaluation"]
+Kind = Literal["dataset", "captions", "features", "run", "system", "evaluation"]
 STEP_KINDS: dict[str, Kind] = {
     "ingest": "dataset",
     "caption": "captions",
     "features": "features",
     "train": "run",
+    "compose": "system",
     "evaluate": "evaluation",
 }
 
@@ -115,6 +116,8 @@ LAYOUTS: dict[Kind, Layout] = {
             r"tensorboard/.*": MAX_SHARD_BYTES,
         },
     ),
+    # All that it is of lies in the folders of its runs.
+    "system": _layout(r"(?!)", {}),
     "evaluation": _layout(
         r"images",
         {

@@ -193,8 +193,12 @@ def relative_source(source: Path, folder: Path) -> str:
     return Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()
 
 
-def read_manifest(folder: Path, kind: Kind | None = None) -> Manifest:
+def read_manifest(folder: Path, *kinds: Kind) -> Manifest:
     """Read the manifest of a finished folder, which holds nothing that its kind does not.
+
+    Args:
+        folder: a finished folder.
+        kinds: what it may be; anything if none is named.
 
     Raises:
         ConfigError: there is no such folder, it is not finished, or it holds another kind of thing.
@@ -204,10 +208,10 @@ def read_manifest(folder: Path, kind: Kind | None = None) -> Manifest:
         raise ConfigError(f"no such folder: {folder}")
     manifest = _parsed_manifest(folder)
     if manifest is None:
-        wanted = f"a finished {kind} folder" if kind else "a finished folder"
+        wanted = f"a finished {' or '.join(kinds)} folder" if kinds else "a finished folder"
         raise ConfigError(f"{folder} is not {wanted}: it has no {MANIFEST_NAME}. Run the step that makes it first.")
-    if kind and manifest.kind != kind:
-        raise ConfigError(f"{folder} holds a {manifest.kind}, not a {kind}.")
+    if kinds and manifest.kind not in kinds:
+        raise ConfigError(f"{folder} holds a {manifest.kind}, not a {' or a '.join(kinds)}.")
     _inspect(folder, manifest)
     return manifest
 

@@ -1,12 +1,14 @@
 """The steps as Prefect tasks, in the shape that the recipes in `flows` call."""
 
 from t2i_core.captioning.config import CaptionRequest
+from t2i_core.composition.config import ComposeRequest
 from t2i_core.encoding.config import FeaturesRequest
 from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.ingestion.config import IngestRequest
 from t2i_core.manifest import StepRef
 from t2i_core.training.config import TrainRequest
 from tasks.caption import caption
+from tasks.compose import compose
 from tasks.evaluate import evaluate
 from tasks.features import features
 from tasks.runtime import reference
@@ -33,6 +35,10 @@ class TaskSteps:
         """Train one model into a run folder, on the calling thread."""
         return reference(train(request))
 
+    def compose(self, request: ComposeRequest) -> StepRef:
+        """Make a system of runs."""
+        return reference(compose(request))
+
     def evaluate(self, request: EvaluateRequest) -> StepRef:
-        """Score a run into an evaluation folder."""
+        """Score a run or system into an evaluation folder."""
         return reference(evaluate(request))

@@ -62,7 +62,9 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "systems": {"models", "diffusion", "diffusion.samplers"},
     "training": {"encoding", "systems", "models", "diffusion", "data.batches", "data.bounded"},
     "lineage": {"data.batches", "data.dataset", "data.shards", "data.tables"},
+    "composition": {"training", "systems", "data.bounded"},
     "generation": {
+        "composition",
         "encoders",
         "encoding",
         "training",
@@ -76,6 +78,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "evaluation.judges": {"samples", "encoders"},
     "evaluation.metrics": {"evaluation.judges", "samples"},
     "evaluation": {
+        "composition",
         "evaluation.judges",
         "evaluation.metrics",
         "generation",
@@ -86,7 +89,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
         "data.tables",
         "data.bounded",
     },
-    "api": {"ingestion", "captioning", "encoders", "encoding", "training", "generation", "evaluation"},
+    "api": {"composition", "ingestion", "captioning", "encoders", "encoding", "training", "generation", "evaluation"},
 }
 MAX_FILES_A_ROOM = 15
 MAX_LINES_A_FUNCTION = 60

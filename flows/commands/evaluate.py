@@ -27,15 +27,15 @@ app = command_app()
 )
 @config_options(EvaluateConfig)
 def evaluate_command(
-    run_dir: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    run_dir: Annotated[Path, typer.Argument(help="A finished run or system folder.")],
     output_dir: OutputDir,
     config: EvaluateConfig,
-    baseline_dir: Annotated[Path | None, typer.Option(help="A finished run to print beside it.")] = None,
+    baseline_dir: Annotated[Path | None, typer.Option(help="A finished run or system to print beside it.")] = None,
     clip_dir: Annotated[Path | None, typer.Option(help="A finished CLIP run that scores.")] = None,
     no_prefect: NoPrefect = False,
     replace: Replace = False,
 ) -> None:
-    """Draw the evaluation's prompts with a run, score the pictures and write report.html."""
+    """Draw prompts with a run or system, score the pictures and write report.html."""
 
     request = EvaluateRequest(
         run_dir=run_dir,

@@ -25,11 +25,12 @@ app = command_app()
         't2i generate work/run --prompt "a red circle" --output-dir work/pictures',
         "t2i generate work/run --prompts-file prompts.txt --output-dir work/drawn",
         't2i generate work/run --prompt "a cat" --num-images 8 --grid --output-dir w',
+        't2i generate system --prompt "a cat" --set upsampler.steps=8 --output-dir w',
     ),
 )
 @config_options(GenerateConfig)
 def generate_command(
-    run_dir: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    run_dir: Annotated[Path, typer.Argument(help="A finished run or system folder.")],
     output_dir: Annotated[Path, typer.Option(callback=local_folder, help="Folder for 00000.png ... and images.jsonl.")],
     config: GenerateConfig,
     prompt: Annotated[
@@ -37,7 +38,7 @@ def generate_command(
     ] = None,
     prompts_file: Annotated[Path | None, typer.Option(help="Text file with one prompt a line.")] = None,
 ) -> None:
-    """Draw prompts with a finished run; the same seed gives the same pictures."""
+    """Draw prompts with a finished run or system; the same seed gives the same pictures."""
     prompts = read_prompts(prompt or [], prompts_file)
     # Not before it is known what to draw: PyTorch takes seconds to load.
     from t2i_core.generation.generate import generate

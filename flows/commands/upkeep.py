@@ -128,7 +128,7 @@ def _write_purge(result: "PurgeResult") -> None:
     ),
 )
 def lineage_command(
-    path: Annotated[Path, typer.Argument(help="An evaluation, run, captions or dataset folder, or a drawn PNG.")],
+    path: Annotated[Path, typer.Argument(help="A folder that a step made, or a drawn PNG.")],
     urls: Annotated[
         bool,
         typer.Option("--urls", help="List the training samples instead: key, uid, URL and time of fetch, one a line."),

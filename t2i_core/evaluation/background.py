@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from t2i_core.composition.config import parts_of
 from t2i_core.door import is_file, read_file
 from t2i_core.errors import DataError
 from t2i_core.evaluation.circumstances import (
@@ -39,10 +40,10 @@ CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """The finished runs of an evaluation.
+    """The finished runs and systems of an evaluation.
 
     Attributes:
-        model: the run that was evaluated.
+        model: what was evaluated.
         others: further runs by "baseline" and "clip".
     """
 
@@ -51,18 +52,31 @@ class Runs:
 
 
 def trainings_of(runs: Runs, num_train: int) -> list[TrainingFacts]:
-    """Read what each run was made with, the model first."""
+    """Read what each run was made with, the model first; of a system each of its runs."""
     folders = {"Model": runs.model} | {{"clip": "CLIP"}.get(n, n.capitalize()): f for n, f in runs.others.items()}
-    return [training_facts(role, folder, num_train) for role, folder in folders.items()]
+    return [
+        training_facts(f"{who}: {role}" if len(parts) > 1 else who, run_dir, num_train)
+        for who, parts in ((who, parts_of(folder)) for who, folder in folders.items())
+        for role, run_dir in parts.items()
+    ]
 
 
-def training_section(run_dir: Path) -> Section:
-    """Draw what the run logged, and a few of its sample grids."""
+def training_section(folder: Path) -> Section:
+    """Draw what the run, or each run of the system, logged, and a few of its sample grids."""
+    parts = parts_of(folder)
+    shown = {role if len(parts) > 1 else "": _training_blocks(run_dir) for role, run_dir in parts.items()}
+    blocks: list[Block] = []
+    for role, found in shown.items():
+        blocks += [Text(f"The {role}:"), *found] if role and found else found
+    return Section(title="Training curves", blocks=blocks)
+
+
+def _training_blocks(run_dir: Path) -> list[Block]:
     grids = _sample_grids(run_dir)
     blocks: list[Block] = [Beside("", charts)] if (charts := _curves(run_dir)) else []
     blocks += [Text(f"In the end: {told}")] if (told := verdict(validation_curve(run_dir))) else []
     blocks += [Beside("The same prompts and seeds during training", grids)] if grids else []
-    return Section(title="Training curves", blocks=blocks)
+    return blocks
 
 
 def _curves(run_dir: Path) -> list[Chart]:

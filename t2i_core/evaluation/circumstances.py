@@ -27,6 +27,7 @@ MAX_CONFIG_BYTES = 1_000_000
 # Files beside a report that a reader may want, by kind of folder.
 LINKED = {
     "evaluation": ("metrics.json", "samples.jsonl", "report.md", CIRCUMSTANCES_NAME, "images"),
+    "system": ("manifest.json",),
     "run": ("config.json", "metrics.jsonl", "compute.json", "train.log", "manifest.json", "samples"),
     "captions": ("report.html", "report.json", "captions.parquet", "manifest.json"),
     "dataset": ("report.html", "README.md", "croissant.json", "hosts.json", "manifest.json"),
@@ -172,11 +173,18 @@ def links_between(output_dir: Path, folders: Mapping[str, Path], own: Sequence[s
 
 
 def folders_behind(ancestors: Sequence[Ancestor], others: Mapping[str, Path]) -> dict[str, Path]:
-    """Name the folders that an evaluation was made from: the run and its ancestors, then the other runs by role."""
-    titles = {"run": "run of the model", "captions": "captions", "dataset": "dataset"}
+    """Name the folders that an evaluation was made from: what drew and its ancestors, then the other runs by role."""
+    titles = {"run": "run of the model", "system": "system of the model"}
+    roles = {
+        (ancestor.folder / place).resolve(): f"run of the {role}"
+        for ancestor in ancestors
+        if ancestor.manifest.kind == "system"
+        for role, place in ancestor.manifest.sources.items()
+    }
     folders: dict[str, Path] = {}
     for ancestor in ancestors:
-        title = titles.get(ancestor.manifest.kind, ancestor.manifest.kind)
+        kind = ancestor.manifest.kind
+        title = roles.get(ancestor.folder.resolve(), titles.get(kind, kind))
         # A run may have started from another, whose captions may be others.
         earlier = sum(name.startswith(title) for name in folders)
         folders[f"{title} ({earlier} before)" if earlier else title] = ancestor.folder
@@ -199,7 +207,8 @@ def reproduce_command(config: EvaluateConfig, output_dir: Path, run_dir: Path, o
     defaults = EvaluateConfig()
     for name, value in config:
         if name in ALWAYS_SPELT or value != getattr(defaults, name):
-            words += ["--" + name.replace("_", "-"), _spelt(name, value, output_dir)]
+            for each in value if isinstance(value, tuple) else (value,):
+                words += ["--" + name.replace("_", "-"), _spelt(name, each, output_dir)]
     return shlex.join([*words, "--no-prefect"])
 
 

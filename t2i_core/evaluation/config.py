@@ -35,10 +35,10 @@ class EvaluateRequest(Config):
     """What `evaluate` is asked for; the record that commands, flows and tasks pass on.
 
     Attributes:
-        run_dir: the finished run to score.
+        run_dir: the finished run or system to score.
         config: what to draw and how to score it.
         output_dir: the evaluation folder.
-        baseline_dir: a finished run to print beside it, None for none.
+        baseline_dir: a finished run or system to print beside it, None for none.
         clip_dir: a finished CLIP run that scores, None for none.
         on_conflict: what to do with a folder that holds other work.
     """

@@ -28,7 +28,7 @@ BATCH = 32
 
 
 class PictureMaker(Protocol):
-    """Whatever draws pictures from prompts: a finished run, or a stand-in whose answers are known."""
+    """Whatever draws pictures from prompts: a finished run or system, or a stand-in whose answers are known."""
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig) -> Pictures:
         """Draw one picture, (H, W, 3) uint8, a prompt and seed."""
@@ -85,7 +85,7 @@ def measure(
     """Draw and judge; nothing is written.
 
     Args:
-        run_dir: the finished run, for its data and its lineage.
+        run_dir: the finished run or system, for its data and its lineage.
         config: what to ask and how to judge.
         makers: who draws: "model" and, if wanted, "baseline".
         scorer: the CLIP that scores, or None.

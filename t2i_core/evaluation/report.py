@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from t2i_core.composition.config import BASE, parts_of
 from t2i_core.evaluation.background import Runs, made_section, origin_section, training_section, trainings_of
 from t2i_core.evaluation.circumstances import CIRCUMSTANCES_NAME, Circumstances, read_object
 from t2i_core.evaluation.measure import Evaluation
@@ -65,7 +66,7 @@ def write_report(
         evaluation: what was measured.
         circumstances: when and with what.
     """
-    config = read_object(runs.model / "config.json")
+    config = read_object(parts_of(runs.model)[BASE] / "config.json")
     trainings = trainings_of(runs, evaluation.num_train)
     background = {
         "training": training_section(runs.model),

@@ -53,13 +53,15 @@ def evaluate_key(
     """Say what decides the outcome of an evaluation.
 
     Raises:
-        ConfigError: one of the folders is not a finished run.
+        ConfigError: one of the folders is not a finished run or system.
         DataError: a manifest is damaged.
     """
-    inputs = {"run": read_manifest(run_dir, "run").digest, "checker": CHECKER_VERSION, "prompts": BENCHMARK_VERSION}
-    for name, folder in (("baseline", baseline_dir), ("clip", clip_dir)):
-        if folder is not None:
-            inputs[name] = read_manifest(folder, "run").digest
+    model = read_manifest(run_dir, "run", "system").digest
+    inputs = {"run": model, "checker": CHECKER_VERSION, "prompts": BENCHMARK_VERSION}
+    if baseline_dir is not None:
+        inputs["baseline"] = read_manifest(baseline_dir, "run", "system").digest
+    if clip_dir is not None:
+        inputs["clip"] = read_manifest(clip_dir, "run").digest
     weights = Path(config.clip.removeprefix("local-dir:")) / "open_clip_model.safetensors"
     if config.clip and weights.is_file():
         inputs["clip_weights"] = sha256_of(weights.resolve())
@@ -78,14 +80,14 @@ def evaluate(
     on_progress: OnProgress = ignore_progress,
     open_run: Callable[[Path], PictureMaker] | None = None,
 ) -> StepRef:
-    """Score a finished run and write `report.html`, `report.md`, `metrics.json`, `samples.jsonl`,
+    """Score a finished run or system and write `report.html`, `report.md`, `metrics.json`, `samples.jsonl`,
     `circumstances.json` and `images/`.
 
     Args:
-        run_dir: the finished run.
+        run_dir: the finished run or system.
         config: what to ask and how to judge.
         output_dir: the evaluation folder.
-        baseline_dir: a finished run to compare with on the same prompts and seeds.
+        baseline_dir: a finished run or system to compare with on the same prompts and seeds.
         clip_dir: a finished clip run; its `open_clip` folder scores unless the config names a CLIP.
         on_conflict: what to do when `output_dir` holds another evaluation.
         on_progress: gets pictures drawn.
@@ -102,7 +104,7 @@ def evaluate(
     # What can be refused is refused before the folder is touched and before minutes of drawing.
     spec = _clip_spec(config, clip_dir)
     scorer = load_clip(spec) if spec else None
-    open_run = open_run or partial(load_generator, checkpoint=config.checkpoint, ema=config.ema)
+    open_run = open_run or partial(load_generator, config=config)
     makers = {"model": open_run(run_dir)} | ({"baseline": open_run(baseline_dir)} if baseline_dir else {})
     refuse_unknown_words(makers["model"].prompt_words_unknown, [config.negative_prompt])
     claim_folder(output_dir, key, on_conflict)

@@ -1,1 +1,1 @@
-"""Prompts to pictures with a finished run."""
+"""Prompts to pictures with a finished run or system."""

@@ -1,10 +1,11 @@
 """What is asked for in drawing: the seed of each picture, and what cannot be had."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from t2i_core.canonical import canonical_json
+from t2i_core.composition.config import BASE, parts_of
 from t2i_core.errors import ConfigError
 from t2i_core.generation.config import DrawConfig
 from t2i_core.training.finished import read_run_config
@@ -16,17 +17,28 @@ def image_seed(seed: int, prompt: str, index: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def refuse_ignored(run_dir: Path, config: DrawConfig) -> None:
-    """Refuse settings of drawing that the system of a run would ignore.
+def refuse_ignored(folder: Path, config: DrawConfig) -> None:
+    """Refuse settings of drawing that a run, or a stage of a system, would ignore.
 
     Args:
-        run_dir: a finished run.
+        folder: a finished run or system.
         config: what was asked for.
 
     Raises:
-        ConfigError: one was asked for, and would change nothing.
+        ConfigError: one was asked for, and would change nothing; or the folder is neither.
     """
-    asked = config.asked
+    if not config.asked and not config.others:
+        return
+    parts = parts_of(folder)
+    for role in (BASE, *config.others):
+        if role not in parts:
+            raise ConfigError(
+                f"{folder} has no {role}, so that --set {role}.STEPS or the like would change nothing: leave it out."
+            )
+        _refuse_ignored(parts[role], config.of(role).asked)
+
+
+def _refuse_ignored(run_dir: Path, asked: Mapping[str, float | str]) -> None:
     if not asked:
         return
     system = read_run_config(run_dir)[0].system

@@ -1,13 +1,18 @@
-"""How to draw with a finished run; needs no PyTorch."""
+"""How to draw with a finished run or system; needs no PyTorch."""
 
-from pydantic import Field
+from typing import Self
 
+from pydantic import Field, model_validator
+
+from t2i_core.composition.config import BASE, ROLES, Role
 from t2i_core.config import Config
 from t2i_core.diffusion.kinds import SamplerName
+from t2i_core.errors import ConfigError, did_you_mean
+from t2i_core.recipe import apply_changes
 from t2i_core.training.curve import CheckpointName
 
-# Settings that say which weights draw; all systems have them.
-WEIGHTS = frozenset({"checkpoint", "ema"})
+# Settings that all stages have: those that say which weights draw, and what others are told.
+OF_ALL = frozenset({"checkpoint", "ema", "set"})
 
 
 class DrawConfig(Config):
@@ -32,10 +37,42 @@ class DrawConfig(Config):
         None, ge=0, lt=1, description="Decay of the average to draw with, if there are several. Empty: the first."
     )
 
+    set: tuple[str, ...] = Field(
+        (), description="Settings of another stage of a system than its base, such as upsampler.steps=8."
+    )
+
+    @model_validator(mode="after")
+    def _sets_what_there_is(self) -> Self:
+        for role in apply_changes({}, self.set):
+            if role == BASE or role not in ROLES:
+                hint = "; those of the base have options of their own" if role == BASE else did_you_mean(role, ROLES)
+                raise ConfigError(f"--set takes ROLE.SETTING=VALUE, and {role!r:.80} is no such role{hint}.")
+        for role in self.others:
+            self.of(role)
+        return self
+
+    @property
+    def others(self) -> tuple[Role, ...]:
+        """Roles beside the base that something was asked for."""
+        given = apply_changes({}, self.set)
+        return tuple(role for role in ROLES if role in given)
+
+    def of(self, role: Role) -> "DrawConfig":
+        """Give the settings of one stage of a system: a base's, or what was set for another.
+
+        Raises:
+            ConfigError: a setting is unknown or out of bounds.
+        """
+        if role == BASE:
+            own: object = {name: getattr(self, name) for name in DrawConfig.model_fields if name != "set"}
+        else:
+            own = apply_changes({}, self.set).get(role, {})
+        return DrawConfig.parse(own)
+
     @property
     def asked(self) -> dict[str, float | str]:
-        """What was asked for of the system, by name."""
-        settings = {name: getattr(self, name) for name in DrawConfig.model_fields if name not in WEIGHTS}
+        """What was asked for of the stage, by name."""
+        settings = {name: getattr(self, name) for name in DrawConfig.model_fields if name not in OF_ALL}
         return {name: value for name, value in settings.items() if value not in (None, "")}
 
 

@@ -1,4 +1,4 @@
-"""Prompts to files with a finished run."""
+"""Prompts to files with a finished run or system."""
 
 import hashlib
 from collections.abc import Sequence
@@ -41,6 +41,7 @@ class GeneratedImage(Config):
     negative_prompt: str
     checkpoint: str
     ema: float | None
+    set: tuple[str, ...]
     run: str
     sha256: str
 
@@ -54,10 +55,10 @@ def generate(
     *,
     on_progress: OnProgress = ignore_progress,
 ) -> list[GeneratedImage]:
-    """Draw prompts with a finished run: 00000.png ... prompt by prompt, and images.jsonl, one line a picture.
+    """Draw prompts with a finished run or system: 00000.png ... prompt by prompt, and images.jsonl, one line a picture.
 
     Args:
-        run_dir: the run folder.
+        run_dir: the run or system folder.
         prompts: what to draw.
         output_dir: gets the pictures; it must be new or empty.
         config: how many, from which seed, with which settings.
@@ -73,11 +74,11 @@ def generate(
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise ConfigError(f"{output_dir} is not an empty folder; choose another --output-dir.")
     refuse_ignored(run_dir, config)
-    generator = load_generator(run_dir, checkpoint=config.checkpoint, ema=config.ema)
+    generator = load_generator(run_dir, config=config)
     refuse_unknown_words(generator.prompt_words_unknown, [*prompts, config.negative_prompt])
     if config.grid:
         _require_room(len(prompts) * config.num_images * generator.image_size**2)
-    digest = read_manifest(run_dir, "run").digest
+    digest = read_manifest(run_dir, "run", "system").digest
     wanted = [(prompt, i, image_seed(config.seed, prompt, i)) for prompt in prompts for i in range(config.num_images)]
     records: list[GeneratedImage] = []
     drawn: list[Image.Image] = []
@@ -135,6 +136,7 @@ def _save(
         negative_prompt=config.negative_prompt,
         checkpoint=config.checkpoint,
         ema=config.ema,
+        set=config.set,
         run=run,
         sha256=hashlib.sha256(data).hexdigest(),
     )

@@ -1,6 +1,6 @@
-"""A finished run as a function of prompts and seeds: the same picture for the same two, whatever is drawn beside it."""
+"""A finished run or system as a function of prompts and seeds, whatever else is drawn beside a picture."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,29 +9,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from t2i_core.canonical import canonical_json
+from t2i_core.composition.config import Role, parts_of
 from t2i_core.data.batches.pixels import to_uint8
 from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import ConfigError
+from t2i_core.generation.cascade import Cascade
 from t2i_core.generation.config import DrawConfig
 from t2i_core.generation.prompts import Prompts, open_prompts
 from t2i_core.systems.condition import Condition, Text, mapped
 from t2i_core.systems.stage import Drawer, DrawSettings
-from t2i_core.training.curve import CheckpointName
 from t2i_core.training.device import Compute, choose_compute
 from t2i_core.training.finished import load_stage
 
 # Kernels add up in an order that depends on the shape of a batch, so a picture is what comes of a batch of one size: of
 # itself alone on a CPU, where a batch costs what is in it, and of many on a graphics card, which one does not fill.
 SMALL_ON_CPU, LARGE_ON_CPU, SIZE_ON_CARD = 1, 8, 32
+# Looks at pictures and draws none.
+CLIP: Role = "clip"
+DEFAULTS = DrawConfig()
 
 
 class Generator:
-    """A finished run, ready to draw."""
+    """A finished run or system, ready to draw."""
 
-    def __init__(self, drawer: Drawer, prompts: Prompts, image_size: int, compute: Compute) -> None:
-        self.image_size = image_size
-        self._drawer, self._prompts, self._compute = drawer, prompts, compute
+    def __init__(self, drawers: Mapping[Role, Drawer], prompts: Mapping[Role, Prompts], compute: Compute) -> None:
+        self._cascade = Cascade(drawers)
+        self._prompts, self._compute = prompts, compute
         self._alike: dict[str, bool] = {}
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures that it draws, pixels."""
+        return self._cascade.side
 
     @property
     def drawn_with(self) -> str:
@@ -40,7 +49,8 @@ class Generator:
 
     def prompt_words_unknown(self, prompt: str) -> list[str]:
         """List the words of a prompt that the run never learned."""
-        return self._prompts.unknown_words(prompt)
+        unknown = (word for role in self._cascade.roles for word in self._prompts[role].unknown_words(prompt))
+        return list(dict.fromkeys(unknown))
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig) -> NDArray[np.uint8]:
         """Draw one picture a prompt and seed.
@@ -78,11 +88,13 @@ class Generator:
 
         The order of sums is a matter of shapes alone, so one step of sampling shows it, once for each way of drawing.
         """
-        way = canonical_json(config.asked)
+        way = canonical_json([config.of(role).asked for role in self._cascade.roles])
         if way not in self._alike:
-            brief, seeds = config.with_changes(steps=1), range(LARGE_ON_CPU)
-            small = [self._draw([""] * SMALL_ON_CPU, seeds[i : i + SMALL_ON_CPU], brief) for i in seeds[::SMALL_ON_CPU]]
-            self._alike[way] = torch.equal(self._draw([""] * LARGE_ON_CPU, seeds, brief), torch.cat(small))
+            prompts, seeds, size = [""] * LARGE_ON_CPU, range(LARGE_ON_CPU), SMALL_ON_CPU
+            small = [self._draw(prompts[:size], seeds[i : i + size], config, steps=1) for i in seeds[::size]]
+            large = self._draw(prompts, seeds, config, steps=1)
+            # As bits, since what one step gives may be no number, which equals nothing.
+            self._alike[way] = torch.equal(*(drawn.view(torch.int32) for drawn in (large, torch.cat(small))))
         return self._alike[way]
 
     def _padded(self, prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig, size: int) -> NDArray[np.uint8]:
@@ -91,48 +103,60 @@ class Generator:
         pictures: NDArray[np.uint8] = to_uint8(drawn).cpu().numpy()[: len(prompts)]
         return pictures
 
-    def _draw(self, prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig) -> Tensor:
-        """Draw a batch: (B, 3, H, W) float."""
-        condition = Condition(text=self._text(prompts))
+    def _draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig, *, steps: int | None = None
+    ) -> Tensor:
+        """Draw a batch: (B, 3, H, W) float32; each stage in its own number of steps if none is given."""
+        conditions = {role: Condition(text=self._text(role, prompts)) for role in self._cascade.roles}
         chance = Chance(0, torch.tensor(list(seeds), device=self._compute.device))
-        settings = DrawSettings(
-            guidance_scale=config.guidance_scale,
-            num_steps=config.steps,
-            sampler=config.sampler,
-            negative=self._text([config.negative_prompt] * len(prompts)) if config.negative_prompt else None,
-        )
+        settings = {role: self._settings(role, config.of(role), len(prompts), steps) for role in self._cascade.roles}
         with torch.no_grad(), self._compute.autocast():
-            return self._drawer.draw(condition, (3, self.image_size, self.image_size), chance, settings)
+            return self._cascade.draw(conditions, chance, settings).float()
 
-    def _text(self, prompts: Sequence[str]) -> Text:
-        return mapped(self._prompts.text(prompts), lambda tensor: tensor.to(self._compute.device))
+    def _settings(self, role: Role, config: DrawConfig, size: int, steps: int | None) -> DrawSettings:
+        negative = config.negative_prompt
+        return DrawSettings(
+            guidance_scale=config.guidance_scale,
+            num_steps=steps or config.steps,
+            sampler=config.sampler,
+            negative=self._text(role, [negative] * size) if negative else None,
+        )
+
+    def _text(self, role: Role, prompts: Sequence[str]) -> Text:
+        """Read prompts as a stage does."""
+        return mapped(self._prompts[role].text(prompts), lambda tensor: tensor.to(self._compute.device))
 
 
 def load_generator(
-    run_dir: Path,
+    folder: Path,
     compute: Compute | None = None,
-    *,
-    checkpoint: CheckpointName = "last",
-    ema: float | None = None,
+    config: DrawConfig = DEFAULTS,
 ) -> Generator:
-    """Load the averaged weights of a finished run.
+    """Load the averaged weights of a finished run, or of all runs of a system that draw.
 
     Args:
-        run_dir: the run folder.
+        folder: the run or system folder.
         compute: device and precision; None chooses.
-        checkpoint: the last one, or the one with the lowest loss on validation pictures.
-        ema: decay of the average; None for the first of the recipe.
+        config: which weights of each run are wanted.
 
     Raises:
-        ConfigError: the folder is not a finished run of this version, the run draws nothing (a CLIP), or the encoder
-            that its captions were encoded with is gone.
-        CheckpointError: its checkpoint is damaged.
+        ConfigError: the folder is not a finished run or system of this version, a run of it is gone, the run draws
+            nothing (a CLIP), or the encoder that its captions were encoded with is gone.
+        CheckpointError: a checkpoint is damaged.
     """
-    run = load_stage(run_dir, checkpoint, ema)
+    compute = compute or choose_compute()
+    drawers, prompts = dict[Role, Drawer](), dict[Role, Prompts]()
+    for role, run_dir in parts_of(folder).items():
+        if role != CLIP:
+            drawers[role], prompts[role] = _load_drawer(run_dir, config.of(role), compute)
+    return Generator(drawers, prompts, compute)
+
+
+def _load_drawer(run_dir: Path, config: DrawConfig, compute: Compute) -> tuple[Drawer, Prompts]:
+    run = load_stage(run_dir, config.checkpoint, config.ema)
     stage = run.stage
     if not isinstance(stage, Drawer):
         raise ConfigError(f"{run_dir} is a {run.preset.system.kind} run: it scores pictures and cannot draw them.")
     prompts = open_prompts(run_dir, run.sizes)
-    compute = compute or choose_compute()
     stage.to(compute.device).to(memory_format=torch.channels_last).eval()
-    return Generator(stage, prompts, stage.side, compute)
+    return stage, prompts

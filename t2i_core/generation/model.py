@@ -1,4 +1,4 @@
-"""A finished run as a function of a prompt, and pictures that show themselves in a notebook."""
+"""A finished run or system as a function of a prompt, and pictures that show themselves in a notebook."""
 
 import base64
 import html
@@ -43,7 +43,7 @@ class Pictures(list[Image.Image]):
 
 
 class Model:
-    """A finished run, ready to draw; calling it draws."""
+    """A finished run or system, ready to draw; calling it draws."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir

@@ -68,13 +68,15 @@ def _walk(folder: Path, visited: set[str]) -> Iterator[Ancestor]:
 
 
 def captions_of(run_dir: Path) -> Path:
-    """Find the captions folder that a run was trained on.
+    """Find the captions folder that a run, or the base of a system, was trained on.
 
     Raises:
-        ConfigError: the run is not finished, or its captions folder is gone.
+        ConfigError: it is neither, or the base or its captions folder is gone.
         DataError: a manifest is damaged.
     """
-    run = read_manifest(run_dir, "run")
+    run = read_manifest(run_dir, "run", "system")
+    if run.kind == "system":
+        return captions_of((run_dir / run.sources.get("base", "")).resolve())
     source = run.sources.get("captions")
     folder = (run_dir / source).resolve() if source else None
     if folder is None or not (folder / MANIFEST_NAME).is_file():

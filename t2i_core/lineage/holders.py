@@ -25,6 +25,7 @@ _COLUMNS: dict[Kind, list[str]] = {
     "dataset": ["key", "uid", "status", "reason"],
     "captions": ["key", "uid", "status", "reason", "split"],
 }
+_MADE: tuple[Kind, ...] = ("run", "system", "evaluation")
 _WITH_SAMPLE = frozenset({"success", "kept"})
 
 
@@ -107,10 +108,8 @@ def _holders(folders: Folders, uids: Set[str]) -> list[Holder]:
     # Features are of the captions of all splits.
     captions = {holder.digest: True for holder in tables if holder.kind == "captions" and holder.has_samples}
     features = _made_from(folders, "features", captions, known)
-    runs = list(_made_from(folders, "run", trained, known))
-    scored = {holder.digest: holder.certain for holder in runs}
-    evaluations = _made_from(folders, "evaluation", scored, known)
-    return [*(holder for holder in tables if holder.rows), *features, *runs, *evaluations]
+    made = _all_made_from(folders, trained, known)
+    return [*(holder for holder in tables if holder.rows), *features, *made]
 
 
 def _with_rows(folder: Path, manifest: Manifest, uids: Set[str]) -> Holder:
@@ -133,6 +132,18 @@ def _tables(folder: Path, manifest: Manifest) -> list[Path]:
 
 def _in_training(holder: Holder) -> bool:
     return any(row.split == "train" and row.status == "kept" for row in holder.rows)
+
+
+def _all_made_from(folders: Folders, trained: Mapping[str, bool], known: Set[str]) -> list[Holder]:
+    """Give the runs on captions, runs that these were the start of, systems of them, and what was scored of both."""
+    certain, made = dict[str, bool](), list[Holder]()
+    while True:
+        inputs = {**trained, **certain}
+        made = [holder for kind in _MADE for holder in _made_from(folders, kind, inputs, known)]
+        found = {holder.digest: holder.certain for holder in made}
+        if found == certain:
+            return made
+        certain = found
 
 
 def _made_from(folders: Folders, kind: Kind, inputs: Mapping[str, bool], known: Set[str]) -> Iterator[Holder]:

@@ -47,7 +47,8 @@ def main() -> None:
     stage = build_stage(load_preset(args.preset).system, sizes).to(compute.device).eval()
     stage = stage.to(memory_format=torch.channels_last)
     assert isinstance(stage, Drawer)
-    draws, config, seeds = Generator(stage, TokenizedPrompts(tokenizer), SIDE, compute), DrawConfig(), list(range(MANY))
+    draws = Generator({"base": stage}, {"base": TokenizedPrompts(tokenizer)}, compute)
+    config, seeds = DrawConfig(), list(range(MANY))
 
     def at_once() -> None:
         ids, mask = map(torch.from_numpy, tokenizer.encode(PROMPTS))

@@ -37,6 +37,7 @@ def test_every_flow_and_preset_has_a_deployment() -> None:
         "caption",
         "features",
         "train",
+        "compose",
         "evaluate",
         "pipeline",
     }

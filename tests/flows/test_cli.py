@@ -59,6 +59,14 @@ CASES: dict[str, tuple[list[str], int, str]] = {
         2,
         "unknown preset 'nope'",
     ),
+    "role is unknown": (["compose", "bass=taken", "--output-dir", "out", "--no-prefect"], 2, "did you mean 'base'"),
+    "system without a base": (["compose", "clip=taken", "--output-dir", "out", "--no-prefect"], 2, "base=RUN"),
+    "part is not a run": (["compose", "base=taken", "--output-dir", "out", "--no-prefect"], 2, "manifest.json"),
+    "stage is unknown": (
+        ["generate", "taken", "--output-dir", "out", "--prompt", "a", "--set", "upsampel.steps=2"],
+        2,
+        "did you mean 'upsampler'",
+    ),
     "run is not one": (["evaluate", "taken", "--output-dir", "out", "--no-prefect"], 2, "manifest.json"),
     "cannot draw with it": (["generate", "taken", "--output-dir", "out", "--prompt", "a cat"], 2, "manifest.json"),
     "no prompt": (["generate", "taken", "--output-dir", "out"], 2, "--prompt TEXT or --prompts-file"),
@@ -184,7 +192,19 @@ def test_bad_input_ends_in_one_sentence(case: str, folder: Path, capsys: pytest.
 @pytest.mark.parametrize(
     "command",
     [
-        *("demo", "ingest", "caption", "features", "train", "evaluate", "pipeline", "generate", "presets", "site"),
+        *(
+            "demo",
+            "ingest",
+            "caption",
+            "features",
+            "train",
+            "compose",
+            "evaluate",
+            "pipeline",
+            "generate",
+            "presets",
+            "site",
+        ),
         *UPKEEP,
     ],
 )

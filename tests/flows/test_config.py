@@ -72,6 +72,11 @@ def test_runs_have_any_names_and_keep_their_order() -> None:
     assert not isinstance(config.trainings["a"], PlannedRun)
 
 
+def test_a_system_of_runs_is_judged_by_its_name() -> None:
+    config = smoke(systems={"whole": {"base": "diffusion"}}, evaluate={"judged": ["whole", "cnn"]})
+    assert config.systems == {"whole": {"base": "diffusion"}}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -90,6 +95,13 @@ def test_runs_have_any_names_and_keep_their_order() -> None:
             "cnn is made from b, which",
         ),
         ({"evaluate": {"judged": []}}, r"evaluate\.judged"),
+        ({"systems": {"whole": {"clip": "clip"}}}, "has a base run"),
+        (
+            {"systems": {"whole": {"base": "difusion"}}},
+            r"the base of the system whole is a run 'difusion' \(did you mean",
+        ),
+        ({"systems": {"cnn": {"base": "cnn"}}}, "cnn is a run and a system"),
+        ({"systems": {"whole": {"bass": "cnn"}}}, r"systems\.whole\.bass"),
     ],
 )
 def test_runs_that_do_not_fit_together_are_refused(changes: dict[str, Any], words: str) -> None:

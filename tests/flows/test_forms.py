@@ -9,13 +9,16 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 
 from flows.caption import caption
+from flows.compose import compose
 from flows.evaluate import evaluate
 from flows.features import features
 from flows.ingest import ingest
 from flows.pipeline import pipeline
 from flows.train import train
 
-FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (ingest, caption, features, train, evaluate, pipeline)}
+FLOWS: dict[str, Flow[..., Any]] = {
+    flow.name: flow for flow in (ingest, caption, features, train, compose, evaluate, pipeline)
+}
 TOP: dict[str, tuple[list[str], list[str]]] = {
     "ingest": (
         ["source", "output_dir", "config", "on_conflict", "num_shards_at_once", "runner", "scheduler"],
@@ -27,6 +30,7 @@ TOP: dict[str, tuple[list[str], list[str]]] = {
         ["captions_dir", "encoder_dir", "output_dir"],
     ),
     "train": (["captions_dir", "output_dir", "config", "on_conflict"], ["captions_dir", "output_dir"]),
+    "compose": (["runs", "output_dir", "on_conflict"], ["runs", "output_dir"]),
     "evaluate": (
         ["run_dir", "output_dir", "config", "baseline_dir", "clip_dir", "on_conflict"],
         ["run_dir", "output_dir"],
@@ -85,7 +89,8 @@ def test_numbers_are_bounded_and_choices_are_choices(schema: dict[str, Any]) -> 
 
 
 def test_unknown_keys_are_refused(schema: dict[str, Any]) -> None:
-    assert schema["definitions"]
+    if not schema["definitions"]:
+        pytest.skip("it takes no config")
     assert all(group["additionalProperties"] is False for group in schema["definitions"].values())
 
 

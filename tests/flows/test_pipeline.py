@@ -26,7 +26,8 @@ def tiny(**changes: Any) -> PipelineConfig:
         site=smoke.site.with_changes(num_pictures=150, slow_seconds=0.1),
         ingest=smoke.ingest.with_changes(samples_per_shard=100),
         runs={"diffusion": smoke.runs["diffusion"].with_changes(max_images=32)},
-        evaluate=smoke.evaluate.with_changes(judged=["diffusion"], scorer="", prompts_per_task=1, num_train=20),
+        systems={"whole": {"base": "diffusion"}},
+        evaluate=smoke.evaluate.with_changes(judged=["whole"], scorer="", prompts_per_task=1, num_train=20),
         **changes,
     )
 
@@ -62,7 +63,7 @@ def first(prefect_server: None, workspace: Path, seen: list[Progress]) -> State[
 
 def test_the_whole_job_runs_and_says_that_some_pictures_were_rejected(first: State[dict[str, StepRef]]) -> None:
     assert first.name == "CompletedWithRejects"
-    assert hits(first) == {"dataset": False, "captions": False, "runs/diffusion": False, "evaluation": False}
+    assert hits(first) == dict.fromkeys(["dataset", "captions", "runs/diffusion", "systems/whole", "evaluation"], False)
 
 
 def test_every_step_leaves_its_folder(first: State[dict[str, StepRef]], workspace: Path) -> None:
@@ -86,9 +87,16 @@ def test_the_artifacts_are_there(first: State[dict[str, StepRef]]) -> None:
     wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
     with get_client(sync_client=True) as client:
         found = {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=wanted)}
-    assert {"ingest-report", "caption-report", "train-diffusion", "evaluate-report", "lineage"} <= found.keys()
+    assert {
+        "ingest-report",
+        "caption-report",
+        "train-diffusion",
+        "compose",
+        "evaluate-report",
+        "lineage",
+    } <= found.keys()
     assert "data:image/jpeg;base64," in found["evaluate-report"]
-    assert all(kind in found["lineage"] for kind in ("evaluation", "run", "captions", "dataset"))
+    assert all(kind in found["lineage"] for kind in ("evaluation", "system", "run", "captions", "dataset"))
 
 
 def test_a_second_run_does_nothing(first: State[dict[str, StepRef]], workspace: Path) -> None:
@@ -108,7 +116,8 @@ def test_the_same_job_without_prefect_finds_all_its_folders(first: State[dict[st
 def test_a_deleted_output_is_made_again_and_nothing_else(first: State[dict[str, StepRef]], workspace: Path) -> None:
     (workspace / "work" / "evaluation" / "report.html").unlink()
     repaired = run(workspace, tiny())
-    assert hits(repaired) == {"dataset": True, "captions": True, "runs/diffusion": True, "evaluation": False}
+    before = dict.fromkeys(["dataset", "captions", "runs/diffusion", "systems/whole"], True)
+    assert hits(repaired) == before | {"evaluation": False}
     assert (workspace / "work" / "evaluation" / "report.html").is_file()
 
 
@@ -119,6 +128,7 @@ def test_another_caption_rule_fetches_nothing(first: State[dict[str, StepRef]], 
         "dataset": True,
         "captions": False,
         "runs/diffusion": False,
+        "systems/whole": False,
         "evaluation": False,
     }
 

@@ -8,6 +8,8 @@ import pytest
 
 from t2i_core.captioning.config import CaptionRequest
 from t2i_core.captioning.step import caption
+from t2i_core.composition.config import ComposeRequest
+from t2i_core.composition.step import compose
 from t2i_core.config import Config
 from t2i_core.encoding.config import FeaturesRequest
 from t2i_core.encoding.step import features
@@ -30,6 +32,7 @@ OF_THE_PROCESS = {"on_progress", "open_run"}
         (CaptionRequest, caption),
         (FeaturesRequest, features),
         (TrainRequest, supervise_training),
+        (ComposeRequest, compose),
         (EvaluateRequest, evaluate),
     ],
 )

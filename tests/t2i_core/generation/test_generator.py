@@ -38,7 +38,8 @@ class Clouds:
 
 
 def generator(drawer: Drawer, precision: Precision = "float32") -> Generator:
-    return Generator(drawer, TokenizedPrompts(TOKENIZER), SIDE, Compute(device="cpu", precision=precision))
+    compute = Compute(device="cpu", precision=precision)
+    return Generator({"base": drawer}, {"base": TokenizedPrompts(TOKENIZER)}, compute)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from t2i_core.data.batches.split import load_split
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.background import training_section
 from t2i_core.evaluation.metrics.section import Beside, Chart, Text
-from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.config import DrawConfig, GenerateConfig
 from t2i_core.generation.generate import generate
 from t2i_core.generation.generator import load_generator
 from t2i_core.manifest import read_manifest
@@ -96,7 +96,7 @@ def test_an_empty_validation_split_is_done_without(captions_dir: Path, tmp_path:
     assert rows(tmp_path / "run") == []
     assert best_checkpoint(tmp_path / "run") is None
     with pytest.raises(ConfigError, match="no best checkpoint"):
-        load_generator(tmp_path / "run", CPU, checkpoint="best")
+        load_generator(tmp_path / "run", CPU, DrawConfig(checkpoint="best"))
 
 
 def test_a_validation_split_that_cannot_be_read_is_no_empty_one(captions_dir: Path, tmp_path: Path) -> None:

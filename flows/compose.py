@@ -1,0 +1,24 @@
+"""The compose flow: finished runs to a system that draws with all of them."""
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.outcome import completed
+from t2i_core.composition.config import ComposeRequest, Role
+from t2i_core.manifest import OnConflict, StepRef
+from tasks.steps import TaskSteps
+
+
+@flow(name="compose", flow_run_name="compose {output_dir}")
+def compose(runs: dict[Role, Path], output_dir: Path, on_conflict: OnConflict = "refuse") -> State[StepRef]:
+    """Make a system of finished runs that draw together.
+
+    Args:
+        runs: Finished run folders by role: base (needed), upsampler, clip, inpaint, inpaint_upsampler.
+        output_dir: The system folder, which names the runs; nothing is copied.
+        on_conflict: What to do with a folder made of other runs: refuse, or replace (kept as NAME.previous).
+    """
+    ref = TaskSteps().compose(ComposeRequest(runs=runs, output_dir=output_dir, on_conflict=on_conflict))
+    return completed(ref, {"compose": ref})

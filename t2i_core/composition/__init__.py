@@ -1,0 +1,1 @@
+"""Runs that draw together: a system is a folder that names one for each role."""
