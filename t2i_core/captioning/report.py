@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from t2i_core.captioning.rules import RULES_BY_NAME
 from t2i_core.data.batches.captions import SPLITS, CaptionRow, SplitName
+from t2i_core.data.batches.location import dataset_of
 from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.data.counts import Counts
 from t2i_core.report.charts import bar_chart
@@ -51,6 +52,7 @@ class CaptionReport:
         unknown_words: words of validation and test captions that training never saw, with their counts.
         num_groups: groups by split; no group is in two.
         examples: some captions that cleaning changed.
+        datasets: kept captions by split of each of several datasets that were joined.
     """
 
     counts: dict[str, int]
@@ -62,10 +64,11 @@ class CaptionReport:
     unknown_words: dict[str, int]
     num_groups: dict[str, int]
     examples: list[Example]
+    datasets: dict[str, dict[str, int]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the report as plain data."""
-        return asdict(self)
+        """Give the report as plain data; one dataset is not told of by itself."""
+        return {name: value for name, value in asdict(self).items() if name != "datasets" or value}
 
 
 def build_report(rows: Sequence[CaptionRow], tokenizer: Tokenizer, rule_changes: Mapping[str, int]) -> CaptionReport:
@@ -92,7 +95,16 @@ def build_report(rows: Sequence[CaptionRow], tokenizer: Tokenizer, rule_changes:
         unknown_words=_most_frequent(unknown, NUM_UNKNOWN),
         num_groups={split: len(members) for split, members in groups.items()},
         examples=list(changed)[:NUM_EXAMPLES],
+        datasets=_by_dataset(kept),
     )
+
+
+def _by_dataset(kept: Iterable[CaptionRow]) -> dict[str, dict[str, int]]:
+    splits: dict[str, Counter[SplitName]] = {}
+    for row in kept:
+        if name := dataset_of(row.key):
+            splits.setdefault(name, Counter())[row.split] += 1
+    return {name: {split: counts[split] for split in SPLITS} for name, counts in splits.items()}
 
 
 def _counts(

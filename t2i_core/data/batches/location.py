@@ -43,6 +43,11 @@ def joined_key(dataset: str, key: str) -> str:
     return f"{dataset}/{key}" if dataset else key
 
 
+def dataset_of(key: str) -> str:
+    """Give the name of the dataset that a sample of several is from, "" for the only one."""
+    return key.rpartition("/")[0]
+
+
 def own_key(key: str) -> str:
     """Give the key of a sample in its dataset."""
     return key.rpartition("/")[2]

@@ -1,5 +1,6 @@
 """Several datasets captioned as one: names, copies through all of them, one split, and what their manifest says."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,9 @@ def test_joined_datasets_keep_every_picture_once_and_say_where_it_is_from(two, t
     assert copies == [f"dogs/{index:07d}" for index in range(10)] and ref.counts["kept"] == 60
     assert manifest.key.inputs == {f"dataset/{each.name}": read_manifest(each).digest for each in two}
     assert manifest.sources == {"dataset/cats": "../cats", "dataset/dogs": "../dogs"}
+    report = json.loads((ref.path / "report.json").read_text())
+    assert {name: sum(splits.values()) for name, splits in report["datasets"].items()} == {"cats": 30, "dogs": 30}
+    assert "<td>dogs</td>" in (ref.path / "report.html").read_text()
     words = (ref.path / "tokenizer.json").read_text()
     assert '"cats"' in words and '"dogs"' in words
 
@@ -102,6 +106,7 @@ def test_one_dataset_is_what_it_was_whatever_it_is_called(two, tmp_path: Path) -
 
     assert named.digest == plain.digest and read_manifest(plain.path).sources == {"dataset": "../cats"}
     assert rows_of(plain.path)[0]["key"] == "000000"
+    assert "datasets" not in json.loads((plain.path / "report.json").read_text())
 
 
 def test_names_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
