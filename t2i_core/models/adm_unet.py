@@ -17,6 +17,8 @@ from t2i_core.models.config import ADM_GROUPS, ADMConfig
 from t2i_core.models.layers import NUM_COORDINATES, TimeEmbedding, attend, coordinates, zero_init
 from t2i_core.models.norms import GroupNorm
 
+PICTURE_CHANNELS = 3
+
 Resample = Literal["none", "down", "up"]
 
 
@@ -182,6 +184,7 @@ class ADMUNet(nn.Module):
             UpLevel(b, c, [c] * config.num_blocks + [a], config, finest=not depth, attends=attends)
             for depth, (a, c, b, attends) in enumerate(rows)
         )
+        self.carry = zero_init(nn.Linear(4 * config.width, PICTURE_CHANNELS)) if config.carries else None
         self.norm = GroupNorm(ADM_GROUPS, channels[0])
         self.head = zero_init(nn.Conv2d(channels[0], config.out_channels * patch, 3, padding=1))
 
@@ -210,7 +213,13 @@ class ADMUNet(nn.Module):
         h = self.middle(found[-1], given)
         for level in reversed(self.up):
             h = level(h, found, given)
-        return F.pixel_shuffle(self.head(self.norm(h)), self.config.patch_size)
+        out = F.pixel_shuffle(self.head(self.norm(h)), self.config.patch_size)
+        return out if self.carry is None else out + self._carried(x, self.carry(given.embedding))
+
+    def _carried(self, x: Tensor, gain: Tensor) -> Tensor:
+        """Give as much of the noised picture as the gains (B, 3) say, and nothing of other channels."""
+        carried = gain[:, :, None, None] * x[:, :PICTURE_CHANNELS]
+        return F.pad(carried, (0, 0, 0, 0, 0, self.config.out_channels - PICTURE_CHANNELS))
 
     def _embed(self, t: Tensor, embedding: Tensor | None) -> Tensor:
         time: Tensor = self.time(t)
@@ -222,5 +231,6 @@ class ADMUNet(nn.Module):
         """List the layers that face the outside: pixels, times, places and embeddings."""
         modulations = [m.modulation for m in self.modules() if isinstance(m, ScaleShiftBlock)]
         joined = [] if self.embedding is None else [self.embedding]
+        joined += [] if self.carry is None else [self.carry]
         places = [m.position for m in self.modules() if isinstance(m, TextAttention) and m.position is not None]
         return [self.stem, self.head, self.time, *joined, *places, *modulations]

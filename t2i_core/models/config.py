@@ -138,6 +138,11 @@ class ADMSizes(Config):
         False,
         description="Whether attention sees the places' coordinates, which short trainings do not learn.",
     )
+    carries: bool = Field(
+        False,
+        description="Whether the noised picture also goes straight to the prediction, by gains of the time: a "
+        "small network takes long to learn to carry all noise to eps.",
+    )
     head_width: int = Field(32, gt=0, le=MAX_WIDTH, description="Channels of an attention head.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped inside residual blocks.")
 

@@ -80,6 +80,32 @@ def test_attention_looks_up_words_and_places_with_one_softmax() -> None:
     torch.testing.assert_close(attention(x, tokens, mask), x + expected, atol=2e-5, rtol=1e-4)
 
 
+def test_places_that_look_alike_attend_alike_unless_they_know_where_they_are() -> None:
+    x, tokens = torch.ones(1, 64, 3, 4), torch.randn(1, 5, 24)
+
+    plain, placed = (
+        shaken(TextAttention(64, SMALL.with_changes(positions=positions)))(x, tokens, None)
+        for positions in (False, True)
+    )
+
+    torch.testing.assert_close(plain, plain[..., :1, :1].expand_as(plain))
+    assert placed.flatten(2).std(2).min() > 1e-3
+
+
+def test_the_noised_picture_goes_straight_to_the_prediction_and_to_nothing_else() -> None:
+    net = ADMUNet(SMALL.with_changes(in_channels=7, out_channels=6, carries=True, patch_size=2))
+    x = torch.randn(2, 7, 8, 12)
+    assert net.carry is not None
+    with torch.no_grad():
+        net.carry.bias.copy_(torch.tensor([1.0, 2.0, 0.5]))
+
+    out = net(x, *arguments()[1:])
+
+    # Its head starts at zero, so that nothing else is there yet.
+    assert torch.equal(out[:, :3], torch.tensor([1.0, 2.0, 0.5])[:, None, None] * x[:, :3])
+    assert out.shape[1] == 6 and not out[:, 3:].any()
+
+
 def arguments(height: int = 8, width: int = 12) -> tuple[Tensor, ...]:
     torch.manual_seed(1)
     mask = torch.tensor([[True] * 5, [True, True, False, False, False]])

@@ -59,6 +59,22 @@ def test_every_word_reaches_the_last_position() -> None:
     assert learned.nonzero().flatten().tolist() == [2, 3, 4]
 
 
+def test_heads_may_look_one_way_through_the_caption() -> None:
+    transformer = a_transformer()
+    other = IDS[:1].clone()
+    other[0, 0] = 9
+    moved = {}
+    for directional, heads in ((False, 1), (True, 1), (True, 2)):
+        transformer.config = transformer.config.with_changes(directional=directional, num_heads=heads)
+        for block in transformer.blocks:
+            block.attention.num_heads = heads
+        ours, theirs = (transformer(ids, MASK[:1]).tokens[0] for ids in (IDS[:1], other))
+        moved[directional, heads] = (ours != theirs).any(1).tolist()
+
+    # A single head looks ahead, where the first word is seen by itself alone; with two, the first one looks back.
+    assert moved == {(False, 1): [True] * 6, (True, 1): [True] + [False] * 5, (True, 2): [True] * 6}
+
+
 def test_heads_split_the_width() -> None:
     with pytest.raises(ValueError, match="multiple of num_heads"):
         TextTransformerConfig(vocab_size=12, context_length=6, width=16, num_heads=3)

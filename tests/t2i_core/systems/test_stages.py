@@ -29,8 +29,10 @@ ADM = ADMNetworkConfig(
     patch_size=2,
     multiples=(1, 1),
     num_blocks=1,
+    positions=True,
+    carries=True,
     head_width=16,
-    text=TextTransformerSizes(width=32, num_layers=1, num_heads=2),
+    text=TextTransformerSizes(width=32, num_layers=1, num_heads=2, directional=True),
 )
 GLIDE = DiffusionConfig(
     network=ADM,
