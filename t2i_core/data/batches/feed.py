@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import current_thread, main_thread
 from typing import Any, Protocol
 
 import numpy as np
@@ -143,6 +144,9 @@ def worker_errors() -> Iterator[None]:
         # What goes wrong inside a worker begins otherwise. One that dies while it hands over a batch breaks the line.
         if isinstance(err, RuntimeError) and not str(err).startswith("DataLoader worker"):
             raise
+        # Whoever prints this is not to be interrupted by the signal that the same death sends.
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         advice = "Run again, with fewer --workers if memory or /dev/shm is short."
         raise TransientError(f"a process that decodes pictures ended: {err!s:.300} {advice}") from err
 
