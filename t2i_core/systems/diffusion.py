@@ -145,12 +145,17 @@ class DiffusionStage(Stage):
 
     def _denoiser(self, condition: Condition, shape: Sequence[int]) -> Denoiser:
         predict = self._predictor(condition, shape)
-        return lambda x_t, t: self._estimate(predict(x_t, t), x_t, t)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Estimate:
+            estimate = self._estimate(predict(x_t, t), x_t, t)
+            return estimate if estimate.variance is None else replace(estimate, variance=estimate.variance.clamp(0, 1))
+
+        return denoise
 
     def _estimate(self, raw: Tensor, x_t: Tensor, t: Tensor) -> Estimate:
         alpha, sigma = self.schedule.alpha_sigma(over(t, x_t))
-        # The network's share goes from -1 to 1.
-        variance = ((raw[:, 3:] + 1) / 2).clamp(0, 1) if self.config.learned_variance else None
+        # The network's share goes from -1 to 1; beyond, training must still find it to bring it back.
+        variance = (raw[:, 3:] + 1) / 2 if self.config.learned_variance else None
         return Estimate(x_0_from(self.config.prediction, raw[:, :3], x_t, alpha, sigma), variance)
 
     def _predictor(self, condition: Condition, shape: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:

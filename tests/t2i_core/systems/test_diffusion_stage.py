@@ -255,6 +255,23 @@ def test_the_bound_trains_the_variance_and_nothing_else():
     assert gradients[0][mean.stop :].abs().max() > 0 and not gradients[1][mean.stop :].any()
 
 
+def test_a_variance_beyond_its_bounds_is_brought_back():
+    stage = shaken("base")
+    bias = stage.network.unet.head.bias
+    bias[3 * 2**2 :] = 20
+    bias.requires_grad_()
+    batch = seen(stage)
+    whole = replace(batch, target=torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+
+    losses = stage.loss(whole)
+    losses.total.backward()
+
+    assert losses.figures["variance_beyond"].mean() > 0.9
+    assert float(bias.grad[3 * 2**2 :].min()) > 0
+    share = stage._denoiser(batch.condition, batch.target.shape[1:])(batch.target, torch.full((4,), 0.5)).variance
+    assert share.detach().max() == 1
+
+
 def test_every_kind_of_stage_reads_as_many_channels_as_its_recipe_says():
     wanted = {"diffusion": 3, "base": 3, "upsampler": 7, "inpaint": 7, "inpaint_upsampler": 10}
 
