@@ -5,7 +5,7 @@ command line. What a step returns can be given to the next one in place of the p
 imported before a step is called.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from t2i_core.manifest import OnConflict, StepRef
 from t2i_core.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
+    from t2i_core.generation.edits.config import EditKind
+    from t2i_core.generation.edits.edit import EditedImage
     from t2i_core.generation.model import Model
 
 Folder = str | Path | StepRef
@@ -202,6 +204,45 @@ def compose(runs: Mapping[str, Folder], output_dir: str | Path, *, replace: bool
     from t2i_core.composition.step import compose as step
 
     return step(by_role(_named(runs)), Path(output_dir), on_conflict=_on_conflict(replace))
+
+
+def edit(
+    run: Folder,
+    kind: "EditKind",
+    picture: str | Path,
+    prompt: str | Sequence[str],
+    output_dir: str | Path,
+    *,
+    on_progress: OnProgress = ignore_progress,
+    **options: Any,
+) -> "list[EditedImage]":
+    """Change a picture; the results and `strip.png` lie in a new folder.
+
+    Args:
+        run: what `train` or `compose` returned, or its folder.
+        kind: "inpaint", "outpaint", "image-to-image", "iterative", "upscale" or "invert".
+        picture: PNG, JPEG or WebP file.
+        prompt: what the result is to show; several, in turn, for "iterative".
+        output_dir: a folder that is new or empty.
+        on_progress: gets pictures drawn.
+        **options: fields of `EditConfig`, such as box=["0,0,32,32"] or strength=0.5.
+
+    Raises:
+        ConfigError: the request does not fit its kind, the picture, or what the run can do.
+        CheckpointError: the run is damaged.
+    """
+    from t2i_core.generation.edits.config import EditConfig, EditRequest
+    from t2i_core.generation.edits.edit import edit as step
+
+    request = EditRequest(
+        run_dir=_folder(run),
+        kind=kind,
+        picture=Path(picture),
+        prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
+        output_dir=Path(output_dir),
+        config=EditConfig.parse(options),
+    )
+    return step(request, on_progress=on_progress)
 
 
 def load(run: Folder) -> "Model":

@@ -75,10 +75,19 @@ ROOM_ARROWS: dict[str, set[str]] = {
         "data.batches",
         "data.bounded",
     },
+    "generation.edits": {"generation", "data.batches", "data.bounded", "lineage"},
     "evaluation.judges": {"samples", "encoders"},
     "evaluation.metrics": {"evaluation.judges", "samples"},
+    "evaluation.studies": {
+        "evaluation.judges",
+        "evaluation.metrics",
+        "generation",
+        "generation.edits",
+        "samples",
+    },
     "evaluation": {
         "composition",
+        "evaluation.studies",
         "evaluation.judges",
         "evaluation.metrics",
         "generation",
@@ -89,7 +98,8 @@ ROOM_ARROWS: dict[str, set[str]] = {
         "data.tables",
         "data.bounded",
     },
-    "api": {"composition", "ingestion", "captioning", "encoders", "encoding", "training", "generation", "evaluation"},
+    "api": {"composition", "ingestion", "captioning", "encoders", "encoding", "training", "generation", "evaluation"}
+    | {"generation.edits"},
 }
 MAX_FILES_A_ROOM = 15
 MAX_LINES_A_FUNCTION = 60

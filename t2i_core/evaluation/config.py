@@ -1,12 +1,15 @@
 """How to judge what a run draws; needs no PyTorch."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from t2i_core.config import Config
 from t2i_core.generation.config import DrawConfig
 from t2i_core.manifest import OnConflict
+
+StudyName = Literal["guidance", "upsampler", "edits"]
 
 
 class EvaluateConfig(DrawConfig):
@@ -19,6 +22,11 @@ class EvaluateConfig(DrawConfig):
         "",
         max_length=500,
         description="CLIP to score with: MODEL/TAG or an open_clip folder; empty = the clip run, if any",
+    )
+    studies: tuple[StudyName, ...] = Field(
+        (),
+        description="what else to look into by drawing more: guidance (ways of it), upsampler (beside plain "
+        "interpolation), edits (objects replaced, image to image, inversion)",
     )
     num_real: int = Field(200, ge=10, le=10_000, description="real test pictures that a CLIP's gate is tried on")
     num_train: int = Field(4000, ge=0, le=100_000, description="training pictures searched for copies; 0 = no search")

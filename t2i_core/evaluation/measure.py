@@ -18,6 +18,7 @@ from t2i_core.evaluation.metrics.evidence import Drawn, Evidence, Pictures
 from t2i_core.evaluation.metrics.section import Section
 from t2i_core.evaluation.metrics.table import METRICS
 from t2i_core.evaluation.stopwatch import Stopwatch
+from t2i_core.evaluation.studies.table import STUDIES, able
 from t2i_core.generation.asked import image_seed
 from t2i_core.generation.config import DrawConfig
 from t2i_core.lineage.ancestors import Ancestor, captions_of, trace
@@ -115,6 +116,9 @@ def measure(
         for name, metric in METRICS.items():
             with watch.part(f"measuring {name}"):
                 sections[name] = metric(evidence)
+        for study in config.studies:
+            with watch.part(f"studying {study}"):
+                sections[study] = STUDIES[study](evidence, able(makers["model"], study))
     notes = _notes(benchmark, makers["model"], config, "baseline" in makers)
     return Evaluation(
         config=config,

@@ -8,6 +8,7 @@ from t2i_core.canonical import canonical_json
 from t2i_core.composition.config import BASE, parts_of
 from t2i_core.errors import ConfigError
 from t2i_core.generation.config import DrawConfig
+from t2i_core.layout import require_local
 from t2i_core.training.finished import read_run_config
 
 
@@ -15,6 +16,17 @@ def image_seed(seed: int, prompt: str, index: int) -> int:
     """Derive the seed of one picture: 63 bits of a hash of (seed, prompt, index)."""
     digest = hashlib.sha256(canonical_json([seed, prompt, index]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def require_new(output_dir: Path) -> None:
+    """Refuse a folder for pictures that holds something already.
+
+    Raises:
+        ConfigError: it does, or is none of this machine.
+    """
+    require_local(output_dir)
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise ConfigError(f"{output_dir} is not an empty folder; choose another --output-dir.")
 
 
 def refuse_ignored(folder: Path, config: DrawConfig) -> None:

@@ -8,8 +8,11 @@ from torch import Tensor
 
 from t2i_core.composition.config import BASE, Role
 from t2i_core.diffusion.chance import Chance
+from t2i_core.errors import ConfigError
 from t2i_core.systems.condition import Condition, LowRes
-from t2i_core.systems.stage import Drawer, DrawSettings
+from t2i_core.systems.stage import Drawer, DrawSettings, Editor
+
+UPSAMPLER: Role = "upsampler"
 
 
 class Cascade:
@@ -25,15 +28,24 @@ class Cascade:
     @property
     def roles(self) -> tuple[Role, ...]:
         """Those that have a part in drawing from words alone, in their order."""
-        return (BASE, "upsampler") if "upsampler" in self.drawers else (BASE,)
+        return (BASE, UPSAMPLER) if UPSAMPLER in self.drawers else (BASE,)
 
     @property
     def side(self) -> int:
         """Side of the pictures that come out, pixels."""
         return self.drawers[self.roles[-1]].side
 
+    def acting(self, role: Role, *, fills: bool) -> Role:
+        """Say who draws in a role: where parts are filled in, the one that was trained to, if there is one."""
+        trained: dict[Role, Role] = {BASE: "inpaint", UPSAMPLER: "inpaint_upsampler"}
+        return trained[role] if fills and trained[role] in self.drawers else role
+
     def draw(
-        self, conditions: Mapping[Role, Condition], chance: Chance, settings: Mapping[Role, DrawSettings]
+        self,
+        conditions: Mapping[Role, Condition],
+        chance: Chance,
+        settings: Mapping[Role, DrawSettings],
+        shape: tuple[int, int] | None = None,
     ) -> Tensor:
         """Draw pictures (B, 3, H, W) float that fit a condition; what is random differs a stage.
 
@@ -41,15 +53,72 @@ class Cascade:
             conditions: what they must fit, as each of `roles` reads it.
             chance: of the pictures.
             settings: of each of `roles`.
+            shape: height and width, pixels; None for squares of `side`.
         """
-        first = self.drawers[BASE]
-        picture = first.draw(conditions[BASE], (3, first.side, first.side), chance, settings[BASE])
-        for role in self.roles[1:]:
-            picture = enlarged(self.drawers[role], picture, conditions[role], chance, settings[role])
+        fills = conditions[BASE].known is not None
+        first, *others = ((role, self.drawers[self.acting(role, fills=fills)]) for role in self.roles)
+        height, width = shape or (self.side, self.side)
+        small = (3, height // self.factor, width // self.factor)
+        picture = first[1].draw(conditions[BASE], small, chance, settings[BASE])
+        for role, drawer in others:
+            picture = enlarged(drawer, picture, self.factor, conditions[role], chance, settings[role])
         return picture
 
+    @property
+    def factor(self) -> int:
+        """How many times as long as the base's the sides of the pictures that come out are."""
+        return self.side // self.drawers[BASE].side
 
-def enlarged(drawer: Drawer, picture: Tensor, condition: Condition, chance: Chance, settings: DrawSettings) -> Tensor:
+    def require_editor(self, shape: tuple[int, int]) -> None:
+        """Refuse pictures to be changed that it cannot.
+
+        Args:
+            shape: their height and width, pixels.
+
+        Raises:
+            ConfigError: it does not draw from noise, or not in this size.
+        """
+        for role in self.roles:
+            self._require_multiple(self.drawers[role], shape)
+
+    def _require_multiple(self, drawer: Drawer, shape: tuple[int, ...]) -> None:
+        if not isinstance(drawer, Editor):
+            raise ConfigError("this run draws in one step from words alone, and cannot change pictures.")
+        multiple = drawer.side_multiple * (self.side // drawer.side)
+        if any(side % multiple for side in shape):
+            raise ConfigError(
+                f"pictures of {shape[1]} x {shape[0]} pixels do not fit: both sides must be multiples of {multiple}; "
+                f"it was trained on squares of {self.side}."
+            )
+
+    def upsampler(self, shape: tuple[int, ...]) -> Drawer:
+        """Give what enlarges pictures to a shape.
+
+        Raises:
+            ConfigError: nothing does, or not to this one.
+        """
+        if UPSAMPLER not in self.drawers:
+            raise ConfigError("there is no upsampler: name a system that has one (`t2i compose`).")
+        self._require_multiple(self.drawers[UPSAMPLER], shape)
+        return self.drawers[UPSAMPLER]
+
+    def only_editor(self, shape: tuple[int, int]) -> Editor:
+        """Give the one stage that draws.
+
+        Raises:
+            ConfigError: there are several, or it cannot change pictures of this shape.
+        """
+        self.require_editor(shape)
+        drawer = self.drawers[BASE]
+        if UPSAMPLER in self.drawers or not isinstance(drawer, Editor):
+            raise ConfigError("a picture that was drawn in two stages has no one noise: name the base run instead.")
+        return drawer
+
+
+def enlarged(
+    drawer: Drawer, picture: Tensor, factor: int, condition: Condition, chance: Chance, settings: DrawSettings
+) -> Tensor:
     """Draw large pictures (B, 3, H, W) that small ones (B, 3, h, w) are the average of, and that fit a condition."""
     low = LowRes(picture=picture.clamp(-1, 1), level=torch.zeros(len(picture), device=picture.device))
-    return drawer.draw(replace(condition, low=low), (3, drawer.side, drawer.side), chance, settings)
+    shape = (3, *(factor * side for side in picture.shape[2:]))
+    return drawer.draw(replace(condition, low=low), shape, chance, settings)

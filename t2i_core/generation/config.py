@@ -29,6 +29,9 @@ class DrawConfig(Config):
         "", max_length=10_000, description="What guidance leads away from, in place of the empty prompt."
     )
 
+    clip_guidance_scale: float | None = Field(
+        None, gt=0, le=1000, description="Guidance by the system's CLIP of noised pictures. Empty: none."
+    )
     checkpoint: CheckpointName = Field(
         "last", description="Weights of the end, or of the checkpoint with the lowest loss on validation pictures."
     )

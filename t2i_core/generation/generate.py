@@ -12,10 +12,9 @@ from t2i_core.canonical import canonical_json
 from t2i_core.config import Config
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.errors import ConfigError
-from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words
+from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.generator import load_generator
-from t2i_core.layout import require_local
 from t2i_core.lineage.mark import png_bytes
 from t2i_core.manifest import read_manifest, write_atomically
 from t2i_core.progress import OnProgress, Progress, ignore_progress
@@ -70,9 +69,7 @@ def generate(
     """
     if not any(prompt.strip() for prompt in prompts):
         raise ConfigError("there is no prompt to draw: give --prompt TEXT, or a --prompts-file with one prompt a line.")
-    require_local(output_dir)
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        raise ConfigError(f"{output_dir} is not an empty folder; choose another --output-dir.")
+    require_new(output_dir)
     refuse_ignored(run_dir, config)
     generator = load_generator(run_dir, config=config)
     refuse_unknown_words(generator.prompt_words_unknown, [*prompts, config.negative_prompt])

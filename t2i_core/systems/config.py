@@ -120,7 +120,9 @@ class NoisedConfig(StageConfig):
 class DiffusionConfig(NoisedConfig):
     """A stage that draws from noise: whole pictures, larger ones from small ones, or what is missing of them."""
 
-    draw_settings: ClassVar[frozenset[str]] = frozenset({"guidance_scale", "steps", "sampler", "negative_prompt"})
+    draw_settings: ClassVar[frozenset[str]] = frozenset(
+        {"guidance_scale", "clip_guidance_scale", "steps", "sampler", "negative_prompt"}
+    )
     kind: Literal["diffusion"] = "diffusion"
     network: NetworkConfig = Field(UNetNetworkConfig(), discriminator="kind")
     low_side: int = Field(

@@ -45,6 +45,11 @@ class DiffusionStage(Stage):
         self.network = NETWORKS[type(config.network)](config.network, sizes, channels)
         self.learned_weight = LearnedWeight() if config.weighting == "learned" else None
 
+    @property
+    def side_multiple(self) -> int:
+        """What both sides of its pictures must be multiples of, pixels."""
+        return self.config.network.side_multiple
+
     def view(self, batch: Batch) -> Batch:
         """Make pictures of its own side, small ones of them to enlarge, and masks of what is known of them."""
         config, chance = self.config, batch.chance

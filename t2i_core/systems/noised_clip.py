@@ -28,7 +28,7 @@ class NoisedCLIPStage(Stage):
     def __init__(self, config: NoisedCLIPConfig, sizes: Sizes, given: Mapping[str, Stage]) -> None:
         super().__init__()
         self.config = config
-        side = config.side or sizes.image_size
+        self.side = side = config.side or sizes.image_size
         self._shrinks = factor_of(sizes.image_size, side)
         if side % config.image.patch_size:
             raise ValueError(f"pictures of {side} pixels do not fit patches of {config.image.patch_size}.")
@@ -67,6 +67,13 @@ class NoisedCLIPStage(Stage):
         right = same.gather(1, logits.argmax(1, keepdim=True)).squeeze(1).float()
         figures = {"loss": seen, "accuracy": right} | by_band(seen, at.u) | by_band(right, at.u, "accuracy")
         return Losses(total=each.mean(), figures=figures)
+
+    def logits(self, pictures: Tensor, condition: Condition) -> Tensor:
+        """See `Guide.logits`: logit scale times cosine."""
+        small = shrunk(pictures, factor_of(pictures.shape[-1], self.side))
+        clean = torch.zeros(len(pictures), device=pictures.device)
+        logits: Tensor = self.scale * (self(small, clean) * self.captions(condition)).sum(1)
+        return logits
 
     def gradient(self, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
         """Read captions; gives the gradient of their logits with (x_t: (B, 3, H, W), t: (B,)), in x_t and like it."""

@@ -139,11 +139,34 @@ class Drawer(Protocol):
         ...
 
 
+@runtime_checkable
 class Guide(Protocol):
     """A stage that says where noised pictures are to go to fit a condition better."""
 
     def gradient(self, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
         """Read a condition, and give what makes of x_t: (B, 3, H, W) and t: (B,) a direction, like x_t."""
+        ...
+
+    def logits(self, pictures: Tensor, condition: Condition) -> Tensor:
+        """Say how well pictures (B, 3, H, W), as large as drawn ones and without noise, fit a condition: (B,)."""
+        ...
+
+
+@runtime_checkable
+class Editor(Drawer, Protocol):
+    """A stage that draws from pictures as well: it heeds `Condition.known` and `DrawSettings.start`.
+
+    Attributes:
+        side_multiple: what both sides of its pictures must be multiples of, pixels.
+    """
+
+    @property
+    def side_multiple(self) -> int:
+        """See above."""
+        ...
+
+    def invert(self, condition: Condition, pictures: Tensor, settings: DrawSettings, *, iterations: int = 1) -> Tensor:
+        """Find the noise (B, 3, H, W) that pictures are drawn from."""
         ...
 
 

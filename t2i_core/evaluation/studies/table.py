@@ -1,0 +1,31 @@
+"""All studies: to add one, write its file, and name it here and in `StudyName`."""
+
+from collections.abc import Callable
+
+from t2i_core.errors import ConfigError
+from t2i_core.evaluation.config import StudyName
+from t2i_core.evaluation.metrics.evidence import Evidence
+from t2i_core.evaluation.metrics.section import Section
+from t2i_core.evaluation.studies import edits, guidance, upsampler
+from t2i_core.generation.generator import Generator
+
+STUDIES: dict[StudyName, Callable[[Evidence, Generator], Section]] = {
+    "guidance": guidance.study,
+    "upsampler": upsampler.study,
+    "edits": edits.study,
+}
+
+
+def able(maker: object, study: StudyName) -> Generator:
+    """Give what draws, if a study can be made of it.
+
+    Raises:
+        ConfigError: it draws in one step, or has no upsampler.
+    """
+    if not isinstance(maker, Generator) or not maker.can_edit:
+        raise ConfigError(f"the study of {study} needs a run or system that draws from noise: leave it out.")
+    if study == "upsampler" and maker.factor == 1:
+        raise ConfigError(
+            "there is no upsampler to study: name a system that has one (`t2i compose`), or leave it out."
+        )
+    return maker

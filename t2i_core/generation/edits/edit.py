@@ -1,0 +1,256 @@
+"""A picture of somebody's and what it is to show, to changed pictures and a strip that shows them in a row."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from t2i_core.canonical import canonical_json
+from t2i_core.config import Config
+from t2i_core.data.bounded.disk import disk_errors
+from t2i_core.errors import ConfigError
+from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new
+from t2i_core.generation.edits.canvas import Mask, Pixels, box_mask, enlarged, psnrs, read_mask, read_picture, veiled
+from t2i_core.generation.edits.config import EditConfig, EditKind, EditRequest
+from t2i_core.generation.generator import Generator, load_generator
+from t2i_core.generation.given import Given
+from t2i_core.lineage.mark import png_bytes
+from t2i_core.manifest import read_manifest, write_atomically
+from t2i_core.progress import OnProgress, Progress, ignore_progress
+from t2i_core.report.pictures import side_by_side
+
+STRENGTH, ITERATIONS = 0.6, 5
+# Results that the strip shows.
+NUM_SHOWN = 8
+
+
+class EditedImage(Config):
+    """One picture changed; a line of images.jsonl.
+
+    Attributes:
+        file: name of the picture.
+        kind: of edit.
+        prompts: that it was drawn by, in turn.
+        index: number of the picture.
+        image_seeds: of the noise, one a prompt.
+        settings: all else that was asked for.
+        source: SHA-256 of the picture's file that was changed.
+        run: digest of what drew it.
+        figures: what was measured of it.
+        sha256: of the file.
+    """
+
+    file: str
+    kind: EditKind
+    prompts: tuple[str, ...]
+    index: int
+    image_seeds: tuple[int, ...]
+    settings: dict[str, Any]
+    source: str
+    run: str
+    figures: dict[str, float]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An edit and what it works with.
+
+    Attributes:
+        generator: that draws.
+        config: what to change.
+        prompts: what to show, in turn.
+        picture: (H, W, 3) uint8, to be changed.
+        on_drawn: called after each pass over all pictures.
+    """
+
+    generator: Generator
+    config: EditConfig
+    prompts: Sequence[str]
+    picture: Pixels
+    on_drawn: Callable[[], None]
+
+    def seeds(self, prompt: str) -> list[int]:
+        """Give the seed of each picture's noise."""
+        return [image_seed(self.config.seed, prompt, index) for index in range(self.config.num_images)]
+
+    def drawn(self, prompt: str, given: Given) -> Pixels:
+        """Draw all pictures anew from what is given: (N, H, W, 3) uint8."""
+        seeds = self.seeds(prompt)
+        pictures = self.generator.generate([prompt] * len(seeds), seeds, self.config, given)
+        self.on_drawn()
+        return pictures
+
+    def copies(self, picture: Pixels) -> Pixels:
+        """Give as many of a picture as are to be drawn: (N, H, W, 3)."""
+        return np.repeat(picture[None], self.config.num_images, axis=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What came of an edit.
+
+    Attributes:
+        pictures: (N, H, W, 3) uint8.
+        shown: what the strip shows before them, (H, W, 3) uint8 each.
+        figures: measured of each picture.
+    """
+
+    pictures: Pixels
+    shown: Sequence[Pixels]
+    figures: Sequence[Mapping[str, float]] = ()
+
+
+def edit(request: EditRequest, *, on_progress: OnProgress = ignore_progress) -> list[EditedImage]:
+    """Change a picture: 00000.png ..., images.jsonl with one line a picture, and strip.png, which shows them in a row.
+
+    Args:
+        request: what to change, how, and where the results go.
+        on_progress: gets pictures drawn.
+
+    Raises:
+        ConfigError: the request does not fit its kind, the picture, or what the run can do.
+        CheckpointError: the run is damaged.
+    """
+    config, kind = request.config, request.kind
+    require_new(request.output_dir)
+    _require_fit(request)
+    refuse_ignored(request.run_dir, config)
+    picture = read_picture(request.picture)
+    generator = load_generator(request.run_dir, config=config)
+    refuse_unknown_words(
+        generator.prompt_words_unknown, [*request.prompts, config.source_prompt, config.negative_prompt]
+    )
+    prompts = request.prompts or ("",)
+    steps = iter(range(1, len(prompts) + 1))
+
+    def told() -> None:
+        done = next(steps, len(prompts)) * config.num_images
+        on_progress(Progress(step=f"edit {kind}", done=done, total=len(prompts) * config.num_images, unit="pictures"))
+
+    edited = EDITS[kind](Job(generator, config, prompts, picture, told))
+    with disk_errors(request.output_dir):
+        return _written(request, edited, hashlib.sha256(request.picture.read_bytes()).hexdigest())
+
+
+def _inpaint(job: Job) -> Edited:
+    """Draw masked parts anew, one prompt after the other (GLIDE, arXiv:2112.10741, figures 1 and 3)."""
+    masks = _masks(job.config, job.picture)
+    if len(masks) != len(job.prompts):
+        raise ConfigError(f"there are {len(job.prompts)} prompts and {len(masks)} masks or boxes: give one for each.")
+    pictures, shown = job.copies(job.picture), [job.picture]
+    for prompt, mask in zip(job.prompts, masks, strict=True):
+        shown.append(veiled(pictures[0], mask))
+        pictures = job.drawn(prompt, Given(pictures, redraw=mask))
+    return Edited(pictures, shown)
+
+
+def _outpaint(job: Job) -> Edited:
+    """Draw around a picture."""
+    canvas, mask = enlarged(job.picture, job.config.around)
+    pictures = job.copies(canvas)
+    drawn = job.drawn(job.prompts[0], Given(pictures, redraw=mask))
+    return Edited(drawn, [veiled(canvas, mask)])
+
+
+def _image_to_image(job: Job) -> Edited:
+    """Go part of the way to noise, and back by another prompt (Meng et al. 2021, SDEdit, arXiv:2108.01073)."""
+    strength = STRENGTH if job.config.strength is None else job.config.strength
+    pictures = job.copies(job.picture)
+    if strength:
+        pictures = job.drawn(job.prompts[0], Given(pictures, strength=strength))
+    return Edited(pictures, [job.picture])
+
+
+def _upscale(job: Job) -> Edited:
+    """Enlarge a picture by the upsampler alone."""
+    seeds = job.seeds(job.prompts[0])
+    pictures = job.generator.upscale(job.copies(job.picture), [job.prompts[0]] * len(seeds), seeds, job.config)
+    job.on_drawn()
+    enlarged_plainly = Image.fromarray(job.picture).resize(pictures.shape[2:0:-1], Image.Resampling.BICUBIC)
+    return Edited(pictures, [np.asarray(enlarged_plainly)])
+
+
+def _invert(job: Job) -> Edited:
+    """Find the noise that a picture is drawn from, and draw from it (Song et al. 2020, arXiv:2010.02502, 4.3)."""
+    config, prompt = job.config, job.prompts[0]
+    noise = job.generator.invert(job.picture, config.source_prompt or prompt, config, config.iterations or ITERATIONS)
+    pictures = job.generator.from_noise(noise, prompt, config)
+    job.on_drawn()
+    return Edited(pictures, [job.picture], [{"psnr": float(psnrs(pictures, job.picture[None])[0])}])
+
+
+EDITS: dict[EditKind, Callable[[Job], Edited]] = {
+    "inpaint": _inpaint,
+    "outpaint": _outpaint,
+    "image-to-image": _image_to_image,
+    "iterative": _inpaint,
+    "upscale": _upscale,
+    "invert": _invert,
+}
+
+
+def _require_fit(request: EditRequest) -> None:
+    """Refuse what a kind of edit does not read, and what it lacks.
+
+    Raises:
+        ConfigError: there is something.
+    """
+    kind, config, num_prompts = request.kind, request.config, len(request.prompts)
+    if ignored := config.ignored_by(kind):
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in ignored)
+        raise ConfigError(f"{kind} does not read {flags}: leave out what would change nothing.")
+    if kind != "upscale" and not all(prompt.strip() for prompt in request.prompts or ("",)):
+        raise ConfigError(f"{kind} needs --prompt TEXT: what the result is to show.")
+    if kind != "iterative" and num_prompts > 1:
+        raise ConfigError(f"{kind} takes one --prompt, not {num_prompts}; several in turn are for iterative.")
+    if kind == "outpaint" and not config.margins:
+        raise ConfigError("outpaint needs --margins LEFT,TOP,RIGHT,BOTTOM: how far to draw around the picture.")
+    if kind == "invert" and config.num_images > 1:
+        raise ConfigError("invert finds the one noise of a picture: leave out --num-images.")
+    if kind == "invert" and config.guidance_scale not in (None, 1):
+        raise ConfigError("invert goes back without guidance, or it would be no way back: leave out --guidance-scale.")
+
+
+def _masks(config: EditConfig, picture: Pixels) -> list[Mask]:
+    if bool(config.mask) == bool(config.box):
+        raise ConfigError("say what to draw anew: by --mask FILE, or by --box LEFT,TOP,WIDTH,HEIGHT.")
+    shape = picture.shape
+    return [read_mask(path, shape) for path in map(Path, config.mask)] + [box_mask(box, shape) for box in config.boxes]
+
+
+def _written(request: EditRequest, edited: Edited, source: str) -> list[EditedImage]:
+    folder, config = request.output_dir, request.config
+    folder.mkdir(parents=True, exist_ok=True)
+    run = read_manifest(request.run_dir).digest
+    settings = config.model_dump(mode="json", exclude_defaults=True)
+    records = []
+    for index, picture in enumerate(edited.pictures):
+        seeds = tuple(image_seed(config.seed, prompt, index) for prompt in request.prompts)
+        origin = {"prompt": "; ".join(request.prompts), "seed": seeds[-1] if seeds else 0, "run": run}
+        data = png_bytes(picture, origin | {"edit": request.kind, "source": source})
+        path = folder / f"{index:05d}.png"
+        write_atomically(path, data)
+        records.append(
+            EditedImage(
+                file=path.name,
+                kind=request.kind,
+                prompts=request.prompts,
+                index=index,
+                image_seeds=seeds,
+                settings=settings,
+                source=source,
+                run=run,
+                figures=dict(edited.figures[index]) if edited.figures else {},
+                sha256=hashlib.sha256(data).hexdigest(),
+            )
+        )
+    strip = [Image.fromarray(picture) for picture in [*edited.shown, *edited.pictures[:NUM_SHOWN]]]
+    write_atomically(folder / "strip.png", png_bytes(np.asarray(side_by_side(strip, len(strip))), {}))
+    lines = "".join(canonical_json(record.model_dump(mode="json")) + "\n" for record in records)
+    write_atomically(folder / "images.jsonl", lines.encode())
+    return records

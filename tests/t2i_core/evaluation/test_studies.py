@@ -1,0 +1,124 @@
+"""Studies of a small system, and what they measure on pictures whose answer is known."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from t2i_core.errors import ConfigError
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.judges.composition import extract
+from t2i_core.evaluation.judges.verdict import judge
+from t2i_core.evaluation.metrics.benchmark import Benchmark, Prompt
+from t2i_core.evaluation.metrics.evidence import Evidence, Pictures
+from t2i_core.evaluation.step import evaluate
+from t2i_core.evaluation.studies.edits import around, edge_of, tasks_of
+from t2i_core.evaluation.studies.upsampler import averaged
+from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
+
+BRIEF: dict[str, Any] = {"prompts_per_task": 2, "images_per_prompt": 1, "num_real": 10, "num_train": 10, "steps": 2}
+
+
+def prompts_of_pairs(num: int) -> tuple[Prompt, ...]:
+    scenes = [scene for scene in (make_scene(5, i) for i in range(6 * num)) if scene.task in ("pair", "position")]
+    return tuple(
+        Prompt(f"pair-{i}", scene.task, caption_scene(scene), scene, np.asarray(render_scene(scene)), str(i))
+        for i, scene in enumerate(scenes[:num])
+    )
+
+
+def evidence_of(prompts: tuple[Prompt, ...]) -> Evidence:
+    # Nothing else is read of it.
+    benchmark = Benchmark("scenes", prompts, 0, len(prompts))
+    return Evidence(EvaluateConfig(), benchmark, {}, None, None, None)  # type: ignore[arg-type]
+
+
+def test_who_draws_the_new_scene_into_the_mask_is_right_and_seamless() -> None:
+    tasks = tasks_of(evidence_of(prompts_of_pairs(12)))
+    drawn = [np.where(t.redraw[..., None], np.asarray(render_scene(t.wanted)), t.picture) for t in tasks]
+
+    assert len(tasks) == 12
+    assert all(judge(extract(picture), task.wanted).strict for picture, task in zip(drawn, tasks, strict=True))
+    assert not any(judge(extract(task.picture), task.wanted).strict for task in tasks)
+    edges = [edge_of(picture, task.picture, task.redraw) for picture, task in zip(drawn, tasks, strict=True)]
+    assert edges == pytest.approx([1.0] * 12, abs=0.05)
+
+
+def test_one_object_of_each_scene_is_another_one_in_its_place() -> None:
+    prompts = prompts_of_pairs(12)
+    for number, (task, prompt) in enumerate(zip(tasks_of(evidence_of(prompts)), prompts, strict=True)):
+        assert prompt.scene is not None
+        changed = [a != b for a, b in zip(task.wanted.objects, prompt.scene.objects, strict=True)]
+        assert changed == [number % 2 == 0, number % 2 == 1]
+        assert task.shows == prompt.text and task.text != prompt.text
+
+
+def test_the_mask_holds_all_of_an_object() -> None:
+    for prompt in prompts_of_pairs(12):
+        assert prompt.scene is not None
+        first, second = prompt.scene.objects
+        without = np.asarray(render_scene(prompt.scene.with_changes(objects=[second])))
+        assert not (without != prompt.real).any(axis=2)[~around(first, 64)].any()
+
+
+def test_a_seam_is_seen() -> None:
+    picture = np.full((64, 64, 3), 100, np.uint8)
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 20:40] = True
+    seamed = np.where(mask[..., None], np.uint8(110), picture)
+
+    assert edge_of(picture, picture, mask) == 1
+    assert edge_of(seamed, picture, mask) == pytest.approx(10.5 / 0.5)
+    assert edge_of(picture, picture, np.ones((64, 64), bool)) == 1
+
+
+def test_averaging_is_of_squares_of_pixels() -> None:
+    picture: Pictures = np.zeros((1, 4, 4, 3), np.uint8)
+    picture[0, :2, 2:] = 40
+    picture[0, 0, 0] = 8
+
+    assert averaged(picture, 2)[0, ..., 0].tolist() == [[2, 40], [0, 0]]
+
+
+def test_a_system_is_studied(system_runs: dict[str, Path], tmp_path: Path) -> None:
+    config = EvaluateConfig.parse(BRIEF | {"studies": ["guidance", "upsampler", "edits"], "bootstrap_resamples": 100})
+    evaluate(system_runs["system"], config, tmp_path / "evaluation", clip_dir=system_runs["scorer"])
+
+    metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert set(metrics["guidance"]["rows"]) == {"none", "classifier-free, 3", "CLIP, 2"}
+    for row in metrics["guidance"]["rows"].values():
+        assert set(row) == {"strict accuracy", "CLIP score", "guiding CLIP"}
+    upsampler = metrics["upsampler"]["rows"]
+    assert upsampler["bicubic"]["consistency"]["value"] > upsampler["bicubic"]["fidelity"]["value"] > 20
+    assert set(metrics["edits"]["image_to_image"]) == {"0", "0.2", "0.4", "0.6", "0.8", "1"}
+    assert metrics["edits"]["image_to_image"]["0"] == {"distance": 0, "strict": 0}
+    page = (tmp_path / "evaluation" / "report.html").read_text()
+    for title in ("Ways of guidance", "Real pictures, made small and large again", "Image to image"):
+        assert title in page
+
+
+def test_a_run_is_inverted(system_runs: dict[str, Path], tmp_path: Path) -> None:
+    config = EvaluateConfig.parse(BRIEF | {"studies": ["edits"], "bootstrap_resamples": 100})
+    evaluate(system_runs["plain"], config, tmp_path / "evaluation")
+
+    metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert 5 < metrics["edits"]["inversion"]["value"] < 99
+
+
+@pytest.mark.parametrize(
+    ("name", "study", "told"),
+    [
+        ("direct", "edits", "needs a run or system that draws from noise"),
+        ("plain", "upsampler", "no upsampler to study"),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused_before_anything_is_drawn(
+    system_runs: dict[str, Path], tmp_path: Path, name: str, study: str, told: str
+) -> None:
+    config = EvaluateConfig.parse({"prompts_per_task": 2, "studies": [study]})
+    with pytest.raises(ConfigError, match=told):
+        evaluate(system_runs[name], config, tmp_path / "evaluation")
+
+    assert not (tmp_path / "evaluation").exists()
