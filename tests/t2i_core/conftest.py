@@ -1,5 +1,6 @@
 import asyncio
 import io
+import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from PIL import Image
 
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
+from t2i_core.composition.config import Role
+from t2i_core.composition.step import compose
 from t2i_core.data.answer import Fetched
 from t2i_core.data.reject import Rejection
 from t2i_core.data.web.fetch import Fetcher, FetchOptions
@@ -18,6 +21,9 @@ from t2i_core.data.web.verdict import Want
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
+from t2i_core.training.config import TrainConfig
+from t2i_core.training.device import Compute
+from t2i_core.training.step import train
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Content = bytes | str | int | Handler
@@ -147,3 +153,49 @@ def captions_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ingest(str(pictures), options, root / "dataset")
     caption(root / "dataset", CaptionConfig(), root / "captions")
     return root / "captions"
+
+
+# Preset and changes of each run of a small system; predictions of x_0, since what barely trained networks take for the
+# noise leaves nothing but black and white of a picture.
+GENTLE = ["system.prediction=x_0", "system.weighting=edges"]
+SMALL, LARGE = ["system.side=16"], ["system.side=32", "system.low_side=16"]
+SYSTEM_RUNS = {
+    "plain": ("diffusion-smoke", []),
+    "direct": ("cnn-smoke", []),
+    "scorer": ("clip-smoke", []),
+    "base": ("glide-base-smoke", SMALL + GENTLE),
+    "clip": ("glide-clip-smoke", SMALL),
+    "upsampler": ("glide-upsampler-smoke", LARGE + GENTLE),
+    "inpaint": ("glide-inpaint-smoke", SMALL + GENTLE),
+    "inpaint_upsampler": ("glide-inpaint-upsampler-smoke", LARGE + GENTLE),
+}
+
+
+@pytest.fixture(scope="session")
+def scenes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A captioned dataset of 120 scenes with their specifications, a third of the combinations held out."""
+    root = tmp_path_factory.mktemp("scenes")
+    pictures = root / "pictures"
+    pictures.mkdir()
+    for i in range(120):
+        scene = make_scene(0, i)
+        render_scene(scene, 32).save(pictures / f"{i:03d}.png")
+        side = {"caption": caption_scene(scene), "scene": scene.model_dump(mode="json"), "group": scene.combination}
+        (pictures / f"{i:03d}.json").write_text(json.dumps(side))
+    ingest(str(pictures), IngestConfig(image_size=32, encode_format="png", min_image_size=8), root / "dataset")
+    caption(root / "dataset", CaptionConfig(test_share=0.3), root / "captions")
+    return root / "captions"
+
+
+@pytest.fixture(scope="session")
+def system_runs(tmp_path_factory: pytest.TempPathFactory, scenes_dir: Path) -> dict[str, Path]:
+    """Barely trained runs by role, and systems of them: "system" of all, "untrained" without those that fill in."""
+    root, compute = tmp_path_factory.mktemp("runs"), Compute(device="cpu", precision="float32")
+    made = {}
+    for role, (preset, changes) in SYSTEM_RUNS.items():
+        config = TrainConfig.parse({"preset": preset, "set": changes, "max_images": 96})
+        made[role] = train(scenes_dir, config, root / role, compute=compute).path
+    roles: list[Role] = ["base", "upsampler", "clip", "inpaint", "inpaint_upsampler"]
+    made["system"] = compose({role: made[role] for role in roles}, root / "system").path
+    made["untrained"] = compose({role: made[role] for role in roles[:2]}, root / "untrained").path
+    return made

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2i_core.composition.step import compose
 from t2i_core.errors import ConfigError
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.edits.canvas import Mask, Pixels, psnrs
@@ -18,40 +17,15 @@ from t2i_core.generation.generate import generate
 from t2i_core.generation.generator import Generator, load_generator
 from t2i_core.generation.given import Given
 from t2i_core.samples.scenes import make_scene, render_scene
-from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute
-from t2i_core.training.step import train
 
 CPU = Compute(device="cpu", precision="float32")
 PROMPT = "a red circle on a gray background"
-GENTLE = ["system.prediction=x_0", "system.weighting=edges"]
-SMALL, LARGE = ["system.side=16"], ["system.side=32", "system.low_side=16"]
-RUNS = {
-    "plain": ("diffusion-smoke", []),
-    "direct": ("cnn-smoke", []),
-    "base": ("glide-base-smoke", SMALL + GENTLE),
-    "upsampler": ("glide-upsampler-smoke", LARGE + GENTLE),
-    "inpaint": ("glide-inpaint-smoke", SMALL + GENTLE),
-    "inpaint_upsampler": ("glide-inpaint-upsampler-smoke", LARGE + GENTLE),
-}
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, captions_dir: Path) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("runs")
-    made = {}
-    for role, (preset, changes) in RUNS.items():
-        config = TrainConfig.parse({"preset": preset, "set": changes, "max_images": 96})
-        made[role] = train(captions_dir, config, root / role, compute=CPU).path
-    roles = ("base", "upsampler", "inpaint", "inpaint_upsampler")
-    made["system"] = compose({role: made[role] for role in roles}, root / "system").path
-    made["untrained"] = compose({role: made[role] for role in roles[:2]}, root / "untrained").path
-    return made
-
-
-@pytest.fixture(scope="module")
-def generators(runs: dict[str, Path]) -> dict[str, Generator]:
-    return {name: load_generator(runs[name], CPU) for name in ("plain", "system", "untrained")}
+def generators(system_runs: dict[str, Path]) -> dict[str, Generator]:
+    return {name: load_generator(system_runs[name], CPU) for name in ("plain", "system", "untrained")}
 
 
 def scene(side: int, number: int = 0) -> Pixels:
@@ -113,14 +87,14 @@ def test_strength_goes_from_the_picture_to_plain_drawing(generators: dict[str, G
     assert distances == sorted(distances) and len(set(distances)) == len(distances)
 
 
-def request(runs: dict[str, Path], name: str, kind: str, output_dir: Path, **more: Any) -> EditRequest:
+def request(system_runs: dict[str, Path], name: str, kind: str, output_dir: Path, **more: Any) -> EditRequest:
     config = {key: more.pop(key) for key in list(more) if key in EditConfig.model_fields}
     picture = more.pop("picture", None)
     if picture is None:
         picture = output_dir.parent / "picture.png"
         Image.fromarray(scene(more.pop("side", 32))).save(picture)
     return EditRequest.parse(
-        {"run_dir": runs[name], "kind": kind, "picture": picture, "prompts": more.pop("prompts", (PROMPT,))}
+        {"run_dir": system_runs[name], "kind": kind, "picture": picture, "prompts": more.pop("prompts", (PROMPT,))}
         | {"output_dir": output_dir, "config": {"steps": 2} | config}
     )
 
@@ -129,8 +103,8 @@ def pictures_in(folder: Path) -> list[Pixels]:
     return [np.asarray(Image.open(path)) for path in sorted(folder.glob("0*.png"))]
 
 
-def test_inpaint_writes_pictures_a_record_and_a_strip(runs: dict[str, Path], tmp_path: Path) -> None:
-    images = edit(request(runs, "system", "inpaint", tmp_path / "out", box=("0,0,16,32",), num_images=2))
+def test_inpaint_writes_pictures_a_record_and_a_strip(system_runs: dict[str, Path], tmp_path: Path) -> None:
+    images = edit(request(system_runs, "system", "inpaint", tmp_path / "out", box=("0,0,16,32",), num_images=2))
 
     first, second = pictures_in(tmp_path / "out")
     assert np.array_equal(first[:, 16:], scene(32)[:, 16:]) and np.array_equal(second[:, 16:], scene(32)[:, 16:])
@@ -141,19 +115,19 @@ def test_inpaint_writes_pictures_a_record_and_a_strip(runs: dict[str, Path], tmp
     assert lines[0]["prompts"] == [PROMPT] and lines[0]["settings"]["box"] == ["0,0,16,32"]
 
 
-def test_a_mask_file_says_what_a_box_says(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_mask_file_says_what_a_box_says(system_runs: dict[str, Path], tmp_path: Path) -> None:
     mask = np.zeros((32, 32), np.uint8)
     mask[:, :16] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    edit(request(runs, "system", "inpaint", tmp_path / "a", box=("0,0,16,32",)))
-    edit(request(runs, "system", "inpaint", tmp_path / "b", mask=(str(tmp_path / "mask.png"),)))
+    edit(request(system_runs, "system", "inpaint", tmp_path / "a", box=("0,0,16,32",)))
+    edit(request(system_runs, "system", "inpaint", tmp_path / "b", mask=(str(tmp_path / "mask.png"),)))
 
     assert np.array_equal(pictures_in(tmp_path / "a"), pictures_in(tmp_path / "b"))
 
 
-def test_edits_in_turn_leave_what_no_mask_touches(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_edits_in_turn_leave_what_no_mask_touches(system_runs: dict[str, Path], tmp_path: Path) -> None:
     boxes, prompts = ("0,0,8,8", "4,4,8,8", "20,20,12,12"), (PROMPT, "a blue square on a pink background", PROMPT)
-    edit(request(runs, "system", "iterative", tmp_path / "out", box=boxes, prompts=prompts))
+    edit(request(system_runs, "system", "iterative", tmp_path / "out", box=boxes, prompts=prompts))
 
     (result,) = pictures_in(tmp_path / "out")
     touched = np.zeros((32, 32), bool)
@@ -162,36 +136,36 @@ def test_edits_in_turn_leave_what_no_mask_touches(runs: dict[str, Path], tmp_pat
     assert not np.array_equal(result[20:, 20:], scene(32)[20:, 20:])
 
 
-def test_outpaint_draws_around_a_picture(runs: dict[str, Path], tmp_path: Path) -> None:
-    edit(request(runs, "system", "outpaint", tmp_path / "out", margins="16,0,16,32"))
+def test_outpaint_draws_around_a_picture(system_runs: dict[str, Path], tmp_path: Path) -> None:
+    edit(request(system_runs, "system", "outpaint", tmp_path / "out", margins="16,0,16,32"))
 
     (result,) = pictures_in(tmp_path / "out")
     assert result.shape == (64, 64, 3) and np.array_equal(result[:32, 16:48], scene(32))
 
 
-def test_image_to_image_of_no_strength_is_the_picture(runs: dict[str, Path], tmp_path: Path) -> None:
-    edit(request(runs, "plain", "image-to-image", tmp_path / "out", strength=0.0, side=32))
+def test_image_to_image_of_no_strength_is_the_picture(system_runs: dict[str, Path], tmp_path: Path) -> None:
+    edit(request(system_runs, "plain", "image-to-image", tmp_path / "out", strength=0.0, side=32))
 
     assert np.array_equal(pictures_in(tmp_path / "out")[0], scene(32))
 
 
-def test_image_to_image_of_full_strength_is_what_generate_draws(runs: dict[str, Path], tmp_path: Path) -> None:
-    edit(request(runs, "plain", "image-to-image", tmp_path / "out", strength=1.0, side=32, num_images=2))
-    generate(runs["plain"], [PROMPT], tmp_path / "plain", GenerateConfig.parse({"steps": 2, "num_images": 2}))
+def test_image_to_image_of_full_strength_is_what_generate_draws(system_runs: dict[str, Path], tmp_path: Path) -> None:
+    edit(request(system_runs, "plain", "image-to-image", tmp_path / "out", strength=1.0, side=32, num_images=2))
+    generate(system_runs["plain"], [PROMPT], tmp_path / "plain", GenerateConfig.parse({"steps": 2, "num_images": 2}))
 
     assert np.array_equal(pictures_in(tmp_path / "out"), pictures_in(tmp_path / "plain"))
 
 
 @pytest.mark.parametrize("side", [16, 32])
-def test_upscale_doubles_pictures_of_any_size(runs: dict[str, Path], tmp_path: Path, side: int) -> None:
-    edit(request(runs, "untrained", "upscale", tmp_path / "out", side=side, prompts=()))
+def test_upscale_doubles_pictures_of_any_size(system_runs: dict[str, Path], tmp_path: Path, side: int) -> None:
+    edit(request(system_runs, "untrained", "upscale", tmp_path / "out", side=side, prompts=()))
 
     assert pictures_in(tmp_path / "out")[0].shape == (2 * side, 2 * side, 3)
 
 
-def test_invert_finds_the_noise_of_a_picture(runs: dict[str, Path], tmp_path: Path) -> None:
-    few = edit(request(runs, "plain", "invert", tmp_path / "few", side=32, steps=10, iterations=1))
-    many = edit(request(runs, "plain", "invert", tmp_path / "many", side=32, steps=10, iterations=8))
+def test_invert_finds_the_noise_of_a_picture(system_runs: dict[str, Path], tmp_path: Path) -> None:
+    few = edit(request(system_runs, "plain", "invert", tmp_path / "few", side=32, steps=10, iterations=1))
+    many = edit(request(system_runs, "plain", "invert", tmp_path / "many", side=32, steps=10, iterations=8))
 
     # How near it comes is a matter of how well the run denoises; this one hardly does.
     assert many[0].figures["psnr"] > few[0].figures["psnr"] > 8
@@ -225,10 +199,10 @@ def test_psnr_is_the_closed_form() -> None:
     ],
 )
 def test_what_cannot_be_is_refused(
-    runs: dict[str, Path], tmp_path: Path, name: str, kind: str, more: dict[str, Any], told: str
+    system_runs: dict[str, Path], tmp_path: Path, name: str, kind: str, more: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(ConfigError, match=told):
-        edit(request(runs, name, kind, tmp_path / "out", **more))
+        edit(request(system_runs, name, kind, tmp_path / "out", **more))
 
     assert not (tmp_path / "out").exists()
 
@@ -242,8 +216,10 @@ def test_a_config_that_means_nothing_is_refused(config: dict[str, Any]) -> None:
         EditConfig.parse(config)
 
 
-def test_a_hostile_picture_is_refused_in_a_sentence(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_hostile_picture_is_refused_in_a_sentence(system_runs: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "evil.png").write_bytes(b"%!PS-Adobe-3.0\n" * 10)
 
     with pytest.raises(ConfigError, match="cannot read the picture"):
-        edit(request(runs, "plain", "inpaint", tmp_path / "out", picture=tmp_path / "evil.png", box=("0,0,8,8",)))
+        edit(
+            request(system_runs, "plain", "inpaint", tmp_path / "out", picture=tmp_path / "evil.png", box=("0,0,8,8",))
+        )
