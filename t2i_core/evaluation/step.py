@@ -23,7 +23,7 @@ from t2i_core.evaluation.judges.statistics import plain
 from t2i_core.evaluation.measure import Evaluation, PictureMaker, measure
 from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.report import metrics_of, write_report
-from t2i_core.evaluation.studies.table import able
+from t2i_core.evaluation.studies.table import require_able
 from t2i_core.generation.asked import refuse_ignored, refuse_unknown_words
 from t2i_core.generation.generator import load_generator
 from t2i_core.lineage.mark import png_bytes
@@ -108,8 +108,7 @@ def evaluate(
     open_run = open_run or partial(load_generator, config=config)
     makers = {"model": open_run(run_dir)} | ({"baseline": open_run(baseline_dir)} if baseline_dir else {})
     refuse_unknown_words(makers["model"].prompt_words_unknown, [config.negative_prompt])
-    for study in config.studies:
-        able(makers["model"], study)
+    require_able(makers["model"], config.studies)
     claim_folder(output_dir, key, on_conflict)
     evaluation = measure(run_dir, config, makers, scorer=scorer, on_progress=on_progress)
     others = {name: folder for name, folder in (("baseline", baseline_dir), ("clip", clip_dir)) if folder}

@@ -1,6 +1,6 @@
 """All studies: to add one, write its file, and name it here and in `StudyName`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import StudyName
@@ -14,6 +14,16 @@ STUDIES: dict[StudyName, Callable[[Evidence, Generator], Section]] = {
     "upsampler": upsampler.study,
     "edits": edits.study,
 }
+
+
+def require_able(maker: object, studies: Iterable[StudyName]) -> None:
+    """Refuse studies that cannot be made of what draws.
+
+    Raises:
+        ConfigError: see `able`.
+    """
+    for study in studies:
+        able(maker, study)
 
 
 def able(maker: object, study: StudyName) -> Generator:
