@@ -7,7 +7,8 @@ PyTorch. Its network has the same channels, blocks, residual resampling, scale-s
 beside their keys and values; where ours folds patches into channels, it gets the folded picture. All take turns, round
 by round, in one process; medians are printed, ratios taken inside each round, beside the machine's rate of matrix
 products. A training step is forward, backward and AdamW; a sampling step is one of several forwards in a row. With
---clock cpu the time that this process computed counts, which other programs disturb less.
+--clock cpu and OMP_NUM_THREADS=1 the time that this process computed counts, which other programs disturb less; threads
+that wait for each other compute too.
 """
 
 import argparse
