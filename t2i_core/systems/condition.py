@@ -29,7 +29,8 @@ class Text:
     @classmethod
     def of(cls, tokens: Tensor, mask: Tensor) -> "Text":
         """Take captions as they come: token ids (B, L) int64, or features (B, L, D) float."""
-        return cls(features=tokens, mask=mask) if tokens.is_floating_point() else cls(ids=tokens, mask=mask)
+        # What runs in bfloat16 does not take float16, in which features are stored.
+        return cls(features=tokens.float(), mask=mask) if tokens.is_floating_point() else cls(ids=tokens, mask=mask)
 
     @property
     def tokens(self) -> Tensor:

@@ -112,6 +112,15 @@ def test_it_draws_any_words_and_each_caption_as_it_was_trained_on(trained: Path)
     assert np.array_equal(drawn[0], drawn[2]) and not np.array_equal(drawn[0], drawn[1])
 
 
+def test_it_trains_and_draws_in_bfloat16_too(captions_dir: Path, stored: Path, tmp_path: Path) -> None:
+    compute = Compute(device="cpu", precision="bfloat16")
+
+    train(captions_dir, config(stored, max_images=32), tmp_path / "run", compute=compute)
+
+    drawn = load_generator(tmp_path / "run", compute).generate(["a zebra"], [1], DrawConfig())
+    assert drawn.shape == (1, 32, 32, 3)
+
+
 def test_an_encoder_that_is_gone_or_changed_is_named(trained: Path, stored: Path, clip_run: Path) -> None:
     moved, config_file = clip_run.parent / "moved", clip_run / "open_clip" / "open_clip_config.json"
     clip_run.rename(moved)
