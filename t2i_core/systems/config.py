@@ -3,9 +3,9 @@
 `draw_settings` names the settings of drawing that a system heeds.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from t2i_core.config import Config
 from t2i_core.diffusion.kinds import Parameterization, SamplerName, ScheduleName, TimeSampling, Weighting
@@ -135,6 +135,11 @@ class DiffusionConfig(NoisedConfig):
         0, ge=0, le=4 / 3, description="Largest blur put on half of the small pictures in training, pixels of these."
     )
     low_noise: float = Field(0, ge=0, le=1, description="Largest noise put on the small pictures in training.")
+    adds_low: bool = Field(
+        False,
+        description="Whether it predicts what the enlarged small picture lacks, and not all of the picture: a small "
+        "network takes long to learn that it has been given most.",
+    )
     inpaints: bool = Field(False, description="Whether it sees known parts of a picture, and draws the rest.")
     prediction: Parameterization = Field(
         "x_0", description="What the network predicts. x_0 lets it ignore the noise, which small networks cannot carry."
@@ -172,6 +177,12 @@ class DiffusionConfig(NoisedConfig):
     def side_multiple(self) -> int:
         """What both sides of a picture must be multiples of; 0 where it changes their size to one of its own."""
         return 0 if self.side or self.low_side else self.network.side_multiple
+
+    @model_validator(mode="after")
+    def _adds_what_it_is_given(self) -> Self:
+        if self.adds_low and not (self.low_side and self.prediction == "x_0"):
+            raise ValueError("adds_low is for what enlarges pictures (low_side) and predicts x_0")
+        return self
 
     @property
     def channels_read(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.estimate import Denoiser, Estimate, Post, processed
@@ -166,11 +167,15 @@ class DiffusionStage(Stage):
     def _predictor(self, condition: Condition, shape: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
         """Read a condition once, for any number of looks at noised pictures of a shape."""
         text, joined = self.network.read(condition), self._joined(condition, shape)
+        own = None
+        if self.config.adds_low:
+            # Of what joins, the small picture comes first; what else is predicted has nothing added.
+            own = F.pad(joined[0][:, :3], (0, 0, 0, 0, 0, 3 * self.config.learned_variance))
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             x = network_input(self.config.prediction, x_t, *self.schedule.alpha_sigma(over(t, x_t)))
             raw: Tensor = self.network(torch.cat([x, *joined], dim=1), t, text)
-            return raw.float()
+            return raw.float() if own is None else raw.float() + own
 
         return predict
 
