@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import ConfigError
@@ -201,6 +202,20 @@ def test_an_upsampler_draws_larger_pictures_and_sees_the_small_ones():
     assert not torch.allclose(mine, theirs)
     with pytest.raises(ValueError, match="given none"):
         draw(stage, replace(batch, condition=replace(batch.condition, low=None)))
+
+
+def test_what_adds_to_the_small_picture_begins_with_it_enlarged():
+    torch.manual_seed(0)
+    config = CONFIGS["upsampler"].with_changes(adds_low=True, prediction="x_0", weighting="uniform")
+    stage = build_stage(config, SIZES)
+    low = seen(stage).condition.low.picture
+    drawn = draw(stage, seen(stage), guidance_scale=1)
+
+    assert torch.allclose(drawn, F.interpolate(low, scale_factor=2.0, mode="bilinear").clamp(-1, 1), atol=1e-6)
+    with pytest.raises(ConfigError, match="for what enlarges pictures"):
+        DiffusionConfig.parse({"adds_low": True})
+    with pytest.raises(ConfigError, match="predicts x_0"):
+        DiffusionConfig.parse({"adds_low": True, "low_side": 32, "prediction": "eps"})
 
 
 def test_an_upsampler_has_noise_of_its_own():
