@@ -153,18 +153,27 @@ class UNet(nn.Module):
         self.norm = nn.GroupNorm(NUM_GROUPS, channels[0])
         self.head = zero_init(nn.Conv2d(channels[0], out_channels * patch, 3, padding=1))
 
-    def forward(self, x_t: Tensor, t: Tensor, text: Encoded) -> Tensor:
+    def maps(self, text: Encoded, height: int, width: int) -> tuple[Tensor, ...]:
+        """Draw what captions ask for at each place of pictures of some sides; empty without a caption map."""
+        if self.map is None:
+            return ()
+        side = self.config.patch_size
+        maps: tuple[Tensor, ...] = self.map(height // side, width // side, text.tokens, text.mask)
+        return maps
+
+    def forward(self, x_t: Tensor, t: Tensor, text: Encoded, maps: tuple[Tensor, ...]) -> Tensor:
         """Predict.
 
         Args:
             x_t: (B, in_channels, H, W) float, noised picture; H and W multiples of `config.side_multiple`.
             t: (B,) float in [0, 1]; 0 is clean.
             text: the captions.
+            maps: of these, which stay the same at all times.
         """
         tokens, pooled, mask = text
         condition = (F.silu(self.time(t) + self.pooled(pooled)), tokens, mask)
         x = self.stem(F.pixel_unshuffle(x_t, self.config.patch_size))
-        early, late = self.map(*x.shape[-2:], tokens, mask) if self.map is not None else (0.0, 0.0)
+        early, late = maps or (0.0, 0.0)
         x = x + early
         skips = []
         for depth, stack in enumerate(self.down):

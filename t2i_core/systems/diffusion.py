@@ -166,7 +166,7 @@ class DiffusionStage(Stage):
 
     def _predictor(self, condition: Condition, shape: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
         """Read a condition once, for any number of looks at noised pictures of a shape."""
-        text, joined = self.network.read(condition), self._joined(condition, shape)
+        reading, joined = self.network.read(condition, shape), self._joined(condition, shape)
         own = None
         if self.config.adds_low:
             # Of what joins, the small picture comes first; what else is predicted has nothing added.
@@ -174,7 +174,7 @@ class DiffusionStage(Stage):
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             x = network_input(self.config.prediction, x_t, *self.schedule.alpha_sigma(over(t, x_t)))
-            raw: Tensor = self.network(torch.cat([x, *joined], dim=1), t, text)
+            raw: Tensor = self.network(torch.cat([x, *joined], dim=1), t, reading)
             return raw.float() if own is None else raw.float() + own
 
         return predict

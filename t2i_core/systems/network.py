@@ -29,21 +29,33 @@ class Channels(NamedTuple):
     given: int
 
 
+class Reading(NamedTuple):
+    """What a network makes of captions, whatever the noised picture.
+
+    Attributes:
+        text: vectors of them.
+        maps: what they ask for at each place; empty where a network makes none.
+    """
+
+    text: Encoded
+    maps: tuple[Tensor, ...] = ()
+
+
 class Network(nn.Module, ABC):
     """(x_t and what joins it, t, captions) -> raw prediction."""
 
     @abstractmethod
-    def read(self, condition: Condition) -> Encoded:
-        """Read the captions, once a drawing; those that are dropped become the network's null."""
+    def read(self, condition: Condition, shape: Sequence[int]) -> Reading:
+        """Read the captions of pictures (C, H, W), once a drawing; those that are dropped become the network's null."""
 
     @abstractmethod
-    def forward(self, x: Tensor, t: Tensor, text: Encoded) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, reading: Reading) -> Tensor:
         """Predict.
 
         Args:
             x: (B, channels.read, H, W) float.
             t: (B,) float in [0, 1]; 0 is clean.
-            text: the captions.
+            reading: of the captions.
 
         Returns:
             (B, channels.given, H, W) float.
@@ -62,13 +74,14 @@ class UNetNetwork(Network):
         self.text = _reader(sizes, config)
         self.unet = UNet(config, in_channels=channels.read, out_channels=channels.given)
 
-    def read(self, condition: Condition) -> Encoded:
+    def read(self, condition: Condition, shape: Sequence[int]) -> Reading:
         """See `Network.read`."""
-        return encode(self.text, condition)
+        text = encode(self.text, condition)
+        return Reading(text, self.unet.maps(text, *shape[1:]))
 
-    def forward(self, x: Tensor, t: Tensor, text: Encoded) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, reading: Reading) -> Tensor:
         """See `Network.forward`."""
-        prediction: Tensor = self.unet(x, t, text)
+        prediction: Tensor = self.unet(x, t, *reading)
         return prediction
 
     def outer_layers(self) -> Sequence[nn.Module]:
@@ -105,12 +118,13 @@ class ADMNetwork(Network):
             )
         )
 
-    def read(self, condition: Condition) -> Encoded:
+    def read(self, condition: Condition, shape: Sequence[int]) -> Reading:
         """See `Network.read`."""
-        return encode(self.text, condition)
+        return Reading(encode(self.text, condition))
 
-    def forward(self, x: Tensor, t: Tensor, text: Encoded) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, reading: Reading) -> Tensor:
         """See `Network.forward`."""
+        text = reading.text
         prediction: Tensor = self.unet(x, t, text.pooled, text.tokens, text.mask)
         return prediction
 
