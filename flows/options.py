@@ -101,11 +101,12 @@ def _option(name: str, field: FieldInfo, schema: Mapping[str, Any], heading: str
     kind = _optional_of(field.annotation)
     item = _item_of(kind)
     if item is not None:
-        kind = list[item]  # type: ignore[valid-type]
+        # Of a list, typer checks no choices; the config does.
+        kind = list[item if item in SIMPLE else str]  # type: ignore[misc]
     elif kind not in SIMPLE and get_origin(kind) is not Literal:
         return None
     declarations = (f"{_flag(name)}/--no-{name.replace('_', '-')}",) if kind is bool else (_flag(name),)
-    metavar = f"<{item.__name__}>" if item is not None else None
+    metavar = None if item is None else f"<{item.__name__ if item in SIMPLE else '|'.join(get_args(item))}>"
     told = typer.Option(
         *declarations, help=_help(field, schema), show_default=False, metavar=metavar, rich_help_panel=heading
     )
@@ -121,11 +122,11 @@ def _optional_of(annotation: Any) -> Any:
 
 
 def _item_of(annotation: Any) -> Any:
-    """Give the item type of a homogeneous tuple of simple items, or None."""
+    """Give the item type of a homogeneous tuple of simple items or choices, or None."""
     items = get_args(annotation)
-    if get_origin(annotation) is tuple and len(items) == 2 and items[1] is Ellipsis and items[0] in SIMPLE:
-        return items[0]
-    return None
+    if get_origin(annotation) is not tuple or len(items) != 2 or items[1] is not Ellipsis:
+        return None
+    return items[0] if items[0] in SIMPLE or get_origin(items[0]) is Literal else None
 
 
 def _help(field: FieldInfo, schema: Mapping[str, Any]) -> str:
