@@ -17,9 +17,9 @@ DIGESTS = {
     "clip-smoke": "d4d35406161e96f5736e4977c99aa908d3081e300cd5b71a72335567bc30847f",
     "cnn-demo": "32d4c708ad83ff4ad4950c5e41fd151ba7ab055279b7e8f82b6067457c4f834a",
     "cnn-smoke": "19b4ca818146d37933b298410345d6fe768ae6b6a1f0e2b15945d4f664b49dc0",
-    "diffusion-demo": "1f6daf03c63aedcb71271beb7e4a34788b902a3a12271c849fc37d14bfca8713",
-    "diffusion-small": "c971bab6aff40d79f0ca6041878d80badcb837c47cce11f0239620cea91c0d7f",
-    "diffusion-smoke": "283e01d74f8725ec710463ff2342ebae49e92426b5acf6cebb12516f755eb246",
+    "diffusion-demo": "466b8268868c1b3f749f224cb5091637d0aeebe288ee9297d961e523c88dba8c",
+    "diffusion-small": "863a77a4de7f1e202e2e7f9542cfe4e5fd79ccb0eb12a08f781ae2096d7bd649",
+    "diffusion-smoke": "20cff8a0389b251e08617f866707773b3d6779d3084c30ed95327a8adc0a6b43",
 }
 
 

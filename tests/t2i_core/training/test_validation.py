@@ -62,7 +62,7 @@ def test_the_same_weights_have_the_same_loss_and_nothing_is_learned(captions_dir
     stage = run.stage
     before = {name: tensor.clone() for name, tensor in stage.state_dict().items()}
 
-    twice = [load_validation(captions_dir, config(), run.preset, run._encode, CPU) for _ in range(2)]
+    twice = [load_validation(captions_dir, config(), run.preset, run.words.encode, CPU) for _ in range(2)]
     losses = [validation.losses(stage) for validation in twice if validation]
 
     assert losses[0] == losses[1]
@@ -82,7 +82,7 @@ def test_at_most_one_picture_in_sixteen_is_looked_at(captions_dir: Path, tmp_pat
             Counted.seen += len(batch.target)
             return run.stage.loss(batch)
 
-    validation = load_validation(captions_dir, config(), run.preset.with_changes(batch_size=size), run._encode, CPU)
+    validation = load_validation(captions_dir, config(), run.preset.with_changes(batch_size=size), run.words.encode, CPU)
     assert validation is not None
     assert validation.losses(Counted()).keys() == {"loss"}  # type: ignore[arg-type]
     assert 0 < INTERVAL * Counted.seen <= validation.every * size
@@ -105,7 +105,7 @@ def test_a_validation_split_that_cannot_be_read_is_no_empty_one(captions_dir: Pa
 
     gone = config("cnn-smoke", shards=str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="nowhere"):
-        load_validation(captions_dir, gone, run.preset, run._encode, CPU)
+        load_validation(captions_dir, gone, run.preset, run.words.encode, CPU)
 
 
 def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path: Path) -> None:
