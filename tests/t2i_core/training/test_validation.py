@@ -82,7 +82,9 @@ def test_at_most_one_picture_in_sixteen_is_looked_at(captions_dir: Path, tmp_pat
             Counted.seen += len(batch.target)
             return run.stage.loss(batch)
 
-    validation = load_validation(captions_dir, config(), run.preset.with_changes(batch_size=size), run.words.encode, CPU)
+    validation = load_validation(
+        captions_dir, config(), run.preset.with_changes(batch_size=size), run.words.encode, CPU
+    )
     assert validation is not None
     assert validation.losses(Counted()).keys() == {"loss"}  # type: ignore[arg-type]
     assert 0 < INTERVAL * Counted.seen <= validation.every * size
