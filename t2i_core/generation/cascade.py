@@ -11,6 +11,7 @@ from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import ConfigError
 from t2i_core.systems.condition import Condition, LowRes
 from t2i_core.systems.stage import Drawer, DrawSettings, Editor
+from t2i_core.systems.view import noised_low
 
 UPSAMPLER: Role = "upsampler"
 
@@ -61,7 +62,9 @@ class Cascade:
         small = (3, height // self.factor, width // self.factor)
         picture = first[1].draw(conditions[BASE], small, chance, settings[BASE])
         for role, drawer in others:
-            picture = enlarged(drawer, picture, self.factor, conditions[role], chance, settings[role])
+            level = torch.full((len(picture),), drawer.low_level, device=picture.device)
+            low = noised_low(picture.clamp(-1, 1), level, chance)
+            picture = enlarged(drawer, low, self.factor, conditions[role], chance, settings[role])
         return picture
 
     @property
@@ -116,9 +119,8 @@ class Cascade:
 
 
 def enlarged(
-    drawer: Drawer, picture: Tensor, factor: int, condition: Condition, chance: Chance, settings: DrawSettings
+    drawer: Drawer, low: LowRes, factor: int, condition: Condition, chance: Chance, settings: DrawSettings
 ) -> Tensor:
     """Draw large pictures (B, 3, H, W) that small ones (B, 3, h, w) are the average of, and that fit a condition."""
-    low = LowRes(picture=picture.clamp(-1, 1), level=torch.zeros(len(picture), device=picture.device))
-    shape = (3, *(factor * side for side in picture.shape[2:]))
+    shape = (3, *(factor * side for side in low.picture.shape[2:]))
     return drawer.draw(replace(condition, low=low), shape, chance, settings)

@@ -18,7 +18,7 @@ from t2i_core.generation.cascade import Cascade, enlarged
 from t2i_core.generation.config import DrawConfig
 from t2i_core.generation.given import Given
 from t2i_core.generation.prompts import Prompts, open_prompts
-from t2i_core.systems.condition import Condition, Text, mapped
+from t2i_core.systems.condition import Condition, LowRes, Text, mapped
 from t2i_core.systems.stage import Drawer, DrawSettings, Editor, Guide, Stage
 from t2i_core.training.device import Compute, choose_compute
 from t2i_core.training.finished import load_stage, read_run_config
@@ -182,7 +182,8 @@ class Generator:
         enlarging = []
         for i in range(len(pictures)):
             condition, chance = Condition(text=self._text(role, prompts[i : i + 1])), self._chance(seeds[i : i + 1])
-            small = to_unit(pictures[i : i + 1]).to(self._compute.device)
+            picture = to_unit(pictures[i : i + 1]).to(self._compute.device)
+            small = LowRes(picture=picture, level=torch.zeros(1, device=picture.device))
             with torch.no_grad(), self._compute.autocast():
                 settings = self._settings(role, config.of(role), 1, None)
                 enlarging.append(enlarged(drawer, small, factor, condition, chance, settings))

@@ -135,6 +135,13 @@ class DiffusionConfig(NoisedConfig):
         0, ge=0, le=4 / 3, description="Largest blur put on half of the small pictures in training, pixels of these."
     )
     low_noise: float = Field(0, ge=0, le=1, description="Largest noise put on the small pictures in training.")
+    low_level: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="Noise put on a base's pictures before they are enlarged, in which its errors drown; at most "
+        "low_noise.",
+    )
     adds_low: bool = Field(
         False,
         description="Whether it predicts what the enlarged small picture lacks, and not all of the picture: a small "
@@ -182,6 +189,8 @@ class DiffusionConfig(NoisedConfig):
     def _adds_what_it_is_given(self) -> Self:
         if self.adds_low and not (self.low_side and self.prediction == "x_0"):
             raise ValueError("adds_low is for what enlarges pictures (low_side) and predicts x_0")
+        if self.low_level > self.low_noise:
+            raise ValueError("low_level is more noise than was trained on: low_noise must be as large")
         return self
 
     @property

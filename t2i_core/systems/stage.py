@@ -126,9 +126,11 @@ class Drawer(Protocol):
 
     Attributes:
         side: of the squares that it was trained to draw, pixels.
+        low_level: noise that it wants on a base's pictures before it enlarges them.
     """
 
     side: int
+    low_level: float
 
     def view(self, batch: Batch) -> Batch:
         """See `Stage.view`."""

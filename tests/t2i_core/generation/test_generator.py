@@ -27,7 +27,7 @@ PROMPTS = ["a red circle", "two blue squares", "a blue circle"] * 7
 class Clouds:
     """Draws noise, and notes how many pictures it was asked for at a time."""
 
-    side = SIDE
+    side, low_level = SIDE, 0.0
 
     def __init__(self, drift: float = 0) -> None:
         self.sizes, self.drift = list[int](), drift
