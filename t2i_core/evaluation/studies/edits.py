@@ -16,18 +16,20 @@ from t2i_core.generation.asked import image_seed
 from t2i_core.generation.edits.canvas import psnrs, veiled
 from t2i_core.generation.generator import Generator
 from t2i_core.generation.given import Given
-from t2i_core.samples.scenes import COLORS, SHAPES, Scene, SceneObject, caption_scene
+from t2i_core.samples.scenes import COLORS, SHAPES, Scene, SceneObject, caption_scene, render_scene
 
 TITLE = "Edits"
 NUM_SCENES, NUM_SHOWN, NUM_INVERTED, INVERSION_STEPS = 48, 4, 8, 50
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 # Around an object, in shares of the side, so that none of its edge is left.
 MARGIN = 0.04
+# Pixels along the inside of a mask's border.
+BORDER = 2
 LEAD = (
     "Real held-out pictures of two objects. Replaced: one object is masked with a margin and drawn anew as another "
-    "one; right only if everything in the new scene is, and nothing else is there. Edge: the mean step between "
-    "neighbours across the mask's border, in steps of the real picture at the same place; 1 is seamless. Image-to-"
-    "image: the same new prompt without a mask, from the picture, by strength."
+    "one; right only if everything in the new scene is, and nothing else is there. Edge: how wrong the two pixels "
+    "along the inside of the mask's border are, in errors further inside; up to 1 there is no seam. Image-to-image: "
+    "the same new prompt without a mask, from the picture, by strength."
 )
 
 
@@ -48,6 +50,11 @@ class Task:
     wanted: Scene
 
     @property
+    def ideal(self) -> Pictures:
+        """What would be right to the pixel, but for what the prompt leaves open."""
+        return np.asarray(render_scene(self.wanted, self.picture.shape[0]))
+
+    @property
     def text(self) -> str:
         """What is asked for."""
         return caption_scene(self.wanted)
@@ -65,7 +72,7 @@ def study(evidence: Evidence, generator: Generator) -> Section:
         [_drawn(evidence, generator, task, Given(task.picture[None], task.redraw)) for task in tasks]
     )
     right = share_by_prompt(_right(replaced, tasks), **how)
-    edges = [edge_of(p, task.picture, task.redraw) for p, task in zip(replaced, tasks, strict=True)]
+    edges = [edge_of(p, task.ideal, task.redraw) for p, task in zip(replaced, tasks, strict=True)]
     edge = mean_by_prompt(np.array(edges), **how)
     figures = [Figure("objects replaced rightly", right, "in real pictures, everything else kept to the byte")]
     data: dict[str, Any] = {"replaced": right, "edge": edge}
@@ -116,21 +123,25 @@ def around(item: SceneObject, side: int) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def edge_of(drawn: Pictures, picture: Pictures, redraw: npt.NDArray[np.bool_]) -> float:
-    """Compare the steps from pixel to pixel across a mask's border with those of the untouched picture there.
+def edge_of(drawn: Pictures, wanted: Pictures, redraw: npt.NDArray[np.bool_]) -> float:
+    """Compare how wrong a drawing is along the border of a mask with how wrong it is further inside.
 
-    Both get half a gray level, so that where a flat picture has no step a faint one is no wonder.
+    Both get half a gray level, so that where nearly nothing is wrong a little more is no wonder.
+
+    Args:
+        drawn: (H, W, 3) uint8.
+        wanted: the picture that would be right, likewise.
+        redraw: (H, W) bool, what was drawn anew.
     """
-    crossing = [redraw[1:] != redraw[:-1], redraw[:, 1:] != redraw[:, :-1]]
-    if not any(part.any() for part in crossing):
+    errors = np.abs(drawn.astype(np.float64) - wanted).mean(axis=2)
+    inside = redraw.copy()
+    for _ in range(BORDER):
+        padded = np.pad(inside, 1)
+        inside &= padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    along = redraw & ~inside
+    if not along.any() or not inside.any():
         return 1.0
-    return (_steps(drawn, crossing) + 0.5) / (_steps(picture, crossing) + 0.5)
-
-
-def _steps(picture: Pictures, crossing: list[npt.NDArray[np.bool_]]) -> float:
-    pixels = picture.astype(np.float64)
-    steps = [np.abs(np.diff(pixels, axis=axis)).mean(axis=2)[where] for axis, where in enumerate(crossing)]
-    return float(np.concatenate(steps).mean())
+    return float((errors[along].mean() + 0.5) / (errors[inside].mean() + 0.5))
 
 
 def _drawn(evidence: Evidence, generator: Generator, task: Task, given: Given) -> Pictures:
