@@ -27,8 +27,9 @@ from t2i_core.generation.model import Model
 from t2i_core.lineage.ancestors import captions_of, outdated, trace, trace_picture
 from t2i_core.lineage.holders import find_samples
 from t2i_core.manifest import read_manifest
-from t2i_core.systems.condition import Condition, LowRes, Text
+from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.stage import Drawer, DrawSettings
+from t2i_core.systems.view import noised_low
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute
 from t2i_core.training.finished import load_stage
@@ -131,10 +132,11 @@ def drawn_by(run_dir: Path, seeds: list[int], low: torch.Tensor | None = None) -
     stage = load_stage(run_dir).stage.eval().to(memory_format=torch.channels_last)
     assert isinstance(stage, Drawer)
     ids, mask = map(torch.from_numpy, Tokenizer.load(run_dir / "tokenizer.json").encode([PROMPT] * len(seeds)))
-    small = None if low is None else LowRes(picture=low, level=torch.zeros(len(seeds)))
+    chance = Chance(0, torch.tensor(seeds))
+    small = None if low is None else noised_low(low, torch.full((len(seeds),), stage.low_level), chance)
     condition = Condition(text=Text(ids=ids, mask=mask), low=small)
     with torch.no_grad():
-        return stage.draw(condition, (3, stage.side, stage.side), Chance(0, torch.tensor(seeds)), DrawSettings())
+        return stage.draw(condition, (3, stage.side, stage.side), chance, DrawSettings())
 
 
 def test_a_base_draws_and_an_upsampler_enlarges_what_it_drew(work: Path, system: Path) -> None:
@@ -146,6 +148,7 @@ def test_a_base_draws_and_an_upsampler_enlarges_what_it_drew(work: Path, system:
 
     assert generator.image_size == 32
     assert small.shape[-1] == 16
+    assert load_stage(work / "runs/upsampler").preset.system.low_level == 0.1  # type: ignore[union-attr]
     assert (pictures == to_uint8(large).numpy()).all()
 
 
