@@ -17,9 +17,9 @@ DIGESTS = {
     "clip-smoke": "d4d35406161e96f5736e4977c99aa908d3081e300cd5b71a72335567bc30847f",
     "cnn-demo": "32d4c708ad83ff4ad4950c5e41fd151ba7ab055279b7e8f82b6067457c4f834a",
     "cnn-smoke": "19b4ca818146d37933b298410345d6fe768ae6b6a1f0e2b15945d4f664b49dc0",
-    "diffusion-demo": "466b8268868c1b3f749f224cb5091637d0aeebe288ee9297d961e523c88dba8c",
-    "diffusion-small": "863a77a4de7f1e202e2e7f9542cfe4e5fd79ccb0eb12a08f781ae2096d7bd649",
-    "diffusion-smoke": "20cff8a0389b251e08617f866707773b3d6779d3084c30ed95327a8adc0a6b43",
+    "diffusion-demo": "6e59e4f239ce0e011da714c2dd9dfd95e1936bbcda49c2cc16f5bcb2e3ec3cf8",
+    "diffusion-small": "68de7bf8d9768c825c285a8503bee44277df00d36416eead0e1de598f43f9c06",
+    "diffusion-smoke": "79f6e068a4f9c000212ea3620ff307712e4d09a8f8b2a450f81218cd66b3a708",
 }
 
 
