@@ -20,7 +20,7 @@ from t2i_core.data.web.fetch import Fetcher, FetchOptions
 from t2i_core.data.web.verdict import Want
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
-from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
+from t2i_core.samples.scenes import Scene, caption_scene, make_scene, render_scene
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute
 from t2i_core.training.step import train
@@ -139,20 +139,28 @@ def fetch() -> Callable[..., list[Fetched | Rejection]]:
     return ask
 
 
-@pytest.fixture(scope="session")
-def captions_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A captioned dataset of 120 scenes, made by the real steps from a local folder."""
-    root = tmp_path_factory.mktemp("training")
+def captioned(root: Path, options: IngestConfig, config: CaptionConfig, tell: Callable[[Path, Scene], object]) -> Path:
+    """Make a captions folder of 120 scenes by the real steps; `tell` writes what stands beside each picture."""
     pictures = root / "pictures"
     pictures.mkdir()
     for i in range(120):
         scene = make_scene(0, i)
         render_scene(scene, 32).save(pictures / f"{i:03d}.png")
-        (pictures / f"{i:03d}.txt").write_text(caption_scene(scene))
-    options = IngestConfig(image_size=32, encode_format="png", samples_per_shard=50, min_image_size=8)
+        tell(pictures / f"{i:03d}", scene)
     ingest(str(pictures), options, root / "dataset")
-    caption(root / "dataset", CaptionConfig(), root / "captions")
+    caption(root / "dataset", config, root / "captions")
     return root / "captions"
+
+
+@pytest.fixture(scope="session")
+def captions_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A captioned dataset of 120 scenes, made by the real steps from a local folder."""
+
+    def tell(stem: Path, scene: Scene) -> None:
+        stem.with_suffix(".txt").write_text(caption_scene(scene))
+
+    options = IngestConfig(image_size=32, encode_format="png", samples_per_shard=50, min_image_size=8)
+    return captioned(tmp_path_factory.mktemp("training"), options, CaptionConfig(), tell)
 
 
 # Preset and changes of each run of a small system; predictions of x_0, since what barely trained networks take for the
@@ -174,17 +182,13 @@ SYSTEM_RUNS = {
 @pytest.fixture(scope="session")
 def scenes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A captioned dataset of 120 scenes with their specifications, a third of the combinations held out."""
-    root = tmp_path_factory.mktemp("scenes")
-    pictures = root / "pictures"
-    pictures.mkdir()
-    for i in range(120):
-        scene = make_scene(0, i)
-        render_scene(scene, 32).save(pictures / f"{i:03d}.png")
+
+    def tell(stem: Path, scene: Scene) -> None:
         side = {"caption": caption_scene(scene), "scene": scene.model_dump(mode="json"), "group": scene.combination}
-        (pictures / f"{i:03d}.json").write_text(json.dumps(side))
-    ingest(str(pictures), IngestConfig(image_size=32, encode_format="png", min_image_size=8), root / "dataset")
-    caption(root / "dataset", CaptionConfig(test_share=0.3), root / "captions")
-    return root / "captions"
+        stem.with_suffix(".json").write_text(json.dumps(side))
+
+    options = IngestConfig(image_size=32, encode_format="png", min_image_size=8)
+    return captioned(tmp_path_factory.mktemp("scenes"), options, CaptionConfig(test_share=0.3), tell)
 
 
 @pytest.fixture(scope="session")
