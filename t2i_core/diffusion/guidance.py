@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -44,6 +45,24 @@ def projected(*, parallel: float = 0.0, momentum: float = 0.0, radius: float = m
         return x_0 + (scale - 1) * (away - along + parallel * along)
 
     return push
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """How much of a push is kept; the arguments of `projected`, which as they are here keep all of it."""
+
+    parallel: float = 1.0
+    momentum: float = 0.0
+    radius: float = math.inf
+
+    def push(self) -> Push:
+        """Give the push of one drawing."""
+        if self == WHOLE:
+            return straight
+        return projected(parallel=self.parallel, momentum=self.momentum, radius=self.radius)
+
+
+WHOLE = Projection()
 
 
 def guide(

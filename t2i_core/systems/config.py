@@ -121,7 +121,8 @@ class DiffusionConfig(NoisedConfig):
     """A stage that draws from noise: whole pictures, larger ones from small ones, or what is missing of them."""
 
     draw_settings: ClassVar[frozenset[str]] = frozenset(
-        {"guidance_scale", "clip_guidance_scale", "steps", "sampler", "negative_prompt"}
+        {"guidance_scale", "guidance_interval", "guidance_rescale", "apg_parallel", "apg_momentum", "apg_radius"}
+        | {"negative_prompt", "autoguide", "clip_guidance_scale", "steps", "sampler", "eta"}
     )
     kind: Literal["diffusion"] = "diffusion"
     network: NetworkConfig = Field(UNetNetworkConfig(), discriminator="kind")

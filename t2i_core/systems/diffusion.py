@@ -10,17 +10,19 @@ from torch.nn import functional as F
 
 from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.estimate import Denoiser, Estimate, Post, processed
-from t2i_core.diffusion.guidance import guide
+from t2i_core.diffusion.guidance import guide, paired
 from t2i_core.diffusion.loss import by_band, squared_errors
 from t2i_core.diffusion.parameterization import network_input, target_of, x_0_from
 from t2i_core.diffusion.post import clip, leaned, paste
 from t2i_core.diffusion.samplers.by_name import SAMPLERS
 from t2i_core.diffusion.samplers.course import Course
 from t2i_core.diffusion.samplers.ddim import invert_ddim
+from t2i_core.diffusion.samplers.resampling import resampled
 from t2i_core.diffusion.schedule import Schedule, over
 from t2i_core.diffusion.table import respaced
 from t2i_core.diffusion.vlb import VLB_WEIGHT, bound
 from t2i_core.diffusion.weighting import LearnedWeight, weight_of
+from t2i_core.errors import ConfigError
 from t2i_core.models.config import Sizes
 from t2i_core.systems.condition import Condition, Known, Text
 from t2i_core.systems.config import DiffusionConfig
@@ -29,6 +31,9 @@ from t2i_core.systems.network import NETWORKS, Channels
 from t2i_core.systems.noised import Noised, noised, schedule_of
 from t2i_core.systems.stage import Batch, DrawSettings, Losses, Stage, Start, hidden_matrices
 from t2i_core.systems.view import factor_of, known_at, known_channels, low_channels, low_of, shrunk
+
+# Of the way that is gone over again: RePaint's are 10 of 250 steps.
+STRETCHES = 25
 
 
 class DiffusionStage(Stage):
@@ -94,7 +99,8 @@ class DiffusionStage(Stage):
         noise = chance.normal(f"{self._stream}eps", shape) if settings.noise is None else settings.noise
         x, times = begun(settings.start, noise, self._times(settings.num_steps, shape), self.schedule)
         course = Course(self.schedule, times, chance, settings.on_step, settings.eta, f"{self._stream}step")
-        return SAMPLERS[settings.sampler or self.config.sampler](denoise, x, course)
+        sampler = SAMPLERS[settings.sampler or self.config.sampler]
+        return resampled(sampler, settings.resamples, _jump_of(settings, len(times) - 1))(denoise, x, course)
 
     def invert(self, condition: Condition, pictures: Tensor, settings: DrawSettings, *, iterations: int = 1) -> Tensor:
         """Find the noise that DDIM draws some pictures from under a condition, without guidance, which has no inverse.
@@ -110,7 +116,7 @@ class DiffusionStage(Stage):
         """
         shape, chance = pictures.shape[1:], Chance(0, torch.arange(len(pictures), device=pictures.device))
         condition = self._completed(condition, shape, chance)
-        denoise = processed(self._denoiser(condition, shape), self._posts(condition, settings))
+        denoise = processed(self.denoiser(condition, shape), self._posts(condition, settings))
         course = Course(self.schedule, self._times(settings.num_steps, shape), chance, settings.on_step)
         return invert_ddim(denoise, pictures, course, iterations=iterations)
 
@@ -136,11 +142,15 @@ class DiffusionStage(Stage):
 
     def _guided(self, condition: Condition, shape: Sequence[int], settings: DrawSettings) -> Denoiser:
         scale = self.config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
-        alone = self._denoiser(condition, shape)
+        alone = self.denoiser(condition, shape)
         if scale == 1:
             return alone
-        both = self._denoiser(_with_opposite(condition, settings.negative), shape)
-        return guide(both, scale, settings.interval, alone=alone, rescale=settings.rescale)
+        if settings.weaker is not None:
+            both = paired(alone, settings.weaker.denoiser(condition, shape))
+        else:
+            both = self.denoiser(_with_opposite(condition, settings.negative), shape)
+        push = settings.projection.push()
+        return guide(both, scale, settings.interval, alone=alone, rescale=settings.rescale, push=push)
 
     def _posts(self, condition: Condition, settings: DrawSettings) -> list[Post]:
         posts: list[Post] = []
@@ -150,7 +160,8 @@ class DiffusionStage(Stage):
         posts += [clip, *settings.posts] if self.config.clips else settings.posts
         return posts if condition.known is None else [*posts, paste(condition.known.picture, condition.known.mask)]
 
-    def _denoiser(self, condition: Condition, shape: Sequence[int]) -> Denoiser:
+    def denoiser(self, condition: Condition, shape: Sequence[int]) -> Denoiser:
+        """See `Editor.denoiser`."""
         predict = self._predictor(condition, shape)
 
         def denoise(x_t: Tensor, t: Tensor) -> Estimate:
@@ -209,6 +220,21 @@ def begun(start: Start | None, noise: Tensor, times: list[float], schedule: Sche
     alpha, sigma = schedule.scales(times[skipped])
     picture = shrunk(start.picture, factor_of(start.picture.shape[-1], noise.shape[-1]))
     return alpha * picture + sigma * noise, times[skipped:]
+
+
+def _jump_of(settings: DrawSettings, num_steps: int) -> int:
+    """Give the steps of a stretch that is gone over again.
+
+    Raises:
+        ConfigError: so many are all.
+    """
+    jump = settings.jump_length or max(1, num_steps // STRETCHES)
+    if settings.resamples > 1 and jump >= num_steps:
+        raise ConfigError(
+            f"a stretch of {jump} of {num_steps} steps is the whole way, of which nothing can be gone over again: take "
+            "more --steps, or a smaller --jump-length."
+        )
+    return jump
 
 
 def _figures(each: Tensor, u: Tensor, condition: Condition) -> dict[str, Tensor]:

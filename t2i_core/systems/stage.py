@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from t2i_core.diffusion.chance import Chance
-from t2i_core.diffusion.estimate import Post
+from t2i_core.diffusion.estimate import Denoiser, Post
+from t2i_core.diffusion.guidance import WHOLE, Projection
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.models.config import Sizes, TextEncoderConfig
 from t2i_core.models.feature_reader import FeatureReader
@@ -76,14 +77,18 @@ class DrawSettings:
 
     Attributes:
         negative: (B, L) captions that guidance leads away from, in place of the null.
+        weaker: a stage that knows less of the same pictures, which guidance leads away from in place of the null.
         interval: times between which guidance acts.
         rescale: how far guided estimates are brought back to the contrast that they had, 0 to 1.
+        projection: how much of guidance's push is kept.
         clip: a CLIP of noised pictures to be guided by; None for none.
         clip_guidance_scale: how strongly.
         clip_interval: times between which it guides; nearer to noise it knows nothing.
         eta: of DDIM, 0 adds no noise on the way and 1 all.
         start: a picture to begin from.
         noise: (B, C, H, W) float to begin from, in place of what chance gives.
+        resamples: how often each stretch of steps is gone over, so that what is drawn fits what is known.
+        jump_length: steps of a stretch; None for a 25th of all.
         posts: what else is done to each estimate of the picture.
         on_step: called as each step begins with its number, x_t and the estimate of x_0.
     """
@@ -92,14 +97,18 @@ class DrawSettings:
     num_steps: int | None = None
     sampler: SamplerName | None = None
     negative: Text | None = None
+    weaker: "Editor | None" = None
     interval: tuple[float, float] = (0.0, 1.0)
     rescale: float = 0.0
+    projection: Projection = WHOLE
     clip: "Guide | None" = None
     clip_guidance_scale: float = 1.0
     clip_interval: tuple[float, float] = (0.0, 0.8)
     eta: float = 0.0
     start: Start | None = None
     noise: Tensor | None = None
+    resamples: int = 1
+    jump_length: int | None = None
     posts: Sequence[Post] = ()
     on_step: Callable[[int, Tensor, Tensor], None] | None = None
 
@@ -165,6 +174,10 @@ class Editor(Drawer, Protocol):
     @property
     def side_multiple(self) -> int:
         """See above."""
+        ...
+
+    def denoiser(self, condition: Condition, shape: Sequence[int]) -> Denoiser:
+        """Read a condition, and give what estimates pictures (C, H, W) that fit it, without guidance."""
         ...
 
     def invert(self, condition: Condition, pictures: Tensor, settings: DrawSettings, *, iterations: int = 1) -> Tensor:

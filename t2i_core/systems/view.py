@@ -69,8 +69,17 @@ def low_of(picture: Tensor, factor: int, chance: Chance, *, blur: float, noise: 
     low = shrunk(picture, factor)
     if blur:
         low = blurred(low, blur * (2 * chance.uniform("low/blur") - 1).clamp(min=0))
-    level = noise * chance.uniform("low/level")
-    return noised_low(low, level, chance) if noise else LowRes(picture=low, level=level)
+    return noised_low(low, noise * chance.uniform("low/level"), chance) if noise else clean_low(low)
+
+
+def low_at(low: Tensor, level: float, chance: Chance) -> LowRes:
+    """Put noise of one level on all small pictures (B, 3, h, w); none is drawn for level 0."""
+    return noised_low(low, torch.full((len(low),), level, device=low.device), chance) if level else clean_low(low)
+
+
+def clean_low(low: Tensor) -> LowRes:
+    """Give small pictures (B, 3, h, w) as they are."""
+    return LowRes(picture=low, level=torch.zeros(len(low), device=low.device))
 
 
 def noised_low(low: Tensor, level: Tensor, chance: Chance) -> LowRes:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -24,6 +24,7 @@ class Course:
         on_step: called as each step begins with its number, x_t and the estimate of x_0.
         eta: of DDIM: 0 adds no noise on the way, 1 as much as the forward process took away.
         stream: name of the fresh noise; each stage of a cascade has its own.
+        first: number of its first step, where it is a part of another way.
     """
 
     schedule: Schedule
@@ -32,6 +33,7 @@ class Course:
     on_step: Callable[[int, Tensor, Tensor], None] | None = None
     eta: float = 0.0
     stream: str = "step"
+    first: int = 0
 
     def steps(self) -> Iterator[tuple[int, float, float]]:
         """Give each step's number, the time it starts from and the time it leads to."""
@@ -42,12 +44,24 @@ class Course:
         """Estimate x_0 where a step begins, and tell whoever watches."""
         estimate = denoise(x, batch_of(self.times[number], x))
         if self.on_step is not None:
-            self.on_step(number, x, estimate.x_0)
+            self.on_step(self.first + number, x, estimate.x_0)
         return estimate
 
     def noise(self, x: Tensor, number: int) -> Tensor:
         """Give the fresh noise of a step, like x."""
-        return self.chance.normal(f"{self.stream}/{number}", x.shape[1:])
+        return self.chance.normal(f"{self.stream}/{self.first + number}", x.shape[1:])
+
+    def part(self, first: int, last: int, suffix: str) -> "Course":
+        """Give the way from one of its times to another, by their numbers, with fresh noise of its own."""
+        times, stream = self.times[first : last + 1], f"{self.stream}{suffix}"
+        return replace(self, times=times, first=self.first + first, stream=stream)
+
+    def noised_again(self, x: Tensor, first: int, last: int, stream: str) -> Tensor:
+        """Take x at one of its times back to an earlier one, by their numbers, as the forward process does."""
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = (self.schedule.scales(self.times[i]) for i in (first, last))
+        ratio = alpha_t / alpha_s
+        noise = self.chance.normal(f"{self.stream}/{stream}/{first}", x.shape[1:])
+        return ratio * x + math.sqrt(sigma_t**2 - (ratio * sigma_s) ** 2) * noise
 
     def half_log_snr(self, t: float) -> float:
         """Give log(alpha / sigma), the time in which x_0 changes evenly; clipped away from the infinite ends."""

@@ -13,7 +13,7 @@ from t2i_core.systems.diffusion import DiffusionStage
 from t2i_core.systems.masks import random_masks
 from t2i_core.systems.noised_clip import NoisedCLIPStage
 from t2i_core.systems.stage import Batch, DrawSettings, Start
-from t2i_core.systems.view import blurred, known_at, low_of, shrunk
+from t2i_core.systems.view import blurred, known_at, low_at, low_of, shrunk
 from tests.t2i_core.systems.test_stages import CONFIGS, DIFFUSION, GLIDE, SIZES, UNET, draw, seen, shaken
 
 CHANCE = Chance(3, torch.arange(2000))
@@ -71,6 +71,23 @@ def test_small_pictures_are_averages_half_of_them_as_they_are_and_noise_keeps_va
     assert float(noisy.level.min()) > 0 and float(noisy.level.max()) < 1
     # Averages of four pixels of variance four have variance one, which the noise keeps.
     assert float(noisy.picture.var()) == pytest.approx(1, rel=0.05)
+
+
+class NoChance(Chance):
+    """Nothing may be drawn of it."""
+
+    def normal(self, stream, shape):
+        raise AssertionError(f"noise for {stream} was drawn")
+
+
+def test_no_noise_is_drawn_for_small_pictures_that_get_none():
+    small = torch.randn(2, 3, 4, 4)
+
+    clean = low_at(small, 0, NoChance(0, torch.arange(2)))
+
+    assert clean.picture is small and clean.level.tolist() == [0, 0]
+    with pytest.raises(AssertionError, match="noise for low/eps was drawn"):
+        low_at(small, 0.1, NoChance(0, torch.arange(2)))
 
 
 def test_the_side_of_a_stage_must_divide_the_datas_and_fit_its_network():
