@@ -9,6 +9,7 @@ from flows.commands.step import command_app, local_folder, progress
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from flows.terminal import say
+from t2i_core.generation.config import DRAW_GROUPS
 from t2i_core.generation.edits.config import EditConfig, EditKind, EditRequest
 
 app = command_app()
@@ -24,7 +25,7 @@ app = command_app()
         "t2i edit w/system upscale --picture small.png --output-dir w/d",
     ),
 )
-@config_options(EditConfig)
+@config_options(EditConfig, DRAW_GROUPS)
 def edit_command(
     run_dir: Annotated[Path, typer.Argument(help="A finished run or system folder.")],
     kind: Annotated[EditKind, typer.Argument(help="What to do with the picture.")],

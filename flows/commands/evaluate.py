@@ -9,6 +9,7 @@ from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conf
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.evaluation.config import EvaluateConfig, EvaluateRequest
+from t2i_core.generation.config import DRAW_GROUPS
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -25,7 +26,7 @@ app = command_app()
         "t2i evaluate work/run --output-dir work/scores --clip ViT-B-32/openai",
     ),
 )
-@config_options(EvaluateConfig)
+@config_options(EvaluateConfig, DRAW_GROUPS)
 def evaluate_command(
     run_dir: Annotated[Path, typer.Argument(help="A finished run or system folder.")],
     output_dir: OutputDir,

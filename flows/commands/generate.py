@@ -11,7 +11,7 @@ from flows.help import PlainCommand, examples
 from flows.options import config_options
 from flows.terminal import say
 from t2i_core.errors import ConfigError
-from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.config import DRAW_GROUPS, GenerateConfig
 
 MAX_PROMPTS_BYTES = 10_000_000
 
@@ -28,7 +28,7 @@ app = command_app()
         't2i generate system --prompt "a cat" --set upsampler.steps=8 --output-dir w',
     ),
 )
-@config_options(GenerateConfig)
+@config_options(GenerateConfig, DRAW_GROUPS)
 def generate_command(
     run_dir: Annotated[Path, typer.Argument(help="A finished run or system folder.")],
     output_dir: Annotated[Path, typer.Option(callback=local_folder, help="Folder for 00000.png ... and images.jsonl.")],

@@ -23,6 +23,7 @@ from t2i_core.evaluation.circumstances import (
 from t2i_core.evaluation.measure import Evaluation
 from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.metrics.section import Beside, Block, Chart, Column, Facts, Picture, Row, Section, Table, Text
+from t2i_core.generation.config import DrawConfig
 from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.progress import describe_seconds
 from t2i_core.report.pictures import open_picture
@@ -130,26 +131,31 @@ def made_section(
     output_dir: Path, runs: Runs, evaluation: Evaluation, circumstances: Circumstances, trainings: list[TrainingFacts]
 ) -> Section:
     """Say how to make the evaluation again, and with what machine, time and trainings it was made."""
-    config, own = evaluation.config, trainings[0].main
-    sampler = f"by {own['sampler']} " if "sampler" in own else ""
-    steps = config.steps or own.get("sampling steps", "the run's own")
-    guidance = config.guidance_scale or own.get("guidance") or "as the run's own"
     settings = [Facts(f"All settings: {t.role}", _spaced(t.settings)) for t in trainings if t.settings]
     return Section(
         title="How it was made",
         blocks=[
             Text("In the folder of this page, this command makes the same evaluation again:"),
-            Text(reproduce_command(config, output_dir, runs.model, runs.others), command=True),
+            Text(reproduce_command(evaluation.config, output_dir, runs.model, runs.others), command=True),
             Text(_sameness(evaluation, circumstances), quiet=True),
             Facts("Machine and time", _machine_and_time(circumstances)),
             _table_of_trainings(trainings),
-            Text(
-                f"The model's pictures above were drawn {sampler}with {steps} steps and guidance {guidance}.",
-                quiet=True,
-            ),
+            Facts("How the model's pictures were drawn", _drawing(evaluation.config, trainings[0].main)),
             *settings,
         ],
     )
+
+
+def _drawing(config: DrawConfig, own: Mapping[str, str]) -> dict[str, str]:
+    """List what pictures were drawn with: the run's own settings, and what was asked for in their place or beside."""
+    asked = {name: str(value) for name, value in config.asked.items()}
+    named = {"steps": "sampling steps", "guidance_scale": "guidance"}
+    facts = {name: own[name] for name in ("sampler", "sampling steps", "guidance") if name in own}
+    facts |= {named.get(name, name): value for name, value in asked.items()}
+    facts |= {f"{role}: {name}": str(value) for role in config.others for name, value in config.of(role).asked.items()}
+    average = "" if config.ema is None else f", average of decay {config.ema:g}"
+    facts["weights"] = f"of the {config.checkpoint} checkpoint{average}"
+    return _spaced(facts)
 
 
 def _spaced(settings: Mapping[str, str]) -> dict[str, str]:

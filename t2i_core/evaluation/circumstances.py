@@ -213,10 +213,13 @@ def reproduce_command(config: EvaluateConfig, output_dir: Path, run_dir: Path, o
 
 
 def _spelt(name: str, value: Any, output_dir: Path) -> str:
-    """Spell an option's value; the path of a local CLIP starts at the evaluation's folder."""
+    """Spell an option's value; paths of a local CLIP and of weaker runs start at the evaluation's folder."""
     local, _, path = str(value).partition("local-dir:")
     if name == "clip" and not local and path:
         return f"local-dir:{relative_source(Path(path), output_dir)}"
-    if name == "clip" and Path(str(value)).is_dir():
+    if name in ("clip", "autoguide") and Path(str(value)).is_dir():
         return relative_source(Path(str(value)), output_dir)
+    setting, _, path = str(value).partition(".autoguide=")
+    if name == "set" and path:
+        return f"{setting}.autoguide={relative_source(Path(path), output_dir)}"
     return str(value)

@@ -6,7 +6,7 @@ fails is withheld with the reason.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from t2i_core.evaluation.measure import Evaluation, PictureMaker, measure
 from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.report import metrics_of, write_report
 from t2i_core.evaluation.studies.table import require_able
-from t2i_core.generation.asked import refuse_ignored, refuse_unknown_words
+from t2i_core.generation.asked import refuse_ignored, refuse_unknown_words, require_leaders, weaker_digests
 from t2i_core.generation.generator import load_generator
 from t2i_core.lineage.mark import png_bytes
 from t2i_core.manifest import (
@@ -63,6 +63,7 @@ def evaluate_key(
         inputs["baseline"] = read_manifest(baseline_dir, "run", "system").digest
     if clip_dir is not None:
         inputs["clip"] = read_manifest(clip_dir, "run").digest
+    inputs |= weaker_digests(config)
     weights = Path(config.clip.removeprefix("local-dir:")) / "open_clip_model.safetensors"
     if config.clip and weights.is_file():
         inputs["clip_weights"] = sha256_of(weights.resolve())
@@ -101,7 +102,7 @@ def evaluate(
     key = evaluate_key(run_dir, config, baseline_dir=baseline_dir, clip_dir=clip_dir)
     if hit := find_hit(output_dir, key):
         return hit
-    refuse_ignored(run_dir, config)
+    _refuse_settings(run_dir, baseline_dir, config)
     # What can be refused is refused before the folder is touched and before minutes of drawing.
     spec = _clip_spec(config, clip_dir)
     scorer = load_clip(spec) if spec else None
@@ -120,7 +121,7 @@ def evaluate(
             stage,
             kind="evaluation",
             key=key,
-            sources={n: relative_source(folder, output_dir) for n, folder in ({"run": run_dir} | others).items()},
+            sources=_sources(output_dir, {"run": run_dir} | others | config.weaker),
             counts=_counts(evaluation),
             files=[
                 describe_file(stage, path, content=path.name not in NOTED_NAMES)
@@ -129,6 +130,17 @@ def evaluate(
             ],
         )
     return ref.with_changes(path=output_dir)
+
+
+def _refuse_settings(run_dir: Path, baseline_dir: Path | None, config: EvaluateConfig) -> None:
+    """Refuse settings of drawing that the model would ignore, or that fit it or the baseline ill."""
+    refuse_ignored(run_dir, config)
+    if baseline_dir is not None:
+        require_leaders(baseline_dir, config)
+
+
+def _sources(output_dir: Path, folders: Mapping[str, Path]) -> dict[str, str]:
+    return {name: relative_source(folder, output_dir) for name, folder in folders.items()}
 
 
 def _clip_spec(config: EvaluateConfig, clip_dir: Path | None) -> str:

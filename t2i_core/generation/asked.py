@@ -5,11 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from t2i_core.canonical import canonical_json
-from t2i_core.composition.config import BASE, parts_of
+from t2i_core.composition.config import BASE, Role, parts_of
+from t2i_core.composition.fit import require_weaker
 from t2i_core.errors import ConfigError
-from t2i_core.generation.config import DrawConfig
+from t2i_core.generation.config import OF_GUIDANCE, DrawConfig
 from t2i_core.layout import require_local
+from t2i_core.manifest import read_manifest
+from t2i_core.systems.config import DiffusionConfig
 from t2i_core.training.finished import read_run_config
+
+CLIP: Role = "clip"
+# Who takes the place of another where parts are filled in.
+FILLING: dict[Role, Role] = {"inpaint": "base", "inpaint_upsampler": "upsampler"}
 
 
 def image_seed(seed: int, prompt: str, index: int) -> int:
@@ -47,24 +54,70 @@ def refuse_ignored(folder: Path, config: DrawConfig) -> None:
             raise ConfigError(
                 f"{folder} has no {role}, so that --set {role}.STEPS or the like would change nothing: leave it out."
             )
-        _refuse_ignored(parts[role], config.of(role).asked)
+        asked = config.of(role).asked
+        if asked and role in FILLING:
+            raise ConfigError(f"the {role} draws with the settings of the {FILLING[role]}: leave out those of its own.")
+        _refuse_ignored(parts[role], asked)
+    require_leaders(folder, config)
+
+
+def require_leaders(folder: Path, config: DrawConfig) -> None:
+    """Refuse to lead a run or system by what it does not have, or what does not fit it.
+
+    Args:
+        folder: a finished run or system; one that draws in one step is led by nothing.
+        config: what was asked for.
+
+    Raises:
+        ConfigError: guidance by a CLIP that is not there or sees other pictures, or away from a run that does not fit.
+    """
+    parts = parts_of(folder)
+    for role in (BASE, *config.others):
+        asked = config.of(role)
+        if role not in parts or not _draws_from_noise(parts[role]):
+            continue
+        if asked.clip_guidance_scale and (role != BASE or CLIP not in parts):
+            told = "it sees pictures of the base" if CLIP in parts else "name a system with one (`t2i compose`)"
+            raise ConfigError(f"there is no CLIP to be guided by for the {role} of {folder}: {told}.")
+        if asked.autoguide:
+            require_weaker(parts[role], Path(asked.autoguide))
+
+
+def weaker_digests(config: DrawConfig) -> dict[str, str]:
+    """Read the digests of the runs that pictures are led away from, by the option that names each.
+
+    Raises:
+        ConfigError: one is not a finished run.
+    """
+    return {option: read_manifest(folder, "run").digest for option, folder in config.weaker.items()}
+
+
+def _draws_from_noise(run_dir: Path) -> bool:
+    return isinstance(read_run_config(run_dir)[0].system, DiffusionConfig)
 
 
 def _refuse_ignored(run_dir: Path, asked: Mapping[str, float | str]) -> None:
     if not asked:
         return
     system = read_run_config(run_dir)[0].system
-    ignored = [name for name in asked if name not in system.draw_settings]
-    if ignored:
-        flags = " and ".join(f"--{name.replace('_', '-')}" for name in ignored)
+    if ignored := [name for name in asked if name not in system.draw_settings]:
         raise ConfigError(
-            f"{run_dir} is a {system.kind} run, which draws without {flags}: "
+            f"{run_dir} is a {system.kind} run, which draws without {_flags(ignored)}: "
             f"{'they' if len(ignored) > 1 else 'it'} would change nothing. Leave out what it does not take."
         )
-    if "negative_prompt" in asked and asked.get("guidance_scale", getattr(system, "guidance_scale", 1)) == 1:
-        raise ConfigError(
-            "--negative-prompt changes nothing without guidance: set --guidance-scale above 1, such as 3."
-        )
+    if not isinstance(system, DiffusionConfig):
+        return
+    idle = [name for name in OF_GUIDANCE if name in asked]
+    if idle and asked.get("guidance_scale", system.guidance_scale) == 1:
+        raise ConfigError(f"{_flags(idle)} changes nothing without guidance: set --guidance-scale above 1, such as 3.")
+    if "autoguide" in asked and "negative_prompt" in asked:
+        raise ConfigError("guidance leads away from one thing: leave out --autoguide or --negative-prompt.")
+    if "eta" in asked and (sampler := asked.get("sampler", system.sampler)) != "ddim":
+        raise ConfigError(f"--eta is of the sampler ddim, and {sampler} has none: add --sampler ddim, or leave it out.")
+
+
+def _flags(names: Sequence[str]) -> str:
+    return " and ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def refuse_unknown_words(unknown_words: Callable[[str], list[str]], prompts: Sequence[str]) -> None:

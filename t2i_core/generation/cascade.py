@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from t2i_core.composition.config import BASE, Role
@@ -11,7 +10,7 @@ from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import ConfigError
 from t2i_core.systems.condition import Condition, LowRes
 from t2i_core.systems.stage import Drawer, DrawSettings, Editor
-from t2i_core.systems.view import noised_low
+from t2i_core.systems.view import low_at
 
 UPSAMPLER: Role = "upsampler"
 
@@ -62,8 +61,7 @@ class Cascade:
         small = (3, height // self.factor, width // self.factor)
         picture = first[1].draw(conditions[BASE], small, chance, settings[BASE])
         for role, drawer in others:
-            level = torch.full((len(picture),), drawer.low_level, device=picture.device)
-            low = noised_low(picture.clamp(-1, 1), level, chance)
+            low = low_at(picture.clamp(-1, 1), drawer.low_level, chance)
             picture = enlarged(drawer, low, self.factor, conditions[role], chance, settings[role])
         return picture
 

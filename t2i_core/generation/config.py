@@ -1,8 +1,11 @@
 """How to draw with a finished run or system; needs no PyTorch."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from t2i_core.composition.config import BASE, ROLES, Role
 from t2i_core.config import Config
@@ -13,6 +16,18 @@ from t2i_core.training.curve import CheckpointName
 
 # Settings that all stages have: those that say which weights draw, and what others are told.
 OF_ALL = frozenset({"checkpoint", "ema", "set"})
+# What changes nothing where guidance is off.
+OF_GUIDANCE = (
+    *("negative_prompt", "autoguide", "guidance_interval", "guidance_rescale"),
+    *("apg_parallel", "apg_momentum", "apg_radius"),
+)
+# The settings by the heading that they stand under in the help of commands.
+DRAW_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Sampling": ("steps", "sampler", "eta", "checkpoint", "ema", "set"),
+        "Guidance": ("guidance_scale", *OF_GUIDANCE, "clip_guidance_scale"),
+    }
+)
 
 
 class DrawConfig(Config):
@@ -25,10 +40,48 @@ class DrawConfig(Config):
     sampler: SamplerName | None = Field(
         None, description="How noise becomes a picture step by step. Empty: the run's own."
     )
+    eta: float | None = Field(
+        None, ge=0, le=1, description="Of the sampler ddim: 0 adds no noise on the way, 1 as much as ddpm. Empty: 0."
+    )
     negative_prompt: str = Field(
         "", max_length=10_000, description="What guidance leads away from, in place of the empty prompt."
     )
-
+    autoguide: str = Field(
+        "",
+        max_length=4096,
+        description="Folder of a weaker run, trained shorter or smaller on the same captions, that guidance leads away "
+        "from in place of the empty prompt.",
+    )
+    guidance_interval: str = Field(
+        "",
+        max_length=50,
+        description="Times LOW,HIGH between which guidance acts; 0 is the picture and 1 noise. Empty: 0,1.",
+    )
+    guidance_rescale: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="How far guided estimates are brought back to the contrast that they had without. Empty: 0.",
+    )
+    apg_parallel: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Adaptive projected guidance: share of the push along the picture itself, which saturates, that is "
+        "kept. Empty: 1.",
+    )
+    apg_momentum: float | None = Field(
+        None,
+        gt=-1,
+        lt=1,
+        description="Adaptive projected guidance: share of earlier pushes that is added, mostly below 0. Empty: 0.",
+    )
+    apg_radius: float | None = Field(
+        None,
+        ge=0,
+        description="Adaptive projected guidance: longest push, root of the sum of squares over a picture in -1 to 1; "
+        "0 for any. Empty: 0.",
+    )
     clip_guidance_scale: float | None = Field(
         None, gt=0, le=1000, description="Guidance by the system's CLIP of noised pictures. Empty: none."
     )
@@ -54,6 +107,28 @@ class DrawConfig(Config):
             self.of(role)
         return self
 
+    @field_validator("guidance_interval")
+    @classmethod
+    def _is_an_interval(cls, text: str) -> str:
+        _interval(text)
+        return text
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Times between which guidance acts."""
+        return _interval(self.guidance_interval)
+
+    @property
+    def weaker(self) -> dict[str, Path]:
+        """Folders of the runs that stages are led away from, by the option that names each."""
+        named = {"" if role == BASE else f"{role}.": self.of(role).autoguide for role in (BASE, *self.others)}
+        return {f"{role}autoguide": Path(folder) for role, folder in named.items() if folder}
+
+    @property
+    def weights(self) -> dict[Role, tuple[CheckpointName, float | None]]:
+        """Which weights of each stage draw."""
+        return {role: (self.of(role).checkpoint, self.of(role).ema) for role in ROLES}
+
     @property
     def others(self) -> tuple[Role, ...]:
         """Roles beside the base that something was asked for."""
@@ -77,6 +152,18 @@ class DrawConfig(Config):
         """What was asked for of the stage, by name."""
         settings = {name: getattr(self, name) for name in DrawConfig.model_fields if name not in OF_ALL}
         return {name: value for name, value in settings.items() if value not in (None, "")}
+
+
+def _interval(text: str) -> tuple[float, float]:
+    if not text:
+        return 0.0, 1.0
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is not two numbers such as 0.2,0.8") from None
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"{text!r} does not lie within 0 and 1, the lower end first")
+    return low, high
 
 
 class GenerateConfig(DrawConfig):

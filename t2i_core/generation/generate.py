@@ -1,19 +1,19 @@
 """Prompts to files with a finished run or system."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from t2i_core.canonical import canonical_json
-from t2i_core.config import Config
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.errors import ConfigError
-from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new
-from t2i_core.generation.config import GenerateConfig
+from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new, weaker_digests
+from t2i_core.generation.config import DrawConfig, GenerateConfig
 from t2i_core.generation.generator import load_generator
 from t2i_core.lineage.mark import png_bytes
 from t2i_core.manifest import read_manifest, write_atomically
@@ -26,22 +26,27 @@ REPORT_EVERY = 32
 GRID_COLUMNS = 8
 
 
-class GeneratedImage(Config):
-    """One picture drawn; a line of images.jsonl."""
+class GeneratedImage(DrawConfig):
+    """One picture drawn, and with which settings; a line of images.jsonl.
+
+    Attributes:
+        file: name of the picture.
+        prompt: that was drawn.
+        index: number of the picture among those of its prompt.
+        seed: that was asked for.
+        image_seed: of the picture's noise.
+        run: digest of what drew it.
+        led_away_from: digests of the runs that it was led away from, by the option that names each.
+        sha256: of the file.
+    """
 
     file: str
     prompt: str
     index: int
     seed: int
     image_seed: int
-    guidance_scale: float | None
-    steps: int | None
-    sampler: str | None
-    negative_prompt: str
-    checkpoint: str
-    ema: float | None
-    set: tuple[str, ...]
     run: str
+    led_away_from: dict[str, str]
     sha256: str
 
 
@@ -75,16 +80,15 @@ def generate(
     refuse_unknown_words(generator.prompt_words_unknown, [*prompts, config.negative_prompt])
     if config.grid:
         _require_room(len(prompts) * config.num_images * generator.image_size**2)
-    digest = read_manifest(run_dir, "run", "system").digest
+    shared = _shared(run_dir, config)
     wanted = [(prompt, i, image_seed(config.seed, prompt, i)) for prompt in prompts for i in range(config.num_images)]
     records: list[GeneratedImage] = []
     drawn: list[Image.Image] = []
     for start in range(0, len(wanted), REPORT_EVERY):
         part = wanted[start : start + REPORT_EVERY]
         pictures = generator.generate([p for p, _, _ in part], [s for _, _, s in part], config)
-        for (prompt, index, seed), picture in zip(part, pictures, strict=True):
-            record = _save(output_dir, len(records), picture, prompt, index, seed, config, digest)
-            records.append(record)
+        for each, picture in zip(part, pictures, strict=True):
+            records.append(_save(output_dir, len(records), picture, each, shared))
         drawn += map(Image.fromarray, pictures) if config.grid else ()
         on_progress(Progress(step="generate", done=len(records), total=len(wanted), unit="pictures"))
     lines = "".join(canonical_json(record.model_dump(mode="json")) + "\n" for record in records)
@@ -108,32 +112,29 @@ def _require_room(num_pixels: int) -> None:
         )
 
 
+def _shared(run_dir: Path, config: GenerateConfig) -> dict[str, Any]:
+    """Give what the records of all pictures have in common."""
+    settings = config.model_dump(include=set(DrawConfig.model_fields))
+    run = read_manifest(run_dir, "run", "system").digest
+    return settings | {"seed": config.seed, "run": run, "led_away_from": weaker_digests(config)}
+
+
 def _save(
     output_dir: Path,
     number: int,
     picture: NDArray[np.uint8],
-    prompt: str,
-    index: int,
-    seed: int,
-    config: GenerateConfig,
-    run: str,
+    wanted: tuple[str, int, int],
+    shared: Mapping[str, Any],
 ) -> GeneratedImage:
+    prompt, index, seed = wanted
     path = output_dir / f"{number:05d}.png"
-    data = png_bytes(picture, {"prompt": prompt, "seed": seed, "run": run})
+    data = png_bytes(picture, {"prompt": prompt, "seed": seed, "run": shared["run"]})
     write_atomically(path, data)
     return GeneratedImage(
         file=path.name,
         prompt=prompt,
         index=index,
-        seed=config.seed,
         image_seed=seed,
-        guidance_scale=config.guidance_scale,
-        steps=config.steps,
-        sampler=config.sampler,
-        negative_prompt=config.negative_prompt,
-        checkpoint=config.checkpoint,
-        ema=config.ema,
-        set=config.set,
-        run=run,
         sha256=hashlib.sha256(data).hexdigest(),
+        **shared,
     )

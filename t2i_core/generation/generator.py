@@ -1,5 +1,6 @@
 """A finished run or system as a function of prompts and seeds, whatever else is drawn beside a picture."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,66 +14,72 @@ from t2i_core.canonical import canonical_json
 from t2i_core.composition.config import BASE, Role, parts_of
 from t2i_core.data.batches.pixels import to_uint8, to_unit
 from t2i_core.diffusion.chance import Chance
+from t2i_core.diffusion.guidance import Projection
 from t2i_core.errors import ConfigError
-from t2i_core.generation.cascade import Cascade, enlarged
+from t2i_core.generation.asked import CLIP
+from t2i_core.generation.cascade import Cascade
 from t2i_core.generation.config import DrawConfig
 from t2i_core.generation.given import Given
+from t2i_core.generation.leaders import Leaders, ready_stage
 from t2i_core.generation.prompts import Prompts, open_prompts
-from t2i_core.systems.condition import Condition, LowRes, Text, mapped
-from t2i_core.systems.stage import Drawer, DrawSettings, Editor, Guide, Stage
+from t2i_core.systems.condition import Condition, Text, mapped
+from t2i_core.systems.stage import Drawer, DrawSettings, Editor
 from t2i_core.training.device import Compute, choose_compute
-from t2i_core.training.finished import load_stage, read_run_config
+from t2i_core.training.finished import read_run_config
 
 # Kernels add up in an order that depends on the shape of a batch, so a picture is what comes of a batch of one size: of
 # itself alone on a CPU, where a batch costs what is in it, and of many on a graphics card, which one does not fill.
 SMALL_ON_CPU, LARGE_ON_CPU, SIZE_ON_CARD = 1, 8, 32
-# Looks at noised pictures and draws none.
-CLIP: Role = "clip"
 DEFAULTS = DrawConfig()
 
 
 class Generator:
-    """A finished run or system, ready to draw."""
+    """A finished run or system, ready to draw.
+
+    Attributes:
+        cascade: its stages.
+        compute: device and precision that draw.
+    """
 
     def __init__(
         self,
         drawers: Mapping[Role, Drawer],
         prompts: Mapping[Role, Prompts],
         compute: Compute,
-        guide: Guide | None = None,
+        leaders: Leaders | None = None,
     ) -> None:
-        self._cascade, self._guide = Cascade(drawers), guide
-        self._prompts, self._compute = prompts, compute
+        self.cascade, self.compute = Cascade(drawers), compute
+        self._prompts, self._leaders = prompts, leaders or Leaders({}, DEFAULTS, compute)
         self._alike: dict[str, bool] = {}
 
     @property
     def image_size(self) -> int:
         """Side of the pictures that it draws, pixels."""
-        return self._cascade.side
+        return self.cascade.side
 
     @property
     def factor(self) -> int:
         """How many times as long as its base's the sides of its pictures are; 1 without an upsampler."""
-        return self._cascade.factor
+        return self.cascade.factor
 
     @property
     def can_edit(self) -> bool:
         """Whether it draws from noise, and so changes pictures."""
-        return all(isinstance(drawer, Editor) for drawer in self._cascade.drawers.values())
+        return all(isinstance(drawer, Editor) for drawer in self.cascade.drawers.values())
 
     @property
     def has_clip(self) -> bool:
         """Whether there is a CLIP of noised pictures to be guided by."""
-        return self._guide is not None
+        return self._leaders.has_clip
 
     @property
     def drawn_with(self) -> str:
         """Say which device and precision draw."""
-        return f"{self._compute.device}, {self._compute.precision}"
+        return f"{self.compute.device}, {self.compute.precision}"
 
     def prompt_words_unknown(self, prompt: str) -> list[str]:
         """List the words of a prompt that the run never learned."""
-        unknown = (word for role in self._cascade.roles for word in self._prompts[role].unknown_words(prompt))
+        unknown = (word for role in self.cascade.roles for word in self._prompts[role].unknown_words(prompt))
         return list(dict.fromkeys(unknown))
 
     def generate(
@@ -93,9 +100,7 @@ class Generator:
             ConfigError: what is given is of a size that the run cannot draw, or it can change no pictures.
         """
         if given is not None:
-            self._cascade.require_editor(given.shape)
-        if config.clip_guidance_scale and self._guide is None:
-            raise ConfigError("there is no CLIP to be guided by: name a system with one (`t2i compose`).")
+            self.cascade.require_editor(given.shape)
         parts = [
             self._padded(
                 prompts[start : start + size], seeds[start : start + size], config, size, _rows(given, start, size)
@@ -115,7 +120,7 @@ class Generator:
             start += size
 
     def _size(self, number: int, config: DrawConfig) -> int:
-        if self._compute.device != "cpu":
+        if self.compute.device != "cpu":
             return SIZE_ON_CARD
         return LARGE_ON_CPU if number >= LARGE_ON_CPU and self._large_is_alike(config) else SMALL_ON_CPU
 
@@ -124,7 +129,7 @@ class Generator:
 
         The order of sums is a matter of shapes alone, so one step of sampling shows it, once for each way of drawing.
         """
-        way = canonical_json([config.of(role).asked for role in self._cascade.roles])
+        way = canonical_json([config.of(role).asked for role in self.cascade.roles])
         if way not in self._alike:
             prompts, seeds, size = [""] * LARGE_ON_CPU, range(LARGE_ON_CPU), SMALL_ON_CPU
             small = [self._draw(prompts[:size], seeds[i : i + size], config, steps=1) for i in seeds[::size]]
@@ -151,77 +156,24 @@ class Generator:
         steps: int | None = None,
     ) -> Tensor:
         """Draw a batch: (B, 3, H, W) float32; each stage in its own number of steps if none is given."""
-        known = given.known(self._compute.device) if given else None
-        acting = {role: self._cascade.acting(role, fills=known is not None) for role in self._cascade.roles}
-        conditions = {role: Condition(text=self._text(who, prompts), known=known) for role, who in acting.items()}
-        settings = {role: self._settings(role, config.of(role), len(prompts), steps) for role in acting}
+        known = given.known(self.compute.device) if given else None
+        acting = {role: self.cascade.acting(role, fills=known is not None) for role in self.cascade.roles}
+        conditions = {role: Condition(text=self.text(who, prompts), known=known) for role, who in acting.items()}
+        settings = {role: self.settings(role, config, len(prompts)) for role in acting}
+        if steps is not None:
+            settings = {role: replace(asked, num_steps=steps) for role, asked in settings.items()}
+        # Who was trained to fill in knows more than a run that is weaker than another one.
+        settings |= {role: replace(settings[role], weaker=None) for role, who in acting.items() if who != role}
         if given is not None:
-            settings[BASE] = replace(settings[BASE], start=given.start(self._compute.device))
-        shape = given.shape if given else None
-        with torch.no_grad(), self._compute.autocast():
-            return self._cascade.draw(conditions, self._chance(seeds), settings, shape).float()
-
-    def upscale(
-        self, pictures: NDArray[np.uint8], prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig
-    ) -> NDArray[np.uint8]:
-        """Enlarge pictures by the upsampler alone.
-
-        Args:
-            pictures: (B, H, W, 3) uint8, of any sides that its network takes.
-            prompts: what they show.
-            seeds: `image_seed` of each.
-            config: with which settings.
-
-        Raises:
-            ConfigError: there is no upsampler, or the size does not fit it.
-        """
-        factor = self._cascade.factor
-        shape = tuple(factor * side for side in pictures.shape[1:3])
-        drawer = self._cascade.upsampler(shape)
-        role = self._cascade.roles[-1]
-        enlarging = []
-        for i in range(len(pictures)):
-            condition, chance = Condition(text=self._text(role, prompts[i : i + 1])), self._chance(seeds[i : i + 1])
-            picture = to_unit(pictures[i : i + 1]).to(self._compute.device)
-            small = LowRes(picture=picture, level=torch.zeros(1, device=picture.device))
-            with torch.no_grad(), self._compute.autocast():
-                settings = self._settings(role, config.of(role), 1, None)
-                enlarging.append(enlarged(drawer, small, factor, condition, chance, settings))
-        large: NDArray[np.uint8] = to_uint8(torch.cat(enlarging)).cpu().numpy()
-        return large
-
-    def invert(self, picture: NDArray[np.uint8], prompt: str, config: DrawConfig, iterations: int) -> Tensor:
-        """Find the noise that a picture is drawn from, in float32, since every rounding counts on the way back.
-
-        Args:
-            picture: (H, W, 3) uint8.
-            prompt: what it shows.
-            config: with how many steps.
-            iterations: fixed-point rounds a step.
-
-        Returns:
-            (1, 3, H, W) float.
-
-        Raises:
-            ConfigError: it is drawn in several stages, or not from noise, or in other sizes.
-        """
-        height, width = picture.shape[:2]
-        editor = self._cascade.only_editor((height, width))
-        given = to_unit(picture[None]).to(self._compute.device)
-        with torch.no_grad():
-            settings = DrawSettings(num_steps=config.steps)
-            return editor.invert(Condition(text=self._text(BASE, [prompt])), given, settings, iterations=iterations)
-
-    def from_noise(self, noise: Tensor, prompt: str, config: DrawConfig) -> NDArray[np.uint8]:
-        """Draw by DDIM and without guidance from noise (B, 3, H, W) that `invert` gave: (B, H, W, 3) uint8."""
-        settings = DrawSettings(guidance_scale=1.0, num_steps=config.steps, sampler="ddim", noise=noise)
-        condition = Condition(text=self._text(BASE, [prompt] * len(noise)))
-        with torch.no_grad():
-            drawn = self._cascade.drawers[BASE].draw(
-                condition, noise.shape[1:], self._chance([0] * len(noise)), settings
+            settings[BASE] = replace(
+                settings[BASE],
+                start=given.start(self.compute.device),
+                resamples=given.resamples,
+                jump_length=given.jump_length,
             )
-        pictures: NDArray[np.uint8] = to_uint8(drawn).cpu().numpy()
-        return pictures
+        shape = given.shape if given else None
+        with torch.no_grad(), self.compute.autocast():
+            return self.cascade.draw(conditions, self.chance(seeds), settings, shape).float()
 
     def clip_logits(self, pictures: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
         """Ask the CLIP of noised pictures how well clean ones (B, H, W, 3) uint8 fit prompts: (B,) logits.
@@ -229,30 +181,43 @@ class Generator:
         Raises:
             ConfigError: there is none.
         """
-        if self._guide is None:
-            raise ConfigError("there is no CLIP of noised pictures: name a system with one (`t2i compose`).")
-        condition = Condition(text=self._text(CLIP, prompts))
+        # It reads captions as the base does, or they would be no system.
+        condition = Condition(text=self.text(BASE, prompts))
         with torch.no_grad():
-            logits = self._guide.logits(to_unit(pictures).to(self._compute.device), condition)
+            logits = self._leaders.clip().logits(to_unit(pictures).to(self.compute.device), condition)
         return logits.cpu().numpy().astype(np.float64)
 
-    def _chance(self, seeds: Sequence[int]) -> Chance:
-        return Chance(0, torch.tensor(list(seeds), device=self._compute.device))
+    def chance(self, seeds: Sequence[int]) -> Chance:
+        """Give the noise of pictures by their seeds."""
+        return Chance(0, torch.tensor(list(seeds), device=self.compute.device))
 
-    def _settings(self, role: Role, config: DrawConfig, size: int, steps: int | None) -> DrawSettings:
-        negative = config.negative_prompt
+    def text(self, role: Role, prompts: Sequence[str]) -> Text:
+        """Read prompts as a stage does."""
+        return mapped(self._prompts[role].text(prompts), lambda tensor: tensor.to(self.compute.device))
+
+    def settings(self, role: Role, config: DrawConfig, size: int) -> DrawSettings:
+        """Give what was asked for of a stage, for some pictures at a time; what draws in one step heeds nothing."""
+        if not isinstance(self.cascade.drawers[role], Editor):
+            return DrawSettings()
+        asked = config.of(role)
         return DrawSettings(
-            guidance_scale=config.guidance_scale,
-            num_steps=steps or config.steps,
-            sampler=config.sampler,
-            negative=self._text(role, [negative] * size) if negative else None,
-            clip=self._guide if config.clip_guidance_scale else None,
-            clip_guidance_scale=config.clip_guidance_scale or 1.0,
+            guidance_scale=asked.guidance_scale,
+            num_steps=asked.steps,
+            sampler=asked.sampler,
+            eta=asked.eta or 0.0,
+            interval=asked.interval,
+            rescale=asked.guidance_rescale or 0.0,
+            projection=_projection(asked),
+            weaker=self._leaders.weaker(asked.autoguide) if asked.autoguide else None,
+            negative=self.text(role, [asked.negative_prompt] * size) if asked.negative_prompt else None,
+            clip=self._leaders.clip() if asked.clip_guidance_scale else None,
+            clip_guidance_scale=asked.clip_guidance_scale or 1.0,
         )
 
-    def _text(self, role: Role, prompts: Sequence[str]) -> Text:
-        """Read prompts as a stage does."""
-        return mapped(self._prompts[role].text(prompts), lambda tensor: tensor.to(self._compute.device))
+
+def _projection(asked: DrawConfig) -> Projection:
+    kept = 1.0 if asked.apg_parallel is None else asked.apg_parallel
+    return Projection(kept, asked.apg_momentum or 0.0, asked.apg_radius or math.inf)
 
 
 def _rows(given: Given | None, first: int, size: int) -> Given | None:
@@ -276,22 +241,16 @@ def load_generator(
             nothing (a CLIP), or the encoder that its captions were encoded with is gone.
         CheckpointError: a checkpoint is damaged.
     """
-    compute = compute or choose_compute()
-    drawers, prompts, guide = dict[Role, Drawer](), dict[Role, Prompts](), None
-    for role, run_dir in parts_of(folder).items():
-        stage, prompts[role] = _load_stage(run_dir, config.of(role), compute)
-        if role == CLIP and isinstance(stage, Guide):
-            guide = stage
-        elif isinstance(stage, Drawer):
-            drawers[role] = stage
-        else:
-            kind = read_run_config(run_dir)[0].system.kind
-            raise ConfigError(f"{run_dir} is a {kind} run: it scores pictures and cannot draw them.")
-    return Generator(drawers, prompts, compute, guide)
+    compute, parts = compute or choose_compute(), parts_of(folder)
+    drawing = {role: run_dir for role, run_dir in parts.items() if role != CLIP}
+    drawers = {role: _load_drawer(run_dir, config.of(role), compute) for role, run_dir in drawing.items()}
+    prompts = {role: open_prompts(run_dir, read_run_config(run_dir)[1]) for role, run_dir in drawing.items()}
+    return Generator(drawers, prompts, compute, Leaders(parts, config, compute))
 
 
-def _load_stage(run_dir: Path, config: DrawConfig, compute: Compute) -> tuple[Stage, Prompts]:
-    run = load_stage(run_dir, config.checkpoint, config.ema)
-    stage, prompts = run.stage, open_prompts(run_dir, run.sizes)
-    stage.to(compute.device).to(memory_format=torch.channels_last).eval()
-    return stage, prompts
+def _load_drawer(run_dir: Path, config: DrawConfig, compute: Compute) -> Drawer:
+    stage = ready_stage(run_dir, config, compute)
+    if not isinstance(stage, Drawer):
+        kind = read_run_config(run_dir)[0].system.kind
+        raise ConfigError(f"{run_dir} is a {kind} run: it scores pictures and cannot draw them.")
+    return stage

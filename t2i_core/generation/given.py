@@ -20,11 +20,15 @@ class Given:
         redraw: (H, W) bool, where to draw; all else is known and stays. None knows nothing.
         strength: share of the steps from noise to picture that are taken, starting from the pictures; None begins with
             noise.
+        resamples: how often a base goes over each stretch of its steps, so that what it draws fits what is known.
+        jump_length: steps of a stretch; None for a 25th of all.
     """
 
     pictures: NDArray[np.uint8]
     redraw: NDArray[np.bool_] | None = None
     strength: float | None = None
+    resamples: int = 1
+    jump_length: int | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

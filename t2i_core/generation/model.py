@@ -11,8 +11,8 @@ from PIL import Image
 
 from t2i_core.errors import ConfigError
 from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words
-from t2i_core.generation.config import GenerateConfig
-from t2i_core.generation.generator import load_generator
+from t2i_core.generation.config import DrawConfig, GenerateConfig
+from t2i_core.generation.generator import DEFAULTS, load_generator
 from t2i_core.report.pictures import side_by_side
 
 MAX_COLUMNS = 8
@@ -47,10 +47,13 @@ class Model:
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self._generator = load_generator(run_dir)
+        self._load(DEFAULTS)
 
     def __repr__(self) -> str:
         return f"Model({str(self.run_dir)!r})"
+
+    def _load(self, config: DrawConfig) -> None:
+        self._weights, self._generator = config.weights, load_generator(self.run_dir, config=config)
 
     @property
     def image_size(self) -> int:
@@ -82,6 +85,8 @@ class Model:
             raise ConfigError("there is no prompt to draw.")
         config = GenerateConfig.parse({"num_images": num_images, "seed": seed} | drawing)
         refuse_ignored(self.run_dir, config)
+        if config.weights != self._weights:
+            self._load(config)
         refuse_unknown_words(self._generator.prompt_words_unknown, [*prompts, config.negative_prompt])
         wanted = [(text, i) for text in prompts for i in range(num_images)]
         seeds = [image_seed(seed, text, i) for text, i in wanted]

@@ -14,6 +14,7 @@ from t2i_core.evaluation.metrics.section import Block, Chart, Figure, Group, Lev
 from t2i_core.evaluation.metrics.section import Pictures as Strip
 from t2i_core.generation.asked import image_seed
 from t2i_core.generation.edits.canvas import psnrs, veiled
+from t2i_core.generation.edits.inversion import drawn_from, inverted
 from t2i_core.generation.generator import Generator
 from t2i_core.generation.given import Given
 from t2i_core.samples.scenes import COLORS, SHAPES, Scene, SceneObject, caption_scene, render_scene
@@ -175,8 +176,8 @@ def _by_strength(
 def _inversion(evidence: Evidence, generator: Generator, tasks: list[Task]) -> Estimate:
     config = evidence.config.with_changes(steps=INVERSION_STEPS)
     some = tasks[:NUM_INVERTED]
-    found = [generator.invert(task.picture, task.shows, config, iterations=3) for task in some]
-    again = [generator.from_noise(noise, task.shows, config)[0] for noise, task in zip(found, some, strict=True)]
+    found = [inverted(generator, task.picture, task.shows, config, iterations=3) for task in some]
+    again = [drawn_from(generator, noise, task.shows, config)[0] for noise, task in zip(found, some, strict=True)]
     return mean_by_prompt(psnrs(np.stack(again), np.stack([t.picture for t in some])), **evidence.resampling)
 
 

@@ -48,8 +48,10 @@ def _ways(evidence: Evidence, generator: Generator) -> dict[str, EvaluateConfig]
     config = evidence.config
     ways = {
         "none": config.with_changes(guidance_scale=1.0),
-        f"classifier-free, {SCALE:g}": config.with_changes(guidance_scale=SCALE),
+        f"classifier-free, {SCALE:g}": config.with_changes(guidance_scale=SCALE, autoguide=""),
     }
+    if config.autoguide:
+        ways[f"away from a weaker run, {SCALE:g}"] = config.with_changes(guidance_scale=SCALE)
     if generator.has_clip:
         name = f"CLIP, {CLIP_SCALE:g}"
         ways[name] = config.with_changes(guidance_scale=1.0, clip_guidance_scale=CLIP_SCALE)

@@ -14,6 +14,7 @@ from t2i_core.evaluation.metrics.section import Column, Figure, Group, Picture, 
 from t2i_core.evaluation.metrics.section import Pictures as Strip
 from t2i_core.generation.asked import image_seed
 from t2i_core.generation.edits.canvas import psnrs
+from t2i_core.generation.edits.upscaling import upscaled
 from t2i_core.generation.generator import Generator
 
 TITLE = "Upsampler"
@@ -37,7 +38,7 @@ def study(evidence: Evidence, generator: Generator) -> Section:
     seeds = [image_seed(evidence.config.seed, text, 0) for text in texts]
     soft = np.stack([_blurred(picture) for picture in small])
     large = {
-        "upsampler": [generator.upscale(part, texts, seeds, evidence.config) for part in (small, soft)],
+        "upsampler": [upscaled(generator, part, texts, seeds, evidence.config) for part in (small, soft)],
         "bicubic": [_bicubic(part, generator.factor) for part in (small, soft)],
     }
     how = evidence.resampling

@@ -31,13 +31,14 @@ class Margins(NamedTuple):
     bottom: int
 
 
+RESAMPLING = frozenset({"resamples", "jump_length"})
 # What each kind reads beside the picture and its prompt, by the field of `EditConfig`.
 READS: MappingProxyType[EditKind, frozenset[str]] = MappingProxyType(
     {
-        "inpaint": frozenset({"mask", "box"}),
-        "outpaint": frozenset({"margins"}),
+        "inpaint": frozenset({"mask", "box"}) | RESAMPLING,
+        "outpaint": frozenset({"margins"}) | RESAMPLING,
         "image-to-image": frozenset({"strength"}),
-        "iterative": frozenset({"mask", "box"}),
+        "iterative": frozenset({"mask", "box"}) | RESAMPLING,
         "upscale": frozenset(),
         "invert": frozenset({"source_prompt", "iterations"}),
     }
@@ -58,6 +59,19 @@ class EditConfig(DrawConfig):
         description="Part to draw anew in place of a mask: LEFT,TOP,WIDTH,HEIGHT, pixels. (inpaint, iterative)",
     )
     margins: str = Field("", description="What to draw around the picture: LEFT,TOP,RIGHT,BOTTOM, pixels. (outpaint)")
+    resamples: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="How often each stretch of steps is gone over, so that what is drawn fits what is known (RePaint): "
+        "as many times the work. Empty: 1. (inpaint, outpaint, iterative)",
+    )
+    jump_length: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Steps of a stretch that is gone over again. Empty: a 25th of all. (inpaint, outpaint, iterative)",
+    )
     strength: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None,
         description="How much of the way to noise the picture goes before it is drawn anew: 0 keeps it, 1 forgets it. "
@@ -85,6 +99,12 @@ class EditConfig(DrawConfig):
     def _margins_add(self) -> Self:
         if self.margins and not any(_numbers(self.margins)):
             raise ValueError("the margins add nothing")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_over_stretches(self) -> Self:
+        if self.jump_length and (self.resamples or 1) == 1:
+            raise ValueError("jump_length changes nothing where resamples is 1: set it to 5 or so")
         return self
 
     @property

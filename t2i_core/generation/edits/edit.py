@@ -1,7 +1,7 @@
 """A picture of somebody's and what it is to show, to changed pictures and a strip that shows them in a row."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from t2i_core.canonical import canonical_json
 from t2i_core.config import Config
 from t2i_core.data.bounded.disk import disk_errors
 from t2i_core.errors import ConfigError
-from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new
+from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new, weaker_digests
 from t2i_core.generation.edits.canvas import Mask, Pixels, box_mask, enlarged, psnrs, read_mask, read_picture, veiled
-from t2i_core.generation.edits.config import EditConfig, EditKind, EditRequest
+from t2i_core.generation.edits.config import READS, EditConfig, EditKind, EditRequest
+from t2i_core.generation.edits.inversion import drawn_from, inverted
+from t2i_core.generation.edits.upscaling import upscaled
 from t2i_core.generation.generator import Generator, load_generator
 from t2i_core.generation.given import Given
 from t2i_core.lineage.mark import png_bytes
@@ -23,6 +25,14 @@ from t2i_core.manifest import read_manifest, write_atomically
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.report.pictures import side_by_side
 
+# Of the kinds that draw their own way: values of the settings of drawing that they go by, and why of no others.
+READS_OF_DRAWING: dict[EditKind, tuple[Mapping[str, Container[object]], str]] = {
+    "invert": (
+        {"steps": range(1, 1001), "sampler": {"ddim"}, "guidance_scale": {1}},
+        "goes back by DDIM and without guidance, or it would be no way back",
+    ),
+    "upscale": ({}, "draws with the upsampler alone, whose settings are such as --set upsampler.steps=8"),
+}
 STRENGTH, ITERATIONS = 0.6, 5
 # Results that the strip shows.
 NUM_SHOWN = 8
@@ -40,6 +50,7 @@ class EditedImage(Config):
         settings: all else that was asked for.
         source: SHA-256 of the picture's file that was changed.
         run: digest of what drew it.
+        led_away_from: digests of the runs that it was led away from, by the option that names each.
         figures: what was measured of it.
         sha256: of the file.
     """
@@ -52,6 +63,7 @@ class EditedImage(Config):
     settings: dict[str, Any]
     source: str
     run: str
+    led_away_from: dict[str, str]
     figures: dict[str, float]
     sha256: str
 
@@ -84,6 +96,11 @@ class Job:
         pictures = self.generator.generate([prompt] * len(seeds), seeds, self.config, given)
         self.on_drawn()
         return pictures
+
+    def filled(self, prompt: str, pictures: Pixels, redraw: Mask) -> Pixels:
+        """Draw a part (H, W) of all pictures anew: (N, H, W, 3) uint8."""
+        rounds, jump = self.config.resamples or 1, self.config.jump_length
+        return self.drawn(prompt, Given(pictures, redraw=redraw, resamples=rounds, jump_length=jump))
 
     def copies(self, picture: Pixels) -> Pixels:
         """Give as many of a picture as are to be drawn: (N, H, W, 3)."""
@@ -122,6 +139,7 @@ def edit(request: EditRequest, *, on_progress: OnProgress = ignore_progress) -> 
     refuse_ignored(request.run_dir, config)
     picture = read_picture(request.picture)
     generator = load_generator(request.run_dir, config=config)
+    _require_weaker_heeded(generator, config, kind)
     refuse_unknown_words(
         generator.prompt_words_unknown, [*request.prompts, config.source_prompt, config.negative_prompt]
     )
@@ -145,7 +163,7 @@ def _inpaint(job: Job) -> Edited:
     pictures, shown = job.copies(job.picture), [job.picture]
     for prompt, mask in zip(job.prompts, masks, strict=True):
         shown.append(veiled(pictures[0], mask))
-        pictures = job.drawn(prompt, Given(pictures, redraw=mask))
+        pictures = job.filled(prompt, pictures, mask)
     return Edited(pictures, shown)
 
 
@@ -153,8 +171,7 @@ def _outpaint(job: Job) -> Edited:
     """Draw around a picture."""
     canvas, mask = enlarged(job.picture, job.config.around)
     pictures = job.copies(canvas)
-    drawn = job.drawn(job.prompts[0], Given(pictures, redraw=mask))
-    return Edited(drawn, [veiled(canvas, mask)])
+    return Edited(job.filled(job.prompts[0], pictures, mask), [veiled(canvas, mask)])
 
 
 def _image_to_image(job: Job) -> Edited:
@@ -169,7 +186,7 @@ def _image_to_image(job: Job) -> Edited:
 def _upscale(job: Job) -> Edited:
     """Enlarge a picture by the upsampler alone."""
     seeds = job.seeds(job.prompts[0])
-    pictures = job.generator.upscale(job.copies(job.picture), [job.prompts[0]] * len(seeds), seeds, job.config)
+    pictures = upscaled(job.generator, job.copies(job.picture), [job.prompts[0]] * len(seeds), seeds, job.config)
     job.on_drawn()
     enlarged_plainly = Image.fromarray(job.picture).resize(pictures.shape[2:0:-1], Image.Resampling.BICUBIC)
     return Edited(pictures, [np.asarray(enlarged_plainly)])
@@ -178,8 +195,9 @@ def _upscale(job: Job) -> Edited:
 def _invert(job: Job) -> Edited:
     """Find the noise that a picture is drawn from, and draw from it (Song et al. 2020, arXiv:2010.02502, 4.3)."""
     config, prompt = job.config, job.prompts[0]
-    noise = job.generator.invert(job.picture, config.source_prompt or prompt, config, config.iterations or ITERATIONS)
-    pictures = job.generator.from_noise(noise, prompt, config)
+    shows, iterations = config.source_prompt or prompt, config.iterations or ITERATIONS
+    noise = inverted(job.generator, job.picture, shows, config, iterations)
+    pictures = drawn_from(job.generator, noise, prompt, config)
     job.on_drawn()
     return Edited(pictures, [job.picture], [{"psnr": float(psnrs(pictures, job.picture[None])[0])}])
 
@@ -212,8 +230,35 @@ def _require_fit(request: EditRequest) -> None:
         raise ConfigError("outpaint needs --margins LEFT,TOP,RIGHT,BOTTOM: how far to draw around the picture.")
     if kind == "invert" and config.num_images > 1:
         raise ConfigError("invert finds the one noise of a picture: leave out --num-images.")
-    if kind == "invert" and config.guidance_scale not in (None, 1):
-        raise ConfigError("invert goes back without guidance, or it would be no way back: leave out --guidance-scale.")
+    if kind in READS_OF_DRAWING:
+        _require_read(kind, config)
+
+
+def _require_read(kind: EditKind, config: EditConfig) -> None:
+    """Refuse settings of drawing that a kind of edit which draws its own way would ignore.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    read, why = READS_OF_DRAWING[kind]
+    if ignored := [name for name, value in config.asked.items() if value not in read.get(name, ())]:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in ignored)
+        raise ConfigError(f"{kind} {why}: leave out {flags}.")
+
+
+def _require_weaker_heeded(generator: Generator, config: EditConfig, kind: EditKind) -> None:
+    """Refuse a weaker run where another one fills in, which is led away from nothing.
+
+    Raises:
+        ConfigError: so it is.
+    """
+    fills = bool(READS[kind] & {"mask", "margins"})
+    for role in generator.cascade.roles:
+        acting = generator.cascade.acting(role, fills=fills)
+        if acting != role and config.of(role).autoguide:
+            raise ConfigError(
+                f"the {acting} of this system fills in, and is led away from no other: leave out --autoguide."
+            )
 
 
 def _masks(config: EditConfig, picture: Pixels) -> list[Mask]:
@@ -227,7 +272,7 @@ def _written(request: EditRequest, edited: Edited, source: str) -> list[EditedIm
     folder, config = request.output_dir, request.config
     folder.mkdir(parents=True, exist_ok=True)
     run = read_manifest(request.run_dir).digest
-    settings = config.model_dump(mode="json", exclude_defaults=True)
+    settings, weaker = config.model_dump(mode="json", exclude_defaults=True), weaker_digests(config)
     records = []
     for index, picture in enumerate(edited.pictures):
         seeds = tuple(image_seed(config.seed, prompt, index) for prompt in request.prompts)
@@ -245,6 +290,7 @@ def _written(request: EditRequest, edited: Edited, source: str) -> list[EditedIm
                 settings=settings,
                 source=source,
                 run=run,
+                led_away_from=weaker,
                 figures=dict(edited.figures[index]) if edited.figures else {},
                 sha256=hashlib.sha256(data).hexdigest(),
             )

@@ -12,12 +12,13 @@ from PIL import Image
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.composition.config import Role, by_role, parts_of
+from t2i_core.composition.fit import require_weaker
 from t2i_core.composition.step import compose
 from t2i_core.data.batches.captions import read_captions
 from t2i_core.data.batches.pixels import to_uint8
 from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.diffusion.chance import Chance
-from t2i_core.errors import ConfigError, DataError
+from t2i_core.errors import CheckpointError, ConfigError, DataError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
 from t2i_core.generation.config import DrawConfig, GenerateConfig
@@ -115,6 +116,14 @@ def test_a_run_that_learned_other_words_is_refused(work: Path, tmp_path: Path) -
 
     with pytest.raises(ConfigError, match="it learned other words than"):
         compose(runs(work, base="base") | by_role([f"upsampler={other}"]), tmp_path / "system")
+    with pytest.raises(ConfigError, match="they learned other words"):
+        require_weaker(work / "runs/upsampler", other)
+
+
+def test_a_run_is_led_away_from_one_of_its_own_side_and_words(work: Path) -> None:
+    require_weaker(work / "runs/base", work / "runs/base")
+    with pytest.raises(ConfigError, match="its pictures have 32 pixels a side, and the other's 16"):
+        require_weaker(work / "runs/large", work / "runs/base")
 
 
 def test_words_that_name_no_part_are_refused() -> None:
@@ -197,6 +206,20 @@ def test_what_it_stands_on_may_move_with_it_and_must_be_the_same(work: Path, sys
     with pytest.raises(ConfigError, match="another run by now"):
         load_generator(moved / "systems/glide", CPU)
     assert "was made from an earlier state" in outdated(trace(moved / "systems/glide"))[0]
+
+
+def test_a_clip_is_loaded_when_its_guidance_is_asked_for(work: Path, system: Path, tmp_path: Path) -> None:
+    shutil.copytree(work, tmp_path / "moved")
+    shutil.rmtree(tmp_path / "moved/runs/clip/checkpoints")
+    whole, lacking = load_generator(system, CPU), load_generator(tmp_path / "moved/systems/glide", CPU)
+
+    drawn = [generator.generate([PROMPT], [7], DrawConfig()) for generator in (whole, lacking)]
+
+    assert (drawn[0] == drawn[1]).all() and lacking.has_clip
+    guided = DrawConfig(clip_guidance_scale=2)
+    assert (whole.generate([PROMPT], [7], guided) != drawn[0]).any()
+    with pytest.raises(CheckpointError, match="has lost its checkpoints"):
+        lacking.generate([PROMPT], [7], guided)
 
 
 def test_a_hostile_system_is_refused(system: Path, tmp_path: Path) -> None:

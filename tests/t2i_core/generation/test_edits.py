@@ -21,6 +21,7 @@ from t2i_core.training.device import Compute
 
 CPU = Compute(device="cpu", precision="float32")
 PROMPT = "a red circle on a gray background"
+RESAMPLED = {"resamples": 3, "jump_length": 1}
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,37 @@ def test_strength_goes_from_the_picture_to_plain_drawing(generators: dict[str, G
 
     assert np.array_equal(at[1.0], generator.generate(prompts, seeds, config))
     assert distances == sorted(distances) and len(set(distances)) == len(distances)
+
+
+@pytest.mark.parametrize("name", ["plain", "system", "untrained"])
+@pytest.mark.parametrize("sampler", ["ddpm", "dpmpp_2m"])
+def test_resampling_draws_otherwise_and_keeps_known_pixels(
+    generators: dict[str, Generator], name: str, sampler: str
+) -> None:
+    generator, mask = generators[name], random_mask(np.random.default_rng(4), generators[name].image_size)
+    pictures, config = scene(len(mask))[None].repeat(9, axis=0), EditConfig.parse({"sampler": sampler, "steps": 3})
+    seeds = list(range(9))
+    drawn = {
+        rounds: generator.generate([PROMPT] * 9, seeds, config, Given(pictures, redraw=mask, resamples=rounds))
+        for rounds in (1, 3)
+    }
+    plain, alone = (
+        generator.generate([PROMPT], [8], config, Given(pictures[:1], redraw=mask, **more)) for more in ({}, RESAMPLED)
+    )
+
+    assert np.array_equal(plain[0], drawn[1][8]) and np.array_equal(alone[0], drawn[3][8])
+    assert np.array_equal(drawn[3][:, ~mask], pictures[:, ~mask])
+    assert not np.array_equal(drawn[3], drawn[1])
+
+
+@pytest.mark.parametrize("kind", ["inpaint", "outpaint", "iterative"])
+def test_what_fills_in_may_go_over_its_steps_again(system_runs: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    where: dict[str, Any] = {"margins": "0,0,16,0"} if kind == "outpaint" else {"box": ("0,0,16,32",)}
+    for name, more in (("none", {}), ("one", {"resamples": 1}), ("three", {"resamples": 3, "jump_length": 1})):
+        edit(request(system_runs, "plain", kind, tmp_path / name, **where, **more))
+    none, one, three = (pictures_in(tmp_path / name)[0] for name in ("none", "one", "three"))
+
+    assert np.array_equal(one, none) and not np.array_equal(three, none)
 
 
 def request(system_runs: dict[str, Path], name: str, kind: str, output_dir: Path, **more: Any) -> EditRequest:
@@ -158,7 +190,8 @@ def test_image_to_image_of_full_strength_is_what_generate_draws(system_runs: dic
 
 @pytest.mark.parametrize("side", [16, 32])
 def test_upscale_doubles_pictures_of_any_size(system_runs: dict[str, Path], tmp_path: Path, side: int) -> None:
-    edit(request(system_runs, "untrained", "upscale", tmp_path / "out", side=side, prompts=()))
+    settings = {"steps": None, "set": ("upsampler.steps=2",)}
+    edit(request(system_runs, "untrained", "upscale", tmp_path / "out", side=side, prompts=(), **settings))
 
     assert pictures_in(tmp_path / "out")[0].shape == (2 * side, 2 * side, 3)
 
@@ -189,9 +222,18 @@ def test_psnr_is_the_closed_form() -> None:
         ("plain", "inpaint", {"side": 24, "box": ("0,0,8,8",)}, "multiples of 16"),
         ("plain", "inpaint", {"side": 32, "box": ("0,0,8,8",), "prompts": ()}, "needs --prompt"),
         ("plain", "inpaint", {"side": 32, "box": ("0,0,8,8",), "prompts": ("a dragon",)}, "never learned: dragon"),
+        (
+            "plain",
+            "inpaint",
+            {"side": 32, "box": ("0,0,8,8",), "steps": 1, "resamples": 2},
+            "1 of 1 steps",
+        ),
+        ("plain", "image-to-image", {"side": 32, "resamples": 2}, "does not read --resamples"),
         ("plain", "outpaint", {"side": 32}, "needs --margins"),
-        ("plain", "upscale", {"side": 32}, "there is no upsampler"),
+        ("plain", "upscale", {"side": 32, "steps": None}, "there is no upsampler"),
+        ("untrained", "upscale", {"side": 16}, "whose settings are such as --set upsampler.steps=8: leave out --steps"),
         ("plain", "invert", {"side": 32, "guidance_scale": 3.0}, "without guidance"),
+        ("plain", "invert", {"side": 32, "sampler": "heun"}, "goes back by DDIM .*: leave out --sampler"),
         ("system", "invert", {"side": 32}, "has no one noise"),
         ("direct", "inpaint", {"side": 32, "box": ("0,0,8,8",), "steps": None}, "cannot change pictures"),
         ("plain", "inpaint", {"picture": "nowhere.png", "box": ("0,0,8,8",)}, "cannot read the picture nowhere.png"),
@@ -209,7 +251,16 @@ def test_what_cannot_be_is_refused(
 
 @pytest.mark.parametrize(
     "config",
-    [{"box": ("1,2,3",)}, {"box": ("0,0,0,4",)}, {"margins": "0,0,0,0"}, {"margins": "a,b,c,d"}, {"strength": 2}],
+    [
+        {"box": ("1,2,3",)},
+        {"box": ("0,0,0,4",)},
+        {"margins": "0,0,0,0"},
+        {"margins": "a,b,c,d"},
+        {"strength": 2},
+        {"resamples": 0},
+        {"jump_length": 2},
+        {"jump_length": 2, "resamples": 1},
+    ],
 )
 def test_a_config_that_means_nothing_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
