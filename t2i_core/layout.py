@@ -107,7 +107,7 @@ LAYOUTS: dict[Kind, Layout] = {
             r"compute\.json|progress\.json": _MIB,
             r"tokenizer\.json": 64 * _MIB,
             r"metrics\.jsonl": MAX_LOG_BYTES,
-            r"train\.log": MAX_TABLE_BYTES,
+            r"train(_[1-9][0-9]?)?\.log": MAX_TABLE_BYTES,
             r"samples/[^/.][^/]*\.png": MAX_LOG_BYTES,
             r"checkpoints/\.?step_[^/]+/\.?state\.json": MAX_NOTE_BYTES,
             r"checkpoints/\.?step_[^/]+/\.?[a-z_0-9]+\.safetensors": MAX_SHARD_BYTES,

@@ -61,6 +61,16 @@ class StepKey(Config):
     inputs: dict[str, str]
 
 
+class StepRef(Config):
+    """The small record that crosses a task line in place of data."""
+
+    kind: Kind
+    digest: str
+    path: Path
+    counts: dict[str, int]
+    hit: bool = False
+
+
 class Manifest(Config):
     """What a finished step wrote, and from what."""
 
@@ -83,15 +93,9 @@ class Manifest(Config):
         content = {f.path: f.sha256 for f in self.files if f.content}
         return digest_of({"key": self.key.model_dump(mode="json"), "files": content})
 
-
-class StepRef(Config):
-    """The small record that crosses a task line in place of data."""
-
-    kind: Kind
-    digest: str
-    path: Path
-    counts: dict[str, int]
-    hit: bool = False
+    def ref(self, folder: Path) -> StepRef:
+        """Give the reference of the folder that it lies in."""
+        return StepRef(kind=self.kind, digest=self.digest, path=folder, counts=self.counts)
 
 
 def sha256_of(path: Path) -> str:
@@ -185,7 +189,7 @@ def write_manifest(
     )
     text = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False)
     write_atomically(folder / MANIFEST_NAME, text.encode() + b"\n")
-    return StepRef(kind=kind, digest=manifest.digest, path=folder, counts=manifest.counts)
+    return manifest.ref(folder)
 
 
 def relative_source(source: Path, folder: Path) -> str:
@@ -277,7 +281,7 @@ def find_hit(folder: Path, key: StepKey) -> StepRef | None:
     _inspect(folder, manifest)
     if manifest.key != key or missing_outputs(folder, manifest):
         return None
-    return StepRef(kind=manifest.kind, digest=manifest.digest, path=folder, counts=manifest.counts, hit=True)
+    return manifest.ref(folder).with_changes(hit=True)
 
 
 def difference(old: StepKey, new: StepKey) -> str:

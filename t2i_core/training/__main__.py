@@ -10,8 +10,9 @@ import torch
 from t2i_core.errors import T2IError
 from t2i_core.lifeline import die_with_parent
 from t2i_core.manifest import write_atomically
-from t2i_core.progress import Progress, plain
+from t2i_core.progress import Progress, ignore_progress, plain
 from t2i_core.training.config import TrainConfig
+from t2i_core.training.ranks import Ranks
 from t2i_core.training.step import train
 from t2i_core.training.supervisor import PROGRESS_NAME
 
@@ -21,7 +22,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m t2i_core.training", description=__doc__)
     parser.add_argument("--captions-dir", type=Path, required=True)
     parser.add_argument("--output-dir", type=Path, required=True)
-    parser.add_argument("--config", type=Path, required=True, help="TrainConfig as JSON")
+    parser.add_argument("--config", type=Path, required=True, help="TrainConfig as JSON, in a private folder")
+    parser.add_argument("--rank", type=int, default=0, help="number of this process among those that train together")
     parser.add_argument("--on-conflict", choices=("refuse", "replace"), default="refuse")
     args = parser.parse_args()
     die_with_parent()
@@ -33,7 +35,10 @@ def main() -> int:
 
     try:
         config = TrainConfig.load(args.config)
-        train(args.captions_dir, config, args.output_dir, on_conflict=args.on_conflict, on_progress=write_progress)
+        ranks = Ranks(args.rank, config.devices)
+        how = {"on_conflict": args.on_conflict, "on_progress": write_progress if ranks.is_first else ignore_progress}
+        with ranks.meeting(args.config.parent):
+            train(args.captions_dir, config, args.output_dir, ranks=ranks, **how)
     except T2IError as err:
         print(plain(str(err)), file=sys.stderr)
         return err.exit_code

@@ -55,6 +55,12 @@ class TrainConfig(Config):
     workers: int = Field(
         0, ge=0, description="Processes that decode pictures when they do not fit in memory; 0 = one a core, 8 at most."
     )
+    devices: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that train together, each on a graphics card of its own if there are any.",
+    )
     log_every: int = Field(50, gt=0, description="Steps between log lines.")
     checkpoint_seconds: float = Field(120, gt=0, description="Seconds between checkpoints.")
     tensorboard: bool = Field(False, description="Also write TensorBoard events (needs the tensorboard extra).")
@@ -97,7 +103,19 @@ class TrainConfig(Config):
             preset = preset.with_changes(max_minutes=self.max_minutes, max_images=self.max_images)
         if not (preset.max_minutes or preset.max_images):
             raise ConfigError(f"preset {self.preset_name} has no budget: set max_minutes or max_images.")
+        self._require_shares(preset)
         return preset
+
+    def _require_shares(self, preset: Preset) -> None:
+        if preset.batch_size % self.devices:
+            raise ConfigError(
+                f"a batch of {preset.batch_size} pictures has no {self.devices} equal shares (--devices)."
+            )
+        if self.devices > 1 and preset.system.compares_samples:
+            raise ConfigError(
+                f"the loss of a {preset.system.kind} system compares the pictures of a batch with each other: it is "
+                "trained on one device (--devices 1)."
+            )
 
     def _require_roles(self, wanted: tuple[str, ...]) -> None:
         for role in sorted(self.roles.keys() ^ set(wanted)):
@@ -134,7 +152,7 @@ class TrainConfig(Config):
 
     def record(self) -> dict[str, Any]:
         """Give what is noted beside the merged preset: nothing of where anything lay, or how the preset was changed."""
-        elsewhere = {"preset", "set", "init_from", "uses", "shards", "workers"}
+        elsewhere = {"preset", "set", "init_from", "uses", "shards", "workers", "devices"}
         return {"preset": self.preset_name} | self.model_dump(mode="json", exclude=elsewhere)
 
 

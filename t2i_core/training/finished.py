@@ -27,7 +27,7 @@ from t2i_core.systems.stage import Reader, Stage
 from t2i_core.training.checkpoint import best_checkpoint, list_checkpoints, open_checkpoint
 from t2i_core.training.config import FEATURES, VERSION
 from t2i_core.training.curve import CheckpointName
-from t2i_core.training.ema import average_name
+from t2i_core.training.optim import average_name
 from t2i_core.training.preset import Preset
 
 Shape = tuple[int, ...]

@@ -25,9 +25,9 @@ from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.stage import Batch, Stage
 from t2i_core.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
 from t2i_core.training.device import Compute
-from t2i_core.training.ema import EMA
-from t2i_core.training.optim import build_optimizers, rate_factor
+from t2i_core.training.optim import EMA, build_optimizers, rate_factor
 from t2i_core.training.preset import Preset
+from t2i_core.training.ranks import ALONE, Ranks
 
 MAX_SKIPPED_IN_A_ROW = 20
 
@@ -95,7 +95,10 @@ class Position:
 class Trainer:
     """A stage in training: weights, their averages, optimizers, and the position in the data."""
 
-    def __init__(self, stage: Stage, feed: Feed, preset: Preset, seed: int, compute: Compute) -> None:
+    def __init__(
+        self, stage: Stage, feed: Feed, preset: Preset, seed: int, compute: Compute, ranks: Ranks = ALONE
+    ) -> None:
+        self.ranks = ranks
         self.stage = stage.to(compute.device).to(memory_format=torch.channels_last)
         self.feed, self.preset, self.seed, self.compute = feed, preset, seed, compute
         self.ema = EMA(self.stage, preset.ema)
@@ -129,7 +132,7 @@ class Trainer:
             self.position.sums.add(figures | {"grad_norm": norm})
         self.position.step += 1
         self.position.images += self.preset.batch_size
-        self.position.seconds += time.perf_counter() - start
+        self.position.seconds += self.ranks.agree(time.perf_counter() - start)
 
     def _set_rates(self) -> float:
         factor = rate_factor(self.preset.optim, self.position.step, self.progress)
@@ -139,17 +142,19 @@ class Trainer:
         return factor
 
     def _gather(self, batch: Batch) -> dict[str, Tensor]:
-        """Work out the gradient of a batch, part by part if it is too large for memory, and its figures."""
+        """Work out the gradient of a batch, share by share and part by part, and its figures."""
         # Dropout, which PyTorch's own generator decides, is counted too: by the step, whose parts follow each other.
-        torch.manual_seed(int(digest_of({"seed": self.seed, "images": self.position.images})[:15], 16))
+        first, _ = self.ranks.share(self.position.images, self.preset.batch_size)
+        torch.manual_seed(int(digest_of({"seed": self.seed, "images": first})[:15], 16))
         found = []
         for part in batch.parts(self.preset.micro_batch_size):
             with self.compute.autocast():
                 losses = self.stage.loss(part)
             torch.autograd.backward(losses.total * (len(part) / len(batch)))
             found.append(losses.figures)
+        self.ranks.average([p.grad for p in self.stage.parameters() if p.grad is not None])
         figures = {name: torch.cat([each[name].reshape(-1) for each in found]) for name in found[0]}
-        return figures | _dropped(batch.condition)
+        return self.ranks.gather(figures | _dropped(batch.condition))
 
     def _update(self, finite: bool, rate: float) -> None:
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
@@ -167,8 +172,8 @@ class Trainer:
         self.stage.zero_grad()
 
     def next_batch(self) -> Batch:
-        """Make the batch of the current position, some of what it must fit dropped."""
-        batch = self.batch(self.position.images, self.preset.batch_size, self.seed)
+        """Make the batch of the current position, or this process's share of it, some of what it must fit dropped."""
+        batch = self.batch(*self.ranks.share(self.position.images, self.preset.batch_size), self.seed)
         return replace(batch, condition=batch.condition.dropped(self.preset.drop_rates, batch.chance))
 
     def batch(self, first: int, size: int, seed: int) -> Batch:

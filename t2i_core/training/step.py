@@ -4,6 +4,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from t2i_core.training.curve import LOSS, METRICS_NAME, validation_curve
 from t2i_core.training.device import Compute, choose_compute, choose_device, compute_on
 from t2i_core.training.finished import load_stage, start_from
 from t2i_core.training.loop import Trainer, stop_requests
+from t2i_core.training.ranks import ALONE, Ranks
 from t2i_core.training.validation import load_validation
 
 # Shares of the budget after which some samples are drawn, always the same.
@@ -68,6 +70,7 @@ def train(
     on_conflict: OnConflict = "refuse",
     on_progress: OnProgress = ignore_progress,
     compute: Compute | None = None,
+    ranks: Ranks = ALONE,
 ) -> StepRef:
     """Train one system; an unfinished run of the same key goes on from its last checkpoint, a finished one of a smaller
     budget likewise.
@@ -79,6 +82,7 @@ def train(
         on_conflict: what to do when `output_dir` holds another run.
         on_progress: gets pictures seen (or minutes), loss and pictures/s about once a second.
         compute: device and precision; None chooses the best, or keeps those that the run began with.
+        ranks: which of the processes this one is that train together, whatever the config says.
 
     Raises:
         ConfigError: an input or the preset is wrong, or the folder holds other work.
@@ -88,17 +92,19 @@ def train(
         StoppedError: SIGTERM or SIGINT came; a checkpoint was written, and the same call resumes.
         TransientError: a process that decodes was killed, or a store does not answer.
     """
-    key, hit = claim_run(captions_dir, config, output_dir, on_conflict)
-    if hit:
-        return hit
-    run = Run(captions_dir, config, output_dir, on_progress, compute or _chosen_compute(output_dir, config))
-    with worker_errors():
-        try:
+    with ranks.first_ahead():
+        key, hit = claim_run(captions_dir, config, output_dir, on_conflict)
+        if hit:
+            return hit
+        compute = compute or _chosen_compute(output_dir, config)
+        ranks.take_device(compute)
+        run = Run(captions_dir, config, output_dir, on_progress, compute, ranks)
+    with worker_errors(), closing(run.trainer.feed):
+        with ranks.first_ahead():
             run.resume()
-            run.fit()
-        finally:
-            run.trainer.feed.close()
-    return run.finish(key)
+        run.fit()
+    with ranks.first_ahead():
+        return run.finish(key) if ranks.is_first else read_manifest(output_dir, "run").ref(output_dir)
 
 
 def _chosen_compute(run_dir: Path, config: TrainConfig) -> Compute:
@@ -116,8 +122,15 @@ class Run:
     """One training and its folder: metrics, checkpoints and sample grids around a `Trainer`."""
 
     def __init__(
-        self, captions_dir: Path, config: TrainConfig, run_dir: Path, on_progress: OnProgress, compute: Compute
+        self,
+        captions_dir: Path,
+        config: TrainConfig,
+        run_dir: Path,
+        on_progress: OnProgress,
+        compute: Compute,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.config, self.run_dir, self.on_progress = config, run_dir, on_progress
         self.captions_dir = captions_dir
         self.preset = config.resolve()
@@ -131,21 +144,25 @@ class Run:
             self.words.number,
             group=self.preset.batch_size,
             workers=config.workers or None,
+            stride=self.preset.batch_size,
+            processes=ranks.num,
             pin=compute.device == "cuda",
             weights=config.weights,
         )
-        self.trainer = Trainer(self.stage, self.words.looked_up(feed), self.preset, config.seed, compute)
+        self.trainer = Trainer(self.stage, self.words.looked_up(feed), self.preset, config.seed, compute, ranks)
         # Taken before training begins, which goes on from batch to batch.
         self._grid_batch = self.trainer.batch(0, min(NUM_GRID_PICTURES, self.preset.batch_size), seed=0)
-        self.validation = load_validation(captions_dir, config, self.preset, self.words.encode, compute)
+        looks = (captions_dir, config, self.preset, self.words.encode, compute)
+        self.validation = load_validation(*looks) if ranks.is_first else None
         self._validated: dict[int, float] = {}
         self._grids_done = 0
         self._last_report = self._last_save = time.monotonic()
         self._speed = (time.monotonic(), 0)
-        self._writer = _tensorboard(run_dir) if config.tensorboard else None
+        self._writer = _tensorboard(run_dir) if config.tensorboard and ranks.is_first else None
 
     def _build(self) -> Stage:
-        self.tokenizer.save(self.run_dir / "tokenizer.json")
+        if self.ranks.is_first:
+            self.tokenizer.save(self.run_dir / "tokenizer.json")
         given = {role: load_stage(Path(run)).stage for role, run in self.config.roles.items() if role != FEATURES}
         torch.manual_seed(self.config.seed)
         sizes = Sizes(
@@ -167,7 +184,8 @@ class Run:
         resolved |= {"recipe": self.preset.model_dump(mode="json"), "train": self.config.record()}
         resolved |= {"new": list(self.new)} if self.new else {}
         resolved |= {FEATURES: origin.model_dump(mode="json")} if origin else {}
-        write_atomically(self.run_dir / "config.json", json.dumps(resolved, indent=2).encode() + b"\n")
+        if self.ranks.is_first:
+            write_atomically(self.run_dir / "config.json", json.dumps(resolved, indent=2).encode() + b"\n")
         return stage
 
     def _sources(self) -> dict[str, Path]:
@@ -184,6 +202,10 @@ class Run:
         checkpoint = latest_checkpoint(self.run_dir, self.stage)
         if checkpoint is not None:
             self.trainer.restore(checkpoint)
+        if self.ranks.is_first:
+            self._take_up_logs()
+
+    def _take_up_logs(self) -> None:
         step = self.trainer.position.step
         lines = read_file(self.metrics_path, MAX_LOG_BYTES).splitlines() if is_file(self.metrics_path) else []
         kept = [line for line in lines if _step_of(line) <= step]
@@ -201,21 +223,27 @@ class Run:
         """
         with stop_requests() as stop_requested:
             self.report(force=True)
+            self.ranks.wait()
             while self.trainer.progress < 1:
                 self.trainer.step()
-                if self.trainer.position.step % self.config.log_every == 0:
-                    self.log()
-                if self.validation and self.trainer.position.step % self.validation.every == 0:
-                    self.validate()
-                self.draw_grids()
-                self.report()
-                if stop_requested():
-                    self.save()
+                stops = bool(self.ranks.agree(stop_requested()))
+                if self.ranks.is_first:
+                    self._look(stops)
+                if stops:
                     step, share = self.trainer.position.step, self.trainer.progress
                     raise StoppedError(f"stopped at step {step} ({share:.0%}); run the same command again to go on.")
-                if time.monotonic() - self._last_save > self.config.checkpoint_seconds:
-                    self.save()
             self.report(force=True)
+
+    def _look(self, stops: bool) -> None:
+        """Write down what is due after a step."""
+        if self.trainer.position.step % self.config.log_every == 0:
+            self.log()
+        if self.validation and self.trainer.position.step % self.validation.every == 0:
+            self.validate()
+        self.draw_grids()
+        self.report()
+        if stops or time.monotonic() - self._last_save > self.config.checkpoint_seconds:
+            self.save()
 
     def log(self) -> None:
         """Append one line of metrics."""

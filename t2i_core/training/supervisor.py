@@ -1,9 +1,11 @@
-"""Runs training as a process of its own that never outlives the process that asked for it.
+"""Runs training as processes of their own that never outlive the process that asked for it: one, or one a device.
 
-The trainer gets its own session, so a Ctrl-C at the terminal reaches only the supervisor, which then stops the whole
+Each trainer gets its own session, so a Ctrl-C at the terminal reaches only the supervisor, which then stops the whole
 group: SIGTERM first, so that it writes a checkpoint, SIGKILL when that takes too long. Should the supervisor itself be
 killed, the kernel tells the trainer (`die_with_parent`). Output goes to a file: an inherited pipe kept open by a
 trainer would make whoever reads it wait for ever.
+
+Of several trainers none can go on without the others. When one fails, the others are ended, and its error is told.
 """
 
 import json
@@ -12,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +23,16 @@ from t2i_core.children import module_command, start
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.door import open_file, open_to_append, read_file
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
+from t2i_core.machine import usable_cores
 from t2i_core.manifest import OnConflict, StepRef, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.training.claim import claimed_run
 from t2i_core.training.config import TrainConfig
 
 PROGRESS_NAME = "progress.json"
-LOG_NAME = "train.log"
 EXIT_CONFIG, EXIT_STOPPED = ConfigError.exit_code, StoppedError.exit_code
+# Of a trainer whose companion ended, which is the one to ask.
+EXIT_LEFT = 3
 # A Prefect worker kills what has not ended 30 s after a cancel, so the trainer's own time is shorter.
 GRACE_SECONDS = 20.0
 POLL_SECONDS = 0.3
@@ -71,46 +75,70 @@ def supervise_training(
         with _config_file(config) as config_path:
             folders = ("--captions-dir", str(captions_dir.absolute()), "--output-dir", str(output_dir.absolute()))
             options = ("--config", str(config_path), "--on-conflict", on_conflict)
-            supervise(module_command("t2i_core.training", *folders, *options), output_dir, on_progress=on_progress)
+            command = module_command("t2i_core.training", *folders, *options, "--rank")
+            supervise([[*command, str(rank)] for rank in range(config.devices)], output_dir, on_progress=on_progress)
     done = find_hit(output_dir, key)
     if done is None:
-        raise DataError(f"training ended well, but {output_dir} is not complete; see {output_dir / LOG_NAME}.")
+        raise DataError(f"training ended well, but {output_dir} is not complete; see {output_dir / log_name(0)}.")
     return done.with_changes(hit=False)
 
 
 def supervise(
-    command: Sequence[str],
+    commands: Sequence[Sequence[str]],
     run_dir: Path,
     *,
     on_progress: OnProgress = ignore_progress,
     grace_seconds: float = GRACE_SECONDS,
 ) -> None:
-    """Run a trainer's command to its end, and end it when this process is told to stop.
+    """Run trainers to their end, and end them when this process is told to stop or one of them fails.
 
     Args:
-        command: the program and its arguments, with absolute paths: it runs in another folder.
-        run_dir: where the trainer writes `progress.json`; its output is appended to `train.log` there.
+        commands: the program and its arguments of each, with absolute paths: it runs in another folder.
+        run_dir: where the first writes `progress.json`; the output of each is appended to a log there.
         on_progress: gets each new progress record.
         grace_seconds: time between SIGTERM and SIGKILL.
 
     Raises:
         ConfigError, StoppedError, TransientError, TrainingError: as the exit code says (see `failure`).
     """
-    log_path = run_dir / LOG_NAME
     watch = ProgressWatch(run_dir / PROGRESS_NAME, on_progress)
-    with open_to_append(log_path) as log:
-        log_start = log.seek(0, os.SEEK_END)
-        process = start(command, stdout=log, stderr=subprocess.STDOUT, extra=_keep_memory())
+    trainers: list[_Started] = []
     try:
-        while process.poll() is None:
+        for rank, command in enumerate(commands):
+            trainers.append(_start(command, run_dir / log_name(rank), _environment(len(commands))))
+        while not _is_over([trainer.process.poll() for trainer in trainers]):
             watch.look()
             time.sleep(POLL_SECONDS)
+        ended = [trainer for trainer in trainers if trainer.process.returncode is not None]
     finally:
-        _stop_group(process, grace_seconds)
+        _stop([trainer.process for trainer in trainers], grace_seconds)
     watch.look()
-    error = failure(process.returncode, last_message(log_path, log_start), log_path)
-    if error is not None:
-        raise error
+    for trainer in sorted(ended, key=lambda trainer: trainer.process.returncode == EXIT_LEFT):
+        if error := failure(trainer.process.returncode, last_message(trainer.log, trainer.log_start), trainer.log):
+            raise error
+
+
+def log_name(rank: int) -> str:
+    """Name the file that the output of a trainer goes to."""
+    return f"train_{rank}.log" if rank else "train.log"
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    log_start: int
+
+
+def _start(command: Sequence[str], log_path: Path, extra: Mapping[str, str]) -> _Started:
+    with open_to_append(log_path) as log:
+        log_start = log.seek(0, os.SEEK_END)
+        return _Started(start(command, stdout=log, stderr=subprocess.STDOUT, extra=extra), log_path, log_start)
+
+
+def _is_over(codes: Sequence[int | None]) -> bool:
+    """Tell whether all have ended, or one so that the others cannot go on."""
+    return None not in codes or not {*codes} <= {None, 0, EXIT_STOPPED, EXIT_LEFT}
 
 
 def failure(
@@ -168,21 +196,31 @@ class ProgressWatch:
             self.on_progress(Progress(**json.loads(text)))
 
 
-def _stop_group(process: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
-    """End what is left of the trainer's group, politely at first; a second interrupt ends it at once."""
+def _stop(processes: "Sequence[subprocess.Popen[bytes]]", grace_seconds: float) -> None:
+    """End what is left of the trainers' groups, politely at first; a second interrupt ends them at once."""
+    end = time.monotonic() + grace_seconds
     try:
-        if process.poll() is None:
+        running = [process for process in processes if process.poll() is None]
+        for process in running:
             _signal_group(process, signal.SIGTERM)
-            process.wait(grace_seconds)
+        for process in running:
+            process.wait(max(0, end - time.monotonic()))
     except subprocess.TimeoutExpired:
         pass
     finally:
-        _signal_group(process, signal.SIGKILL)
-        process.wait()
+        for process in processes:
+            _signal_group(process, signal.SIGKILL)
+        for process in processes:
+            process.wait()
 
 
-def _keep_memory() -> dict[str, str]:
-    return {name: size for name, size in KEEP_MEMORY.items() if name not in os.environ}
+def _environment(num: int) -> dict[str, str]:
+    """Say what each of so many trainers needs, where the person says nothing else."""
+    wanted = dict(KEEP_MEMORY)
+    if num > 1:
+        # A warning at the very end would stand where the cause is looked for.
+        wanted |= {"OMP_NUM_THREADS": str(max(1, usable_cores() // num)), "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
 def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:

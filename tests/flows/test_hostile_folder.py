@@ -27,7 +27,7 @@ told = {"doctor": run(["doctor", "--quick"])}
 try:
     folders = ["--captions-dir", "/nowhere", "--output-dir", "/nowhere", "--config", "/nowhere/config.json"]
     Path("run").mkdir()
-    supervise(module_command("t2i_core.training", *folders), Path("run"))
+    supervise([module_command("t2i_core.training", *folders)], Path("run"))
 except ConfigError as err:
     told["trainer"] = str(err)
 with adhoc_run(ignore_progress):

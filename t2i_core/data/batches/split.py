@@ -130,6 +130,7 @@ class OpenSplit:
         group: int = 1,
         workers: int | None = None,
         stride: int = 0,
+        processes: int = 1,
         pin: bool = False,
         weights: Sequence[str] = (),
     ) -> Feed:
@@ -141,6 +142,7 @@ class OpenSplit:
             group: samples of a batch of all ranks, which have one shape; 1 where there is only one.
             workers: processes that decode what does not fit in memory; None for one a core, `MAX_WORKERS` at most.
             stride: positions from one batch of this rank to its next; 0 for the size of a batch.
+            processes: that read on this machine, each of which keeps what fits in its share of the memory.
             pin: whether batches go to a graphics card.
             weights: of the datasets, each as NAME=NUMBER: samples come from them in these proportions; none for all
                 samples alike.
@@ -154,13 +156,13 @@ class OpenSplit:
         encode = encode or load_tokenizer(self._captions_dir).encode
         plan = Plan([rows.counts for rows in self._library.index], seed, group, self._weighted(weights))
         reader = Reader(self._library, plan, self._shapes, self.image_size, encode)
-        if self.fit_in_memory(self.num_samples):
+        if self.fit_in_memory(self.num_samples * processes):
             try:
                 return MemoryFeed(reader)
             finally:
                 self.close()
         if workers is None:
-            workers = min(usable_cores(), MAX_WORKERS)
+            workers = min(max(1, usable_cores() // processes), MAX_WORKERS)
         return StreamedFeed(reader, self._folder, stride=stride, workers=workers, pin=pin)
 
     def some(self, num_batches: int, size: int, seed: int, encode: Encode) -> list[Rows]:

@@ -3,8 +3,7 @@ import torch
 from torch import nn
 
 from t2i_core.training import optim
-from t2i_core.training.ema import EMA
-from t2i_core.training.optim import Muon, build_optimizers, orthogonalize, rate_factor
+from t2i_core.training.optim import EMA, Muon, build_optimizers, orthogonalize, rate_factor
 from t2i_core.training.preset import EMAConfig, OptimConfig
 
 

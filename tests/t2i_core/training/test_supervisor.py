@@ -46,7 +46,7 @@ SUPERVISOR = """
 import sys
 from pathlib import Path
 from t2i_core.training.supervisor import supervise
-supervise([sys.executable, *sys.argv[2:]], Path(sys.argv[1]))
+supervise([[sys.executable, *sys.argv[2:]]], Path(sys.argv[1]))
 """
 
 
@@ -89,7 +89,7 @@ def command(trainer: Path, run_dir: Path, mode: str) -> list[str]:
 
 def test_a_good_trainer_reports_progress_and_leaves_no_worker_behind(trainer: Path, run_dir: Path) -> None:
     seen: list[Progress] = []
-    supervise(command(trainer, run_dir, "good"), run_dir, on_progress=seen.append)
+    supervise([command(trainer, run_dir, "good")], run_dir, on_progress=seen.append)
     (run_dir / "progress.json").unlink()
     ProgressWatch(run_dir / "progress.json", seen.append, last=b"the file before").look()
     assert seen == [Progress(step="train cnn", done=3, total=10, unit="images", fields={"loss": 0.5})]
@@ -103,7 +103,7 @@ def test_a_good_trainer_reports_progress_and_leaves_no_worker_behind(trainer: Pa
 )
 def test_each_end_has_its_error(trainer: Path, run_dir: Path, mode: str, error: type[T2IError]) -> None:
     with pytest.raises(error) as caught:
-        supervise(command(trainer, run_dir, mode), run_dir)
+        supervise([command(trainer, run_dir, mode)], run_dir)
     expected = "SIGKILL" if mode == "kill" else f"the message of {mode}"
     assert expected in str(caught.value)
     wait_until(lambda: not any(map(alive, pids(run_dir))), "the data worker is gone")
@@ -152,7 +152,7 @@ def test_an_interrupt_stops_the_trainer_after_its_checkpoint(trainer: Path, run_
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        supervise(command(trainer, run_dir, "wait"), run_dir)
+        supervise([command(trainer, run_dir, "wait")], run_dir)
     thread.join()
     assert (run_dir / "checkpoint").exists()
     wait_until(lambda: not any(map(alive, pids(run_dir))), "the whole group is gone")
@@ -166,7 +166,7 @@ def test_a_trainer_that_ignores_the_signal_is_killed(trainer: Path, run_dir: Pat
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        supervise(command(trainer, run_dir, "stubborn"), run_dir, grace_seconds=0.5)
+        supervise([command(trainer, run_dir, "stubborn")], run_dir, grace_seconds=0.5)
     thread.join()
     wait_until(lambda: not any(map(alive, pids(run_dir))), "the whole group is gone")
 
@@ -179,12 +179,12 @@ def test_a_stop_from_outside_is_resumable(trainer: Path, run_dir: Path) -> None:
     thread = threading.Thread(target=stop)
     thread.start()
     with pytest.raises(StoppedError, match="step 7"):
-        supervise(command(trainer, run_dir, "wait"), run_dir)
+        supervise([command(trainer, run_dir, "wait")], run_dir)
     thread.join()
 
 
 def test_a_supervisor_in_a_thread_may_end_its_thread(trainer: Path, run_dir: Path) -> None:
-    thread = threading.Thread(target=supervise, args=(command(trainer, run_dir, "good"), run_dir))
+    thread = threading.Thread(target=supervise, args=([command(trainer, run_dir, "good")], run_dir))
     thread.start()
     thread.join()
     assert "the message of good" in (run_dir / "train.log").read_text()
