@@ -14,22 +14,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from t2i_core.config import Config
+from t2i_core.config import Config, read_object
+from t2i_core.encoders.bounds import Heads, Layers, TokenId, Vocabulary, require_inside
 from t2i_core.errors import ConfigError
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
-MAX_CONFIG_BYTES = 1024 * 1024
 # The largest vision tower that open_clip names reads 1,369 patches.
 MAX_PATCHES = 5_000
 
 Width = Annotated[int, Field(ge=1, le=8192)]
-Heads = Annotated[int, Field(ge=1, le=256)]
-Layers = Annotated[int, Field(ge=1, le=96)]
 Side = Annotated[int, Field(ge=8, le=2048)]
 Ratio = Annotated[float, Field(gt=0, le=16)]
 Tokens = Annotated[int, Field(ge=1, le=2048)]
-Vocabulary = Annotated[int, Field(ge=1, le=2_000_000)]
 Scale = Annotated[float, Field(ge=-1000, le=1000)]
 Triple = tuple[Scale, Scale, Scale]
 
@@ -96,8 +93,8 @@ class TextConfig(TowerConfig):
     heads: Heads | None = None
     layers: Layers | None = None
     embed_cls: bool | None = None
-    pad_id: int | None = Field(None, ge=0, le=2_000_000)
-    eos_id: int | None = Field(None, ge=0, le=2_000_000)
+    pad_id: TokenId | None = None
+    eos_id: TokenId | None = None
     no_causal_mask: bool | None = None
     pool_type: Literal["argmax", "first", "last", "eos", "none"] | None = None
     proj_bias: bool | None = None
@@ -148,9 +145,7 @@ def find_files(folder: Path) -> tuple[Path, Path]:
         raise ConfigError(f"{folder} is no open_clip folder: it has no {CONFIG_NAME}.")
     if weights is None:
         raise ConfigError(f"no weights in {folder}: it needs {WEIGHTS_NAMES[0]} (safetensors, which cannot hold code).")
-    for path in (config, weights):
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ConfigError(f"{path} is a link that leaves its folder; put the file itself there.")
+    require_inside(folder, (config, weights))
     return config, weights
 
 
@@ -191,13 +186,8 @@ def read_clip_config(path: Path) -> ClipFolderConfig:
     Raises:
         ConfigError: it is too long, no JSON, has unknown keys or values out of bounds.
     """
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES:,} bytes.")
-    try:
-        data = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as err:
-        raise ConfigError(f"{path} is not readable JSON: {err}") from err
-    if not isinstance(data, dict) or not isinstance(data.get("model_cfg"), dict):
+    data = read_object(path.resolve())
+    if not isinstance(data.get("model_cfg"), dict):
         raise ConfigError(f"{path} has no model_cfg.")
     config = ClipFolderConfig.parse({name: data[name] for name in ClipFolderConfig.model_fields if name in data})
     _check_patches(config, path)

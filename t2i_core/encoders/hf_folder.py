@@ -9,16 +9,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from t2i_core.config import Config, read_object
+from t2i_core.encoders.bounds import Heads, Layers, TokenId, Vocabulary, require_inside
 from t2i_core.errors import ConfigError
 
 CONFIG_NAME, WEIGHTS_NAME, TOKENIZER_NAME = "config.json", "model.safetensors", "tokenizer.json"
 
 Width = Annotated[int, Field(ge=1, le=16_384)]
-Heads = Annotated[int, Field(ge=1, le=256)]
-Layers = Annotated[int, Field(ge=1, le=96)]
-Vocabulary = Annotated[int, Field(ge=1, le=2_000_000)]
 Positions = Annotated[int, Field(ge=1, le=65_536)]
-TokenId = Annotated[int, Field(ge=0, le=2_000_000)]
 Epsilon = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -99,8 +96,7 @@ def find_files(folder: Path) -> list[Path]:
                 f"{folder} has no {path.name}: a text encoder in the layout of Hugging Face is {CONFIG_NAME}, "
                 f"{WEIGHTS_NAME} (safetensors in one file, which cannot hold code) and {TOKENIZER_NAME}."
             )
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ConfigError(f"{path} is a link that leaves its folder; put the file itself there.")
+    require_inside(folder, paths)
     return paths
 
 

@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 import signal
@@ -203,21 +202,6 @@ def test_a_sample_without_a_picture_is_told(captions_dir, streamed):
 
     with pytest.raises(DataError, match="20 captioned samples have no picture"):
         indexed.write_index(captions_dir.parent / "index", stem, captions_dir, "train", rows)
-
-
-def test_a_dataset_made_anew_is_noticed(captions_dir):
-    manifest = captions_dir.parent / "dataset" / "manifest.json"
-    data = json.loads(manifest.read_text())
-    data["key"]["config"]["image_size"] = 32
-    manifest.write_text(json.dumps(data))
-
-    with pytest.raises(ConfigError, match="has changed"):
-        OpenSplit(captions_dir, "train")
-
-
-def test_an_empty_split_is_refused(captions_dir):
-    with pytest.raises(ConfigError, match="no samples in its test split"):
-        OpenSplit(captions_dir, "test")
 
 
 @pytest.mark.parametrize(

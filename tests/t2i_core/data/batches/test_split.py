@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from t2i_core.data.batches import split as splits
-from t2i_core.data.batches.split import load_split, parse_attributes
+from t2i_core.data.batches.split import OpenSplit, load_split, parse_attributes
 from t2i_core.errors import ConfigError, ShardError
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
@@ -37,19 +37,21 @@ def test_a_damaged_shard_is_refused_by_name_with_its_losses(captions_dir):
     assert 0 < caught.value.num_lost <= 10
 
 
-def test_a_dataset_made_anew_is_noticed(captions_dir):
+@pytest.mark.parametrize("opened", [load_split, OpenSplit])
+def test_a_dataset_made_anew_is_noticed(captions_dir, opened):
     manifest = captions_dir.parent / "dataset" / "manifest.json"
     data = json.loads(manifest.read_text())
     data["key"]["config"]["image_size"] = 32
     manifest.write_text(json.dumps(data))
 
     with pytest.raises(ConfigError, match="has changed"):
-        load_split(captions_dir, "train")
+        opened(captions_dir, "train")
 
 
-def test_an_empty_split_is_refused(captions_dir):
+@pytest.mark.parametrize("opened", [load_split, OpenSplit])
+def test_an_empty_split_is_refused(captions_dir, opened):
     with pytest.raises(ConfigError, match="no samples in its test split"):
-        load_split(captions_dir, "test")
+        opened(captions_dir, "test")
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "null", "[" * 100_000])
