@@ -60,7 +60,10 @@ COMMANDS = {
         "presets",
         "List the recipes that trainings and pipelines start from, or show one, merged and checked, as JSON.",
     ),
-    "verify": ("upkeep", "Read every shard of a dataset and say which are damaged and which samples are lost."),
+    "verify": (
+        "upkeep",
+        "Compare a folder with its manifest, and say what is damaged or lost.",
+    ),
     "export": ("export", "Write a dataset as plain files, or as tables with the pictures in them."),
     "purge": (
         "upkeep",

@@ -267,6 +267,20 @@ def _has_size(path: Path, size: int) -> bool:
     return is_file(path) and path.lstat().st_size == size
 
 
+def change_of(path: Path, noted: OutputFile) -> str:
+    """Say how a file differs from what was written; "" when it does not.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not is_file(path):
+        return "is gone"
+    size = path.lstat().st_size
+    if size != noted.size:
+        return f"has {size:,} bytes instead of {noted.size:,}"
+    return "" if sha256_of(path) == noted.sha256 else "has other bytes than were written"
+
+
 def find_hit(folder: Path, key: StepKey) -> StepRef | None:
     """Give the reference of a folder already made with this key, if all its outputs are there.
 

@@ -1,4 +1,4 @@
-"""The commands for what happens to a dataset after it was made: verify, purge, lineage."""
+"""The commands for what happens to a folder after it was made: verify, purge, lineage."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +11,7 @@ from flows.commands.step import command_app, progress
 from flows.help import PlainCommand, examples
 from flows.terminal import say, say_json
 from t2i_core.errors import ConfigError
+from t2i_core.manifest import read_manifest
 
 if TYPE_CHECKING:
     from t2i_core.data.dataset.purge import PurgeResult
@@ -27,31 +28,62 @@ app = command_app()
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
-@app.command("verify", cls=PlainCommand, epilog=examples("t2i verify work/dataset", "t2i verify work/dataset --repair"))
+@app.command(
+    "verify",
+    cls=PlainCommand,
+    epilog=examples("t2i verify work/dataset", "t2i verify work/dataset --repair", "t2i verify work/run"),
+)
 def verify_command(
-    dataset_dir: Annotated[Path, typer.Argument(help="A finished dataset folder.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that a step made.")],
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Move damaged shards aside as NAME.damaged; the same ingest refills only them."),
+        typer.Option(
+            "--repair",
+            help="Move damaged shards of a dataset aside as NAME.damaged; the same ingest refills only them.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read every shard of a dataset and say which are damaged and which samples are lost; exit code 1 if any is."""
+    """Compare a folder with its manifest, and say what is damaged or lost; exit code 1 if anything is."""
+    kind = read_manifest(folder).kind
+    if repair and kind != "dataset":
+        raise ConfigError(f"--repair is for the shards of a dataset, and {folder} is a {kind} folder.")
+    whole = _verify_dataset(folder, repair, as_json) if kind == "dataset" else _verify_whole(folder, as_json)
+    if not whole:
+        raise typer.Exit(1)
+
+
+def _verify_dataset(folder: Path, repair: bool, as_json: bool) -> bool:
     from t2i_core.data.dataset.verify import verify
 
     with progress() as view:
-        result = verify(dataset_dir, repair=repair, on_progress=view)
+        result = verify(folder, repair=repair, on_progress=view)
     if as_json:
         say_json(result.model_dump(mode="json"))
     else:
         for damage in result.damaged:
             say(_describe_damage(damage))
         lost = f"{len(result.damaged):,} damaged, {result.num_lost:,} samples lost"
-        say(f"{dataset_dir}: {result.num_shards:,} shards, {result.num_samples:,} samples; {lost}")
+        say(f"{folder}: {result.num_shards:,} shards, {result.num_samples:,} samples; {lost}")
         if result.damaged:
             say("The same ingest command refills them." if repair else "With --repair they are moved aside.")
-    if result.damaged:
-        raise typer.Exit(1)
+    return not result.damaged
+
+
+def _verify_whole(folder: Path, as_json: bool) -> bool:
+    from t2i_core.lineage.whole import verify_whole
+
+    with progress() as view:
+        result = verify_whole(folder, on_progress=view)
+    if as_json:
+        say_json(result.model_dump(mode="json"))
+    else:
+        for problem in result.problems:
+            say(problem)
+        say(f"{folder}: {result.num_files:,} files; {len(result.problems):,} problems")
+        if result.problems:
+            say("Delete what is damaged and run the step that made it again.")
+    return not result.problems
 
 
 def _describe_damage(damage: "ShardDamage") -> str:

@@ -48,6 +48,23 @@ def test_verify_names_what_is_lost(dataset: Path, capsys: pytest.CaptureFixture[
     assert sorted(path.name for path in dataset.glob("shards/00001*")) == sorted(damage["moved_to"])
 
 
+def test_verify_compares_any_folder_with_its_manifest(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    captions = dataset.with_name("captions")
+    assert run(["verify", str(captions)]) == 0
+    assert capsys.readouterr().out == f"{captions}: 4 files; 0 problems\n"
+    assert run(["verify", str(captions), "--repair"]) == 2
+    assert "--repair is for the shards of a dataset" in capsys.readouterr().err
+    tokenizer = captions / "tokenizer.json"
+    tokenizer.write_bytes(tokenizer.read_bytes().swapcase())
+    manifest = dataset / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"image_size": 16', '"image_size": 17'))
+    assert run(["verify", str(captions), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["problems"] == [
+        f"{tokenizer} has other bytes than were written",
+        f"{captions} was made from an earlier state of {dataset}.",
+    ]
+
+
 def test_purge_says_what_went_and_what_was_made_with_it(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for rows in ("1 rows purged, 1 pictures, in 1 shards", "0 rows purged, 0 pictures, in 0 shards"):
         assert run(["purge", str(dataset), "--url", "b.png"]) == 0

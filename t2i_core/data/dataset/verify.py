@@ -13,7 +13,7 @@ from t2i_core.data.shards.reader import REPAIR_ADVICE, kept_checksums, read_chec
 from t2i_core.data.shards.stats import noted_report
 from t2i_core.door import is_file, open_folder
 from t2i_core.errors import DataError, ShardError
-from t2i_core.manifest import OutputFile, read_manifest, sha256_of
+from t2i_core.manifest import OutputFile, change_of, read_manifest
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 ENDINGS = (".tar", ".parquet", "_stats.json")
@@ -115,7 +115,8 @@ def _changed_files(dataset_dir: Path, shard_id: int, files: Mapping[str, OutputF
     """Say for each file of a shard, by its ending, why it is not the one that was written."""
     problems = {}
     for ending, path in zip(ENDINGS, _places(dataset_dir / SHARDS_DIR, shard_id), strict=True):
-        problem = _difference(path, files.get(ending))
+        noted = files.get(ending)
+        problem = change_of(path, noted) if noted else "is not in the manifest"
         if problem:
             problems[ending] = f"{path.name} {problem}"
     return problems
@@ -132,17 +133,6 @@ def require_whole(dataset_dir: Path, shard_id: int, files: Mapping[str, OutputFi
         path = dataset_dir / SHARDS_DIR / shard_name(shard_id)
         message = f"shard {path} is damaged ({', '.join(problems.values())}): {REPAIR_ADVICE}"
         raise ShardError(message, path=str(path), num_lost=0)
-
-
-def _difference(path: Path, noted: OutputFile | None) -> str:
-    if noted is None:
-        return "is not in the manifest"
-    if not is_file(path):
-        return "is gone"
-    size = path.lstat().st_size
-    if size != noted.size:
-        return f"has {size:,} bytes instead of {noted.size:,}"
-    return "" if sha256_of(path) == noted.sha256 else "has other bytes than were written"
 
 
 def _places(shards_dir: Path, shard_id: int) -> list[Path]:

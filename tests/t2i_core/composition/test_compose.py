@@ -27,6 +27,7 @@ from t2i_core.generation.generator import load_generator
 from t2i_core.generation.model import Model
 from t2i_core.lineage.ancestors import captions_of, outdated, trace, trace_picture
 from t2i_core.lineage.holders import find_samples
+from t2i_core.lineage.whole import verify_whole
 from t2i_core.manifest import read_manifest
 from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.stage import Drawer, DrawSettings
@@ -87,6 +88,19 @@ def test_a_system_names_its_runs_and_is_made_once(work: Path, system: Path) -> N
     assert compose(runs(work, upsampler="upsampler", clip="clip", base="base"), system).hit
     with pytest.raises(ConfigError, match="already holds other work"):
         compose(runs(work, base="base"), system)
+
+
+def test_verify_looks_through_the_runs_of_a_system(work: Path, system: Path, tmp_path: Path) -> None:
+    whole = verify_whole(system)
+    assert len(whole.folders) == 4 and whole.num_files > 12 and not whole.problems
+    shutil.copytree(work / "systems", tmp_path / "systems")
+    shutil.copytree(work / "runs", tmp_path / "runs")
+    damaged = tmp_path / "runs/upsampler/metrics.jsonl"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+
+    problems = verify_whole(tmp_path / "systems/glide").problems
+
+    assert len(problems) == 1 and "metrics.jsonl has" in problems[0] and "bytes instead of" in problems[0]
 
 
 @pytest.mark.parametrize(
