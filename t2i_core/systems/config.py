@@ -36,6 +36,11 @@ class StageConfig(Config):
         return 0
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """What each channel is that its network reads; () where there is nothing to tell apart."""
+        return ()
+
+    @property
     def compares_samples(self) -> bool:
         """Whether its loss of a batch is no mean over samples, each of which stands for itself."""
         return False
@@ -195,10 +200,10 @@ class DiffusionConfig(NoisedConfig):
         return self
 
     @property
-    def channels_read(self) -> int:
-        """Channels that the network reads: the noised picture's, then the small one's, then what is known and where."""
-        low = (4 if self.low_noise else 3) if self.low_side else 0
-        return 3 + low + (4 if self.inpaints else 0)
+    def channels(self) -> tuple[str, ...]:
+        """See `StageConfig.channels`: the noised picture's, then the small one's, then what is known and where."""
+        low = (3 * ("low",) + ("level",) * (self.low_noise > 0)) if self.low_side else ()
+        return 3 * ("picture",) + low + (4 * ("known",) if self.inpaints else ())
 
     @property
     def nulls(self) -> frozenset[FieldName]:

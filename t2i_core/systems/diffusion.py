@@ -48,7 +48,7 @@ class DiffusionStage(Stage):
         self._enlarges = factor_of(self.side, config.low_side)
         _require_fit(self.side, config.network.side_multiple)
         self.schedule = schedule_of(config)
-        channels = Channels(config.channels_read, 6 if config.learned_variance else 3)
+        channels = Channels(len(config.channels), 6 if config.learned_variance else 3)
         self.network = NETWORKS[type(config.network)](config.network, sizes, channels)
         self.learned_weight = LearnedWeight() if config.weighting == "learned" else None
 

@@ -129,7 +129,9 @@ def read_origin(run_dir: Path) -> Origin | None:
         return Origin.parse(config[FEATURES]) if FEATURES in config else None
 
 
-def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path, origin: Origin | None = None) -> dict[str, int]:
+def start_from(
+    run_dir: Path, stage: Stage, channels: Sequence[str], tokenizer_path: Path, origin: Origin | None = None
+) -> dict[str, int]:
     """Load the averaged weights of a finished run, and nothing else of it, into a stage with fresh ones.
 
     The stage may read more channels than the run's, behind those that this one read. Their weights start at zero, so
@@ -138,6 +140,7 @@ def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path, origin: Origin
     Args:
         run_dir: the finished run.
         stage: what is to be trained.
+        channels: that it reads.
         tokenizer_path: of the tokenizer that it reads captions with, unless it has one of its own.
         origin: of the features that it reads in place of captions; None where it reads none.
 
@@ -145,7 +148,7 @@ def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path, origin: Origin
         What is new, such as "unet.stem.weight[:, 48:]", and how many numbers each of it has.
 
     Raises:
-        ConfigError: the run's weights have other names or shapes, or were learned for other words.
+        ConfigError: the run's weights have other names or shapes, or were learned for other channels or words.
         CheckpointError: they are damaged.
     """
     checkpoint, name = chosen_checkpoint(run_dir), average_name(0)
@@ -153,6 +156,7 @@ def start_from(run_dir: Path, stage: Stage, tokenizer_path: Path, origin: Origin
     wanted = {weight: tuple(tensor.shape) for weight, tensor in stage.state_dict().items()}
     grown = [weight for weight in _read_channels(stage) if _grows(found.get(weight, ()), wanted[weight])]
     _require_same(found, wanted, {*grown}, run_dir)
+    _require_first(read_run_config(run_dir)[0].system.channels, channels, run_dir)
     if read_origin(run_dir) != origin:
         raise ConfigError(
             f"{run_dir} cannot be the start: it learned other features, or none: its encoder or its options differ."
@@ -184,6 +188,13 @@ def _require_same(found: Mapping[str, Shape], wanted: Mapping[str, Shape], grown
             raise ConfigError(
                 f"{run_dir} cannot be the start: its weight {name:.100} is {told[0]}, here it is {told[1]}."
             )
+
+
+def _require_first(read: Sequence[str], channels: Sequence[str], run_dir: Path) -> None:
+    """Refuse channels that mean something else than those that the run read at the same places."""
+    for number, (before, now) in enumerate(zip(read, channels, strict=False), start=1):
+        if before != now:
+            raise ConfigError(f"{run_dir} cannot be the start: its channel {number} is {before}, here it is {now}.")
 
 
 def _shapes(path: Path) -> dict[str, Shape]:

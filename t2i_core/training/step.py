@@ -174,7 +174,8 @@ class Run:
         stage = build_stage(self.preset.system, sizes, given)
         start = Path(self.config.init_from) if self.config.init_from else None
         origin = origin_of(read_manifest(self.config.features)) if self.config.features else None
-        self.new = start_from(start, stage, self.run_dir / "tokenizer.json", origin) if start else {}
+        fits = (stage, self.preset.system.channels, self.run_dir / "tokenizer.json", origin)
+        self.new = start_from(start, *fits) if start else {}
         resolved = {
             "schema_version": 1,
             "preset": self.config.preset_name,

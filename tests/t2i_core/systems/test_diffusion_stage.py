@@ -307,7 +307,7 @@ def test_a_variance_beyond_its_bounds_is_brought_back():
 def test_every_kind_of_stage_reads_as_many_channels_as_its_recipe_says():
     wanted = {"diffusion": 3, "base": 3, "upsampler": 7, "inpaint": 7, "inpaint_upsampler": 10}
 
-    assert {name: CONFIGS[name].channels_read for name in wanted} == wanted
+    assert {name: len(CONFIGS[name].channels) for name in wanted} == wanted
 
 
 def a_guide() -> NoisedCLIPStage:

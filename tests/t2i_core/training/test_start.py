@@ -92,6 +92,16 @@ def test_damaged_weights_are_refused(captions_dir: Path, first: Path, tmp_path: 
         train(captions_dir, config(init_from=str(run_dir)), tmp_path / "run", compute=CPU)
 
 
+def test_channels_of_another_meaning_are_refused_though_they_are_as_many(captions_dir: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "fills"
+    train(captions_dir, config("diffusion-smoke", set=["system.inpaints=true"]), run_dir, compute=CPU)
+    enlarges = ["system.low_side=8", "system.low_noise=0.5"]
+    second = config("diffusion-smoke", set=enlarges, init_from=str(run_dir))
+
+    with pytest.raises(ConfigError, match="its channel 4 is known, here it is low"):
+        train(captions_dir, second, tmp_path / "second", compute=CPU)
+
+
 @pytest.fixture
 def narrow(captions_dir: Path, tmp_path: Path) -> Path:
     """A finished run whose network read two channels of a picture, of patches of four by four."""
