@@ -19,7 +19,7 @@ from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.door import is_file, open_to_append, read_file
 from t2i_core.encoding.origin import encoder_folder, origin_of
 from t2i_core.encoding.words import FeatureWords, TokenWords, Words, open_features
-from t2i_core.errors import ConfigError, StoppedError
+from t2i_core.errors import ConfigError, DataError, StoppedError
 from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import (
     OnConflict,
@@ -57,6 +57,7 @@ from t2i_core.training.validation import load_validation
 GRID_AT = (0.1, 0.25, 0.5, 0.75, 1.0)
 NUM_GRID_PICTURES = 16
 PROGRESS_SECONDS = 1.0
+CONFIG_NAME = "config.json"
 # Files that tell how long it took or what was measured to choose: the same training at another speed is the same run.
 TIMED_NAMES = frozenset({"compute.json", STATE_NAME})
 
@@ -88,6 +89,7 @@ def train(
         ConfigError: an input or the preset is wrong, or the folder holds other work.
         ShardError: a shard of the dataset is damaged.
         CheckpointError: all checkpoints are damaged.
+        DataError: the run folder was deleted while it was trained.
         TrainingError: training diverged or memory ran out.
         StoppedError: SIGTERM or SIGINT came; a checkpoint was written, and the same call resumes.
         TransientError: a process that decodes was killed, or a store does not answer.
@@ -186,7 +188,7 @@ class Run:
         resolved |= {"new": list(self.new)} if self.new else {}
         resolved |= {FEATURES: origin.model_dump(mode="json")} if origin else {}
         if self.ranks.is_first:
-            write_atomically(self.run_dir / "config.json", json.dumps(resolved, indent=2).encode() + b"\n")
+            write_atomically(self.run_dir / CONFIG_NAME, json.dumps(resolved, indent=2).encode() + b"\n")
         return stage
 
     def _sources(self) -> dict[str, Path]:
@@ -220,6 +222,7 @@ class Run:
 
         Raises:
             StoppedError: a signal asked to stop; a checkpoint was written.
+            DataError: the folder is gone.
             TrainingError: training diverged.
         """
         with stop_requests() as stop_requested:
@@ -237,6 +240,7 @@ class Run:
 
     def _look(self, stops: bool) -> None:
         """Write down what is due after a step."""
+        self._require_folder()
         if self.trainer.position.step % self.config.log_every == 0:
             self.log()
         if self.validation and self.trainer.position.step % self.validation.every == 0:
@@ -245,6 +249,14 @@ class Run:
         self.report()
         if stops or time.monotonic() - self._last_save > self.config.checkpoint_seconds:
             self.save()
+
+    def _require_folder(self) -> None:
+        """Write nothing more where the folder is gone: it would come back as half a run."""
+        if not is_file(self.run_dir / CONFIG_NAME):
+            raise DataError(
+                f"{self.run_dir} was deleted or moved while it was trained, at step {self.trainer.position.step}: "
+                "what was not moved is lost. Run the same command again."
+            )
 
     def log(self) -> None:
         """Append one line of metrics."""
@@ -335,6 +347,7 @@ class Run:
 
     def finish(self, key: StepKey) -> StepRef:
         """Write the last checkpoint and the manifest."""
+        self._require_folder()
         if self.trainer.position.sums.steps:
             self.log()
         self.validate()
@@ -342,8 +355,8 @@ class Run:
         if path not in list_checkpoints(self.run_dir):
             self.save()
         (self.run_dir / "progress.json").unlink(missing_ok=True)
-        outputs = [self.run_dir / name for name in ("config.json", "tokenizer.json", "compute.json")]
-        outputs = [p for p in outputs if p.is_file()]
+        outputs = [self.run_dir / CONFIG_NAME, self.run_dir / "tokenizer.json"]
+        outputs += [measured] if (measured := self.run_dir / "compute.json").is_file() else []
         outputs += [p for folder in {path, best_checkpoint(self.run_dir) or path} for p in sorted(folder.iterdir())]
         files = [describe_file(self.run_dir, p, content=p.name not in TIMED_NAMES) for p in outputs]
         if isinstance(averaged := self.trainer.ema.module, Exporter):

@@ -15,13 +15,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from t2i_core.children import module_command, start
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.door import open_file, open_to_append, read_file
+from t2i_core.door import open_to_append, read_file
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
 from t2i_core.machine import usable_cores
 from t2i_core.manifest import OnConflict, StepRef, find_hit
@@ -103,19 +104,22 @@ def supervise(
     """
     watch = ProgressWatch(run_dir / PROGRESS_NAME, on_progress)
     trainers: list[_Started] = []
-    try:
-        for rank, command in enumerate(commands):
-            trainers.append(_start(command, run_dir / log_name(rank), _environment(len(commands))))
-        while not _is_over([trainer.process.poll() for trainer in trainers]):
-            watch.look()
-            time.sleep(POLL_SECONDS)
-        ended = [trainer for trainer in trainers if trainer.process.returncode is not None]
-    finally:
-        _stop([trainer.process for trainer in trainers], grace_seconds)
-    watch.look()
-    for trainer in sorted(ended, key=lambda trainer: trainer.process.returncode == EXIT_LEFT):
-        if error := failure(trainer.process.returncode, last_message(trainer.log, trainer.log_start), trainer.log):
-            raise error
+    with ExitStack() as logs:
+        try:
+            for rank, command in enumerate(commands):
+                log = logs.enter_context(open_to_append(run_dir / log_name(rank)))
+                trainers.append(_started(command, log, _environment(len(commands))))
+            while not _is_over([trainer.process.poll() for trainer in trainers]):
+                watch.look()
+                time.sleep(POLL_SECONDS)
+            codes = [trainer.process.returncode for trainer in trainers]
+        finally:
+            _stop([trainer.process for trainer in trainers], grace_seconds)
+        watch.look()
+        # The one that failed is asked before those that it left alone.
+        for rank in sorted(range(len(codes)), key=lambda rank: codes[rank] == EXIT_LEFT):
+            if codes[rank] and (error := failure(codes[rank], trainers[rank].message, run_dir / log_name(rank))):
+                raise error
 
 
 def log_name(rank: int) -> str:
@@ -126,14 +130,18 @@ def log_name(rank: int) -> str:
 @dataclass(frozen=True, slots=True)
 class _Started:
     process: "subprocess.Popen[bytes]"
-    log: Path
+    log: FileIO
     log_start: int
 
+    @property
+    def message(self) -> str:
+        # Read from what is open: somebody may have deleted the file.
+        return last_message(self.log, self.log_start)
 
-def _start(command: Sequence[str], log_path: Path, extra: Mapping[str, str]) -> _Started:
-    with open_to_append(log_path) as log:
-        log_start = log.seek(0, os.SEEK_END)
-        return _Started(start(command, stdout=log, stderr=subprocess.STDOUT, extra=extra), log_path, log_start)
+
+def _started(command: Sequence[str], log: FileIO, extra: Mapping[str, str]) -> _Started:
+    log_start = log.seek(0, os.SEEK_END)
+    return _Started(start(command, stdout=log, stderr=subprocess.STDOUT, extra=extra), log, log_start)
 
 
 def _is_over(codes: Sequence[int | None]) -> bool:
@@ -168,12 +176,11 @@ def failure(
     return TrainingError(message or f"the trainer ended with exit code {exit_code}; see {log_path}.")
 
 
-def last_message(log_path: Path, start: int = 0) -> str:
+def last_message(log: FileIO, start: int = 0) -> str:
     """Give the last non-empty line of a log from byte `start` on, or ""."""
-    with open_file(log_path) as log:
-        size = log.seek(0, os.SEEK_END)
-        log.seek(max(start, size - MAX_LOG_TAIL_BYTES))
-        lines = log.read().decode("utf-8", "replace").splitlines()
+    size = log.seek(0, os.SEEK_END)
+    log.seek(max(start, size - MAX_LOG_TAIL_BYTES))
+    lines = log.read(MAX_LOG_TAIL_BYTES).decode("utf-8", "replace").splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from t2i_core.door import open_to_append
 from t2i_core.errors import ConfigError, StoppedError, T2IError, TrainingError, TransientError
 from t2i_core.progress import Progress
 from t2i_core.training.supervisor import ProgressWatch, failure, last_message, supervise
 
 # A stand-in for the trainer: real processes, a real progress file, a real checkpoint on SIGTERM.
 TRAINER = """
-import json, os, signal, subprocess, sys, time
+import json, os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 run_dir, mode = Path(sys.argv[1]), sys.argv[2]
 from t2i_core.lifeline import die_with_parent
@@ -39,8 +40,11 @@ if mode in ("wait", "stubborn"):
     time.sleep(300)
 if mode == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
+if mode == "gone":
+    worker.kill()
+    shutil.rmtree(run_dir)
 print(f"the message of {mode}", file=sys.stderr, flush=True)
-sys.exit({"good": 0, "config": 2, "stopped": 75, "bad": 1}[mode])
+sys.exit({"good": 0, "config": 2, "stopped": 75, "bad": 1, "gone": 1, "left": 3}[mode])
 """
 SUPERVISOR = """
 import sys
@@ -109,6 +113,20 @@ def test_each_end_has_its_error(trainer: Path, run_dir: Path, mode: str, error: 
     wait_until(lambda: not any(map(alive, pids(run_dir))), "the data worker is gone")
 
 
+def test_the_cause_is_told_though_its_log_was_deleted(trainer: Path, run_dir: Path) -> None:
+    with pytest.raises(TrainingError, match="the message of gone"):
+        supervise([command(trainer, run_dir, "gone")], run_dir)
+
+
+@pytest.mark.parametrize(("modes", "told"), [(["left", "config"], "config"), (["wait", "bad"], "bad")])
+def test_of_several_trainers_the_one_that_failed_is_asked_and_all_end(
+    trainer: Path, run_dir: Path, modes: list[str], told: str
+) -> None:
+    with pytest.raises(T2IError, match=f"the message of {told}"):
+        supervise([command(trainer, run_dir, mode) for mode in modes], run_dir)
+    wait_until(lambda: not any(map(alive, pids(run_dir))), "both are gone")
+
+
 def test_a_crash_in_native_code_is_not_retried() -> None:
     error = failure(-signal.SIGSEGV, "", Path("run/train.log"))
     assert isinstance(error, TrainingError)
@@ -117,12 +135,12 @@ def test_a_crash_in_native_code_is_not_retried() -> None:
 
 
 def test_the_message_is_the_last_line_of_this_attempt(tmp_path: Path) -> None:
-    log = tmp_path / "train.log"
-    log.write_bytes(b"old attempt\n")
-    start = log.stat().st_size
-    assert last_message(log, start) == ""
-    log.write_bytes(b"old attempt\nnoise\nthe cause\n\n")
-    assert last_message(log, start) == "the cause"
+    (tmp_path / "train.log").write_bytes(b"old attempt\n")
+    with open_to_append(tmp_path / "train.log") as log:
+        start = log.seek(0, os.SEEK_END)
+        assert last_message(log, start) == ""
+        log.write(b"noise\nthe cause\n\n")
+        assert last_message(log, start) == "the cause"
 
 
 @pytest.mark.parametrize("mode", ["wait", "stubborn"])

@@ -16,7 +16,7 @@ from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.data.batches import split
 from t2i_core.data.batches.split import load_split
-from t2i_core.errors import CheckpointError, ConfigError
+from t2i_core.errors import CheckpointError, ConfigError, DataError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
 from t2i_core.generation.asked import image_seed
@@ -418,6 +418,15 @@ def test_a_sample_is_trained_on_alike_in_a_batch_of_any_size(captions_dir, tmp_p
     ):
         assert torch.equal(mine[40:48], others)
     assert not whole.condition.keep["text"].all()
+
+
+def test_a_run_whose_folder_is_deleted_ends_with_a_sentence_and_writes_nothing_more(captions_dir, tmp_path):
+    run_dir = tmp_path / "run"
+
+    with pytest.raises(DataError, match=r"run was deleted or moved while it was trained, at step 1: .* same command"):
+        train(captions_dir, config(), run_dir, compute=CPU, on_progress=lambda _progress: shutil.rmtree(run_dir))
+
+    assert not run_dir.exists()
 
 
 def test_a_torn_checkpoint_is_refused(finished, captions_dir, tmp_path):
