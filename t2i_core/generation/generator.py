@@ -68,6 +68,12 @@ class Generator:
         return all(isinstance(drawer, Editor) for drawer in self.cascade.drawers.values())
 
     @property
+    def fills(self) -> bool:
+        """Whether its base, or who takes its place, was trained to fill in, and sees what is known."""
+        drawer = self.cascade.drawers[self.cascade.acting(BASE, fills=True)]
+        return isinstance(drawer, Editor) and drawer.inpaints
+
+    @property
     def has_clip(self) -> bool:
         """Whether there is a CLIP of noised pictures to be guided by."""
         return self._leaders.has_clip

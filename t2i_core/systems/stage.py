@@ -169,7 +169,10 @@ class Editor(Drawer, Protocol):
 
     Attributes:
         side_multiple: what both sides of its pictures must be multiples of, pixels.
+        inpaints: whether it was trained to fill in, and sees what is known.
     """
+
+    inpaints: bool
 
     @property
     def side_multiple(self) -> int:

@@ -1,194 +1,233 @@
-"""Do edits do what they are asked? An object replaced, a prompt followed from a picture, a picture found again."""
+"""Do edits do what they are asked? Every one that a run or system can do, on real pictures, with outcomes checked."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from PIL import Image
 
 from t2i_core.evaluation.judges.composition import extract
 from t2i_core.evaluation.judges.statistics import Estimate, mean_by_prompt, share_by_prompt
 from t2i_core.evaluation.judges.verdict import judge
 from t2i_core.evaluation.metrics.evidence import Evidence, Pictures
-from t2i_core.evaluation.metrics.section import Block, Chart, Figure, Group, Level, Picture, Section, Text
+from t2i_core.evaluation.metrics.section import (
+    Block,
+    Chart,
+    Column,
+    Figure,
+    Group,
+    Level,
+    Picture,
+    Row,
+    Section,
+    Table,
+    Text,
+)
 from t2i_core.evaluation.metrics.section import Pictures as Strip
+from t2i_core.evaluation.studies.edit_tasks import Task, edge_of, halves_of, tasks_of, turns_of
+from t2i_core.evaluation.studies.upsampler import averaged
 from t2i_core.generation.asked import image_seed
 from t2i_core.generation.edits.canvas import psnrs, veiled
 from t2i_core.generation.edits.inversion import drawn_from, inverted
+from t2i_core.generation.edits.upscaling import upscaled
 from t2i_core.generation.generator import Generator
 from t2i_core.generation.given import Given
-from t2i_core.samples.scenes import COLORS, SHAPES, Scene, SceneObject, caption_scene, render_scene
+from t2i_core.samples.scenes import Scene
 
 TITLE = "Edits"
-NUM_SCENES, NUM_SHOWN, NUM_INVERTED, INVERSION_STEPS = 48, 4, 8, 50
+NUM_SHOWN, NUM_MOVED, NUM_IN_TURN, NUM_INVERTED, INVERSION_STEPS = 4, 16, 8, 8, 50
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
-# Around an object, in shares of the side, so that none of its edge is left.
-MARGIN = 0.04
-# Pixels along the inside of a mask's border.
-BORDER = 2
+TURNS, ROUNDS = 3, 5
 LEAD = (
-    "Real held-out pictures of two objects. Replaced: one object is masked with a margin and drawn anew as another "
-    "one; right only if everything in the new scene is, and nothing else is there. Edge: how wrong the two pixels "
-    "along the inside of the mask's border are, in errors further inside; up to 1 there is no seam. Image-to-image: "
-    "the same new prompt without a mask, from the picture, by strength."
+    "Real held-out pictures of two objects; green frames are right, red ones wrong. Replaced: an object is masked with "
+    "a margin and drawn anew as another one; right only if everything in the new scene is, and nothing else is there. "
+    "Edge: how wrong the two pixels along the inside of the mask's border are, in errors further inside; up to 1 there "
+    "is no seam. Outpainted: a half is cut off and drawn again. In turn: three objects replaced, each on what came of "
+    "the last. Image-to-image: the same new prompt without a mask, from the picture, by strength."
 )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Task:
-    """An object to be replaced.
+class Found:
+    """What one kind of edit gives to the section."""
 
-    Attributes:
-        picture: (H, W, 3) uint8, real.
-        shows: its caption.
-        redraw: (H, W) bool.
-        wanted: the scene with another object in that place.
-    """
-
-    picture: Pictures
-    shows: str
-    redraw: npt.NDArray[np.bool_]
-    wanted: Scene
-
-    @property
-    def ideal(self) -> Pictures:
-        """What would be right to the pixel, but for what the prompt leaves open."""
-        return np.asarray(render_scene(self.wanted, self.picture.shape[0]))
-
-    @property
-    def text(self) -> str:
-        """What is asked for."""
-        return caption_scene(self.wanted)
+    data: Mapping[str, Any]
+    blocks: Sequence[Block]
+    figures: Sequence[Figure] = field(default=())
 
 
 def study(evidence: Evidence, generator: Generator) -> Section:
-    """Replace objects of real pictures, go from them to other prompts, and find them again."""
-    tasks = tasks_of(evidence)
-    if not tasks:
+    """Edit real pictures in every way that there is."""
+    if not tasks_of(evidence):
         return Section(
             title=TITLE, key="edits", not_scored=["Edits: the data has no pictures of two objects to change."]
         )
-    how = evidence.resampling
-    replaced = np.concatenate(
-        [_drawn(evidence, generator, task, Given(task.picture[None], task.redraw)) for task in tasks]
+    found = [edit(evidence, generator) for edit in _edits(generator)]
+    return Section(
+        title=TITLE,
+        key="edits",
+        figures=[figure for part in found for figure in part.figures],
+        blocks=[Text(LEAD, quiet=True), *(block for part in found for block in part.blocks)],
+        data={name: value for part in found for name, value in part.data.items()},
     )
-    right = share_by_prompt(_right(replaced, tasks), **how)
-    edges = [edge_of(p, task.ideal, task.redraw) for p, task in zip(replaced, tasks, strict=True)]
-    edge = mean_by_prompt(np.array(edges), **how)
-    figures = [Figure("objects replaced rightly", right, "in real pictures, everything else kept to the byte")]
-    data: dict[str, Any] = {"replaced": right, "edge": edge}
-    blocks: list[Block] = [
-        Text(LEAD, quiet=True),
-        Text(f"Replaced rightly: {right.value:.2f} [{right.low:.2f}, {right.high:.2f}]. Edge: {edge.value:.2f}."),
-        Strip(
-            "Replaced", [("", "", [_shown(p, task) for p, task in list(zip(replaced, tasks, strict=True))[:NUM_SHOWN]])]
-        ),
-    ]
-    curve, strip = _by_strength(evidence, generator, tasks)
-    blocks += [curve[0], Strip("Image to image, strength 0 to 1", [(tasks[0].text, "", [strip])])]
-    data["image_to_image"] = curve[1]
-    if generator.factor == 1:
-        data["inversion"] = _inversion(evidence, generator, tasks)
-        blocks.append(Text(f"Inversion, {INVERSION_STEPS} steps there and back: {data['inversion'].value:.1f} dB."))
-    return Section(title=TITLE, key="edits", figures=figures, blocks=blocks, data=data)
 
 
-def tasks_of(evidence: Evidence) -> list[Task]:
-    """Choose an object of each real picture of two, and what is to take its place: by the picture's number."""
-    chosen = [
-        p for p in evidence.benchmark.prompts if p.scene and len(p.scene.objects) == 2 and p.scene.task != "counting"
-    ]
-    tasks = []
-    for number, prompt in enumerate(chosen[:NUM_SCENES]):
-        assert prompt.scene is not None
-        rng, which = np.random.default_rng([evidence.config.seed, number]), number % 2
-        old, other = prompt.scene.objects[which], prompt.scene.objects[1 - which]
-        kinds = [
-            (c, s) for c in COLORS for s in SHAPES if (c, s) not in ((old.color, old.shape), (other.color, other.shape))
+def _edits(generator: Generator) -> list[Callable[[Evidence, Generator], Found]]:
+    return [_replaced, _outpainted, _in_turn, _by_strength, _inversion if generator.factor == 1 else _upscaled]
+
+
+def _replaced(evidence: Evidence, generator: Generator) -> Found:
+    """Replace an object; a run that was not trained to fill in only pastes what is known, or resamples."""
+    tasks = tasks_of(evidence)
+    ways = {"trained to fill in" if generator.fills else "known pixels pasted": 1}
+    if not generator.fills and evidence.config.steps != 1:
+        ways[f"RePaint, {ROUNDS} rounds"] = ROUNDS
+    drawn = {way: [_filled(evidence, generator, task, rounds) for task in tasks] for way, rounds in ways.items()}
+    rows = {way: _judged(evidence, pictures, tasks) for way, pictures in drawn.items()}
+    right, edge = next(iter(rows.values()))
+    data = {"replaced": right, "edge": edge, "ways": {w: {"replaced": r, "edge": e} for w, (r, e) in rows.items()}}
+    columns = [Column("replaced rightly", "share", brief="replaced"), Column("edge", "figure", brief="edge")]
+    table = Table("Objects replaced", "Way", columns, [Row(way, list(row)) for way, row in rows.items()])
+    shown = [_masked(task) + [_result(p[i], task.wanted, way) for way, p in drawn.items()] for i, task in _some(tasks)]
+    note = "in real pictures, everything else kept to the byte"
+    figures = [Figure("objects replaced rightly", right, note)]
+    return Found(data, [table, _strips("Replaced", tasks, shown)], figures)
+
+
+def _outpainted(evidence: Evidence, generator: Generator) -> Found:
+    """Draw a half again that was cut off."""
+    tasks = halves_of(evidence)[:NUM_MOVED]
+    drawn = [_filled(evidence, generator, task) for task in tasks]
+    right, _ = _judged(evidence, drawn, tasks)
+    shown = [[*_masked(task), _result(drawn[i], task.wanted, "outpainted")] for i, task in _some(tasks)]
+    return Found({"outpainted": right}, [_strips(f"Outpainted: {_spelt(right)} right", tasks, shown)])
+
+
+def _in_turn(evidence: Evidence, generator: Generator) -> Found:
+    """Replace one object, the other one and the first again."""
+    turns = turns_of(evidence, TURNS)[:NUM_IN_TURN]
+    shown = [[Picture(tasks[0].picture, "real picture", "real")] for tasks in turns]
+    rights = []
+    for number in range(TURNS):
+        tasks = [each[number] for each in turns]
+        before = [pictures[-1].pixels for pictures in shown]
+        drawn = [_filled(evidence, generator, task, on=last) for task, last in zip(tasks, before, strict=True)]
+        rights.append(_judged(evidence, drawn, tasks)[0])
+        for pictures, picture, task in zip(shown, drawn, tasks, strict=True):
+            pictures.append(_result(picture, task.wanted, f"edit {number + 1}"))
+    title = f"In turn: {', '.join(map(_spelt, rights))} right after each edit"
+    return Found({"in_turn": rights}, [_strips(title, [each[-1] for each in turns], shown[:NUM_SHOWN])])
+
+
+def _by_strength(evidence: Evidence, generator: Generator) -> Found:
+    """Go from pictures to their new prompts: how far they move, and how often what is asked for is there."""
+    tasks, moved, right = tasks_of(evidence)[:NUM_MOVED], [0.0], [0.0]
+    shown = [Picture(tasks[0].picture, "real picture", "0")]
+    for strength in STRENGTHS:
+        drawn = [_drawn(evidence, generator, task, Given(task.picture[None], strength=strength)) for task in tasks]
+        far = [np.abs(p.astype(int) - t.picture).mean() for p, t in zip(drawn, tasks, strict=True)]
+        moved.append(float(np.mean(far)))
+        right.append(float(np.mean(_right(drawn, tasks))))
+        shown.append(_result(drawn[0], tasks[0].wanted, f"{strength:g}"))
+    at = [0.0, *STRENGTHS]
+    lines = {"right, share": (at, right), "distance, of its end": (at, [m / max(moved[-1], 1e-9) for m in moved])}
+    data = {f"{s:g}": {"distance": m, "strict": r} for s, m, r in zip(at, moved, right, strict=True)}
+    strip = _strips("Image to image, strength 0 to 1", tasks, [shown])
+    return Found({"image_to_image": data}, [Chart("Image to image", "strength", lines=lines), strip])
+
+
+def _inversion(evidence: Evidence, generator: Generator) -> Found:
+    """Find the noise of pictures, and draw from it by their own captions and by the new ones."""
+    tasks = tasks_of(evidence)[:NUM_INVERTED]
+    config = evidence.config.with_changes(steps=INVERSION_STEPS)
+    noises = [inverted(generator, task.picture, task.shows, config, iterations=3) for task in tasks]
+    pairs = list(zip(noises, tasks, strict=True))
+    again = np.concatenate([drawn_from(generator, noise, task.shows, config) for noise, task in pairs])
+    others = np.concatenate([drawn_from(generator, noise, task.text, config) for noise, task in pairs[:NUM_SHOWN]])
+    near = psnrs(again, np.stack([task.picture for task in tasks]))
+    value = mean_by_prompt(near, **evidence.resampling)
+    shown = [
+        [
+            Picture(task.picture, "real picture", "real"),
+            Picture(again[i], "drawn from its noise", f"{near[i]:.1f} dB"),
+            _result(others[i], task.wanted, "new prompt"),
         ]
-        color, shape = kinds[rng.integers(len(kinds))]
-        objects = list(prompt.scene.objects)
-        objects[which] = SceneObject.parse(old.model_dump() | {"color": color, "shape": shape})
-        wanted = prompt.scene.with_changes(objects=objects)
-        tasks.append(Task(prompt.real, prompt.text, around(old, prompt.real.shape[0]), wanted))
-    return tasks
+        for i, task in _some(tasks)
+    ]
+    title = f"Inverted: {value.value:.1f} dB after {INVERSION_STEPS} steps there and back"
+    return Found({"inversion": value}, [_strips(title, tasks, shown)])
 
 
-def around(item: SceneObject, side: int) -> npt.NDArray[np.bool_]:
-    """Give a box with an object in it: (side, side) bool."""
-    reach = item.radius + MARGIN
-    mask = np.zeros((side, side), bool)
-    top, bottom = (int(np.clip(round(side * (item.y + sign * reach)), 0, side)) for sign in (-1, 1))
-    left, right = (int(np.clip(round(side * (item.x + sign * reach)), 0, side)) for sign in (-1, 1))
-    mask[top:bottom, left:right] = True
-    return mask
+def _upscaled(evidence: Evidence, generator: Generator) -> Found:
+    """Enlarge real pictures that were made small."""
+    tasks = tasks_of(evidence)[:NUM_SHOWN]
+    real = np.stack([task.picture for task in tasks])
+    texts, side = [task.shows for task in tasks], real.shape[1]
+    seeds = [image_seed(evidence.config.seed, text, 0) for text in texts]
+    small = averaged(real, generator.factor)
+    large = upscaled(generator, small, texts, seeds, evidence.config)
+    plain = [np.asarray(Image.fromarray(p).resize((side, side), Image.Resampling.NEAREST)) for p in small]
+    near = psnrs(large, real)
+    shown = [
+        [
+            Picture(plain[i], "made small", "given"),
+            Picture(large[i], "upscaled", f"{near[i]:.1f} dB"),
+            Picture(task.picture, "real picture", "real"),
+        ]
+        for i, task in _some(tasks)
+    ]
+    return Found({}, [_strips("Upscaled", tasks, shown, real=True)])
 
 
-def edge_of(drawn: Pictures, wanted: Pictures, redraw: npt.NDArray[np.bool_]) -> float:
-    """Compare how wrong a drawing is along the border of a mask with how wrong it is further inside.
-
-    Both get half a gray level, so that where nearly nothing is wrong a little more is no wonder.
-
-    Args:
-        drawn: (H, W, 3) uint8.
-        wanted: the picture that would be right, likewise.
-        redraw: (H, W) bool, what was drawn anew.
-    """
-    errors = np.abs(drawn.astype(np.float64) - wanted).mean(axis=2)
-    inside = redraw.copy()
-    for _ in range(BORDER):
-        padded = np.pad(inside, 1)
-        inside &= padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    along = redraw & ~inside
-    if not along.any() or not inside.any():
-        return 1.0
-    return float((errors[along].mean() + 0.5) / (errors[inside].mean() + 0.5))
+def _filled(
+    evidence: Evidence, generator: Generator, task: Task, rounds: int = 1, *, on: Pictures | None = None
+) -> Pictures:
+    given = task.picture if on is None else on
+    return _drawn(evidence, generator, task, Given(given[None], task.redraw, resamples=rounds))
 
 
 def _drawn(evidence: Evidence, generator: Generator, task: Task, given: Given) -> Pictures:
     seed = image_seed(evidence.config.seed, task.text, 0)
-    return generator.generate([task.text], [seed], evidence.config, given)
+    return np.asarray(generator.generate([task.text], [seed], evidence.config, given)[0])
 
 
-def _right(pictures: Pictures, tasks: list[Task]) -> list[list[float]]:
+def _judged(evidence: Evidence, drawn: Sequence[Pictures], tasks: Sequence[Task]) -> tuple[Estimate, Estimate]:
+    """Give the share that is right, and how the border of the mask is beside what is further inside."""
+    edges = [edge_of(picture, task.ideal, task.redraw) for picture, task in zip(drawn, tasks, strict=True)]
+    right = share_by_prompt(_right(drawn, tasks), **evidence.resampling)
+    return right, mean_by_prompt(np.array(edges), **evidence.resampling)
+
+
+def _right(pictures: Sequence[Pictures], tasks: Sequence[Task]) -> list[list[float]]:
     return [[float(judge(extract(p), task.wanted).strict)] for p, task in zip(pictures, tasks, strict=True)]
 
 
-def _by_strength(
-    evidence: Evidence, generator: Generator, tasks: list[Task]
-) -> tuple[tuple[Chart, dict[str, dict[str, float]]], Group]:
-    """Go from pictures to their new prompts: how far they move, and how often what is asked for is there."""
-    some, moved, right = tasks[: NUM_SCENES // 3], [0.0], [0.0]
-    shown = [Picture(some[0].picture, "real picture", "0")]
-    for strength in STRENGTHS:
-        drawn = [_drawn(evidence, generator, task, Given(task.picture[None], strength=strength))[0] for task in some]
-        moved.append(
-            float(np.mean([np.abs(p.astype(int) - t.picture).mean() for p, t in zip(drawn, some, strict=True)]))
-        )
-        right.append(float(np.mean(_right(np.stack(drawn), some))))
-        shown.append(Picture(drawn[0], f"strength {strength}", f"{strength:g}"))
-    at = [0.0, *STRENGTHS]
-    lines = {"right, share": (at, right), "distance, of its end": (at, [m / max(moved[-1], 1e-9) for m in moved])}
-    data = {f"{s:g}": {"distance": m, "strict": r} for s, m, r in zip(at, moved, right, strict=True)}
-    return (Chart("Image to image", "strength", lines=lines), data), Group(shown)
+def _some(tasks: Sequence[Task]) -> list[tuple[int, Task]]:
+    return list(enumerate(tasks[:NUM_SHOWN]))
 
 
-def _inversion(evidence: Evidence, generator: Generator, tasks: list[Task]) -> Estimate:
-    config = evidence.config.with_changes(steps=INVERSION_STEPS)
-    some = tasks[:NUM_INVERTED]
-    found = [inverted(generator, task.picture, task.shows, config, iterations=3) for task in some]
-    again = [drawn_from(generator, noise, task.shows, config)[0] for noise, task in zip(found, some, strict=True)]
-    return mean_by_prompt(psnrs(np.stack(again), np.stack([t.picture for t in some])), **evidence.resampling)
+def _masked(task: Task) -> list[Picture]:
+    return [
+        Picture(task.picture, "real picture", "real"),
+        Picture(veiled(task.picture, task.redraw), "what is drawn anew", "given"),
+    ]
 
 
-def _shown(drawn: Pictures, task: Task) -> Group:
-    verdict = judge(extract(drawn), task.wanted)
+def _result(picture: Pictures, wanted: Scene, caption: str) -> Picture:
+    verdict = judge(extract(picture), wanted)
     level: Level = "good" if verdict.strict else "warn" if verdict.unsure else "bad"
-    return Group(
-        [
-            Picture(task.picture, "real picture"),
-            Picture(veiled(task.picture, task.redraw), "what is drawn anew"),
-            Picture(drawn, task.text, level=level),
-        ],
-        caption=task.text,
-    )
+    return Picture(picture, caption, caption, level=level)
+
+
+def _strips(title: str, tasks: Sequence[Task], shown: Sequence[list[Picture]], *, real: bool = False) -> Strip:
+    """Lay pictures in a row a task, behind what was asked for."""
+    rows = [
+        (task.shows if real else task.text, "" if real else f"from: {task.shows}", [Group(pictures)])
+        for task, pictures in zip(tasks, shown, strict=False)
+    ]
+    return Strip(title, rows)
+
+
+def _spelt(share: Estimate) -> str:
+    return f"{share.value:.2f} [{share.low:.2f}, {share.high:.2f}]"

@@ -14,10 +14,11 @@ from t2i_core.evaluation.judges.verdict import judge
 from t2i_core.evaluation.metrics.benchmark import Benchmark, Prompt
 from t2i_core.evaluation.metrics.evidence import Evidence, Pictures
 from t2i_core.evaluation.step import evaluate
-from t2i_core.evaluation.studies.edits import around, edge_of, tasks_of
+from t2i_core.evaluation.studies.edit_tasks import around, edge_of, halves_of, tasks_of, turns_of
 from t2i_core.evaluation.studies.upsampler import averaged
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
+STRIPS = ("Objects replaced", "Replaced", "Outpainted: ", "In turn: ", "Image to image, strength 0 to 1")
 BRIEF: dict[str, Any] = {"prompts_per_task": 2, "images_per_prompt": 1, "num_real": 10, "num_train": 10, "steps": 2}
 
 
@@ -62,6 +63,33 @@ def test_the_mask_holds_all_of_an_object() -> None:
         assert not (without != prompt.real).any(axis=2)[~around(first, 64)].any()
 
 
+def test_objects_are_replaced_in_turn_each_in_what_came_of_the_last() -> None:
+    prompts = prompts_of_pairs(12)
+    for prompt, tasks in zip(prompts, turns_of(evidence_of(prompts), 3), strict=True):
+        scene = prompt.scene
+        assert scene is not None
+        for number, task in enumerate(tasks):
+            changed = [a != b for a, b in zip(task.wanted.objects, scene.objects, strict=True)]
+            assert changed == [number != 1, number == 1]
+            before = np.asarray(render_scene(scene))
+            drawn = np.where(task.redraw[..., None], task.ideal, before)
+            assert judge(extract(drawn), task.wanted).strict and not judge(extract(before), task.wanted).strict
+            scene = task.wanted
+
+
+def test_the_half_that_is_cut_off_holds_all_of_one_object_and_nothing_of_the_other() -> None:
+    for number, task in enumerate(halves_of(evidence_of(prompts_of_pairs(12)))):
+        first, second = task.wanted.objects
+        gone, kept = (first, second) if number % 2 == 0 else (second, first)
+        without, alone = (np.asarray(render_scene(task.wanted.with_changes(objects=[item]))) for item in (kept, gone))
+        background = np.asarray(render_scene(task.wanted.with_changes(objects=[])))
+
+        assert task.redraw.mean() == 0.5
+        assert (without == task.picture).all(axis=2)[~task.redraw].all()
+        assert (alone == background).all(axis=2)[~task.redraw].all()
+        assert judge(extract(task.picture), task.wanted).strict and not judge(extract(without), task.wanted).strict
+
+
 def test_a_seam_is_seen() -> None:
     wanted = np.full((64, 64, 3), 100, np.uint8)
     mask, inside = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
@@ -94,17 +122,32 @@ def test_a_system_is_studied(system_runs: dict[str, Path], tmp_path: Path) -> No
     assert upsampler["bicubic"]["consistency"]["value"] > upsampler["bicubic"]["fidelity"]["value"] > 20
     assert set(metrics["edits"]["image_to_image"]) == {"0", "0.2", "0.4", "0.6", "0.8", "1"}
     assert metrics["edits"]["image_to_image"]["0"] == {"distance": 0, "strict": 0}
+    assert set(metrics["edits"]["ways"]) == {"trained to fill in"}
     page = (tmp_path / "evaluation" / "report.html").read_text()
-    for title in ("Ways of guidance", "Real pictures, made small and large again", "Image to image"):
+    for title in (
+        "Ways of guidance",
+        "Real pictures, made small and large again",
+        "Image to image",
+        *STRIPS,
+        "Upscaled",
+    ):
         assert title in page
+    assert "Inverted: " not in page
 
 
-def test_a_run_is_inverted(system_runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_run_shows_every_edit_that_it_can_do(system_runs: dict[str, Path], tmp_path: Path) -> None:
     config = EvaluateConfig.parse(BRIEF | {"studies": ["edits"], "bootstrap_resamples": 100})
     evaluate(system_runs["plain"], config, tmp_path / "evaluation")
 
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert 5 < metrics["edits"]["inversion"]["value"] < 99
+    assert list(metrics["edits"]["ways"]) == ["known pixels pasted", "RePaint, 5 rounds"]
+    assert metrics["edits"]["ways"]["known pixels pasted"]["edge"] == metrics["edits"]["edge"]
+    assert len(metrics["edits"]["in_turn"]) == 3
+    page = (tmp_path / "evaluation" / "report.html").read_text()
+    for title in (*STRIPS, "Inverted: "):
+        assert title in page
+    assert "Upscaled" not in page
 
 
 @pytest.mark.parametrize(
