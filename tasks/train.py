@@ -1,17 +1,14 @@
 """Training as a task: a supervised process of its own. Call it directly, on the flow's main thread; never submit it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from prefect.client.schemas.objects import State
 
-from t2i_core.door import read_file
-from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import StepRef
 from t2i_core.report.pictures import open_picture
 from t2i_core.training.config import TrainRequest
-from t2i_core.training.curve import validation_curve, verdict
+from t2i_core.training.curve import log_rows, validation_curve, verdict
 from t2i_core.training.supervisor import supervise_training
 from tasks.artifacts import embedded_picture, markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task
@@ -46,6 +43,6 @@ def report(name: str, ref: StepRef) -> str:
 def last_metrics(run_dir: Path) -> dict[str, Any]:
     """Read the newest value of each metric of a run."""
     latest: dict[str, Any] = {}
-    for line in read_file(run_dir / "metrics.jsonl", MAX_LOG_BYTES).splitlines():
-        latest |= json.loads(line)
+    for row in log_rows(run_dir):
+        latest |= row
     return latest

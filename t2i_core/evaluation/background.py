@@ -1,15 +1,12 @@
 """What a report says beside its scores: how the run was trained, how all was made, and where it comes from."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from t2i_core.composition.config import parts_of
-from t2i_core.door import is_file, read_file
 from t2i_core.errors import DataError
 from t2i_core.evaluation.circumstances import (
     LINKED,
@@ -20,23 +17,16 @@ from t2i_core.evaluation.circumstances import (
     reproduce_command,
     training_facts,
 )
+from t2i_core.evaluation.logged import charts_of, tables_of
 from t2i_core.evaluation.measure import Evaluation
 from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
-from t2i_core.evaluation.metrics.section import Beside, Block, Chart, Column, Facts, Picture, Row, Section, Table, Text
+from t2i_core.evaluation.metrics.section import Beside, Block, Column, Facts, Picture, Row, Section, Table, Text
 from t2i_core.generation.config import DrawConfig
-from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.progress import describe_seconds
 from t2i_core.report.pictures import open_picture
-from t2i_core.training.curve import validation_curve, verdict
+from t2i_core.training.curve import log_rows, validation_curve, verdict
 
 NUM_SAMPLE_GRIDS = 4
-CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Loss", ("train/loss", "validation/loss")),
-    ("Loss per noise band (0 = least noise)", tuple(f"train/loss_band_{i}" for i in range(10))),
-    ("Validation loss per noise band", tuple(f"validation/loss_band_{i}" for i in range(10))),
-    ("Pictures per second", ("perf/images_per_second",)),
-    ("Learning rate", ("train/learning_rate",)),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,45 +63,12 @@ def training_section(folder: Path) -> Section:
 
 
 def _training_blocks(run_dir: Path) -> list[Block]:
-    grids = _sample_grids(run_dir)
-    blocks: list[Block] = [Beside("", charts)] if (charts := _curves(run_dir)) else []
+    grids, rows = _sample_grids(run_dir), list(log_rows(run_dir))
+    blocks: list[Block] = [Beside("", charts)] if (charts := charts_of(rows)) else []
     blocks += [Text(f"In the end: {told}")] if (told := verdict(validation_curve(run_dir))) else []
+    blocks += tables_of(rows)
     blocks += [Beside("The same prompts and seeds during training", grids)] if grids else []
     return blocks
-
-
-def _curves(run_dir: Path) -> list[Chart]:
-    rows = _metric_rows(run_dir / "metrics.jsonl")
-    x_name = next((n for n in ("images", "images_seen", "train/images", "step") if rows and n in rows[-1]), None)
-    if x_name is None:
-        return []
-    charts = []
-    for title, names in CURVES:
-        lines = {}
-        # Where names differ before the slash, that is what tells them apart.
-        part = 0 if len({name.partition("/")[0] for name in names}) > 1 else 2
-        for name in names:
-            points = [(r[x_name], r[name]) for r in rows if _is_number(r.get(name)) and _is_number(r.get(x_name))]
-            if len(points) > 1:
-                lines[name.partition("/")[part]] = ([x for x, _ in points], [y for _, y in points])
-        if lines:
-            charts.append(Chart(title, "pictures seen" if x_name != "step" else "steps", lines=lines))
-    return charts
-
-
-def _metric_rows(path: Path) -> list[dict[str, Any]]:
-    """Read the log; a last line cut short by a stop is left out."""
-    rows = []
-    for line in read_file(path, MAX_LOG_BYTES).splitlines() if is_file(path) else []:
-        try:
-            rows.append(json.loads(line))
-        except (ValueError, RecursionError):
-            continue
-    return [row for row in rows if isinstance(row, dict)]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _sample_grids(run_dir: Path) -> list[Picture]:

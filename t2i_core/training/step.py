@@ -227,6 +227,8 @@ class Run:
         """
         with stop_requests() as stop_requested:
             self.report(force=True)
+            if self.config.init_from and not self.trainer.position.step:
+                self.validate()
             self.ranks.wait()
             while self.trainer.progress < 1:
                 self.trainer.step()
@@ -283,11 +285,13 @@ class Run:
                 self._writer(name, row[name], self.trainer.position.images)
 
     def validate(self) -> None:
-        """Log the losses of the averaged weights on validation pictures, once a step."""
-        position = self.trainer.position
+        """Log the losses of averaged weights on validation pictures, once a step; at both ends without captions too."""
+        position, averaged = self.trainer.position, self.trainer.ema.module
         if self.validation is None or position.step in self._validated:
             return
-        losses = self.validation.losses(self.trainer.ema.module)
+        losses = self.validation.losses(averaged)
+        if not position.step or self.trainer.progress >= 1:
+            losses |= self.validation.losses_without_text(averaged)
         self._validated[position.step] = losses["loss"]
         row: dict[str, float] = {"step": position.step, "images": position.images}
         self._note(row | {f"validation/{name}": loss for name, loss in losses.items()})

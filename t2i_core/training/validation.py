@@ -1,7 +1,8 @@
 """Loss on pictures that are not trained on, with the same noise each time: what is learned beyond the others."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,8 +12,10 @@ from t2i_core.data.batches.read import Encode, Rows
 from t2i_core.data.batches.split import EmptySplitError, OpenSplit
 from t2i_core.diffusion.chance import Chance
 from t2i_core.systems.condition import Condition, Text
+from t2i_core.systems.config import FieldName
 from t2i_core.systems.stage import Batch, Stage
 from t2i_core.training.config import TrainConfig
+from t2i_core.training.curve import WITHOUT_TEXT
 from t2i_core.training.device import Compute
 from t2i_core.training.loop import Sums
 from t2i_core.training.preset import Preset
@@ -38,14 +41,23 @@ class Validation:
 
     def __init__(self, batches: Sequence[Rows], preset: Preset, compute: Compute) -> None:
         self._rows, self._part, self._compute = batches, preset.micro_batch_size, compute
+        self._has_null = "text" in preset.system.nulls
         self.every = math.ceil(INTERVAL * sum(map(len, batches)) / preset.batch_size)
 
     def losses(self, stage: Stage) -> dict[str, float]:
         """Give the means of a stage's figures: its loss, in all and by noise band."""
+        return self._means(stage, {})
+
+    def losses_without_text(self, stage: Stage) -> dict[str, float]:
+        """Give the loss of the same pictures with the same noise, but without captions, where those can be dropped."""
+        return {WITHOUT_TEXT: self._means(stage, {"text": 1.0})["loss"]} if self._has_null else {}
+
+    def _means(self, stage: Stage, dropped: Mapping[FieldName, float]) -> dict[str, float]:
         sums = Sums()
         with torch.no_grad(), self._compute.autocast():
             for batch in self._batches():
-                for part in batch.parts(self._part):
+                whole = replace(batch, condition=batch.condition.dropped(dropped, batch.chance))
+                for part in whole.parts(self._part):
                     sums.add(stage.loss(part).figures)
         return sums.means()
 

@@ -11,21 +11,23 @@ from safetensors.torch import load_file
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.data.batches.split import load_split
-from t2i_core.errors import ConfigError
+from t2i_core.errors import ConfigError, DataError
 from t2i_core.evaluation.background import training_section
-from t2i_core.evaluation.metrics.section import Beside, Chart, Text
+from t2i_core.evaluation.logged import charts_of, tables_of
+from t2i_core.evaluation.metrics.section import Beside, Chart, Table, Text
 from t2i_core.generation.config import DrawConfig, GenerateConfig
 from t2i_core.generation.generate import generate
 from t2i_core.generation.generator import load_generator
 from t2i_core.manifest import read_manifest
 from t2i_core.training.checkpoint import best_checkpoint, list_checkpoints, save_checkpoint
 from t2i_core.training.config import TrainConfig
-from t2i_core.training.curve import LOSS, Point, validation_curve, verdict
+from t2i_core.training.curve import LOSS, MAX_LINES, WITHOUT_TEXT, Point, log_rows, validation_curve, verdict
 from t2i_core.training.device import Compute
 from t2i_core.training.step import Run, train
 from t2i_core.training.validation import INTERVAL, load_validation
 
 CPU = Compute(device="cpu", precision="float32")
+NULL = f"validation/{WITHOUT_TEXT}"
 
 
 def config(preset: str = "diffusion-smoke", **changes: object) -> TrainConfig:
@@ -162,13 +164,82 @@ def test_lines_that_are_none_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_report_draws_the_curve_and_says_what_came_of_it(finished: Path) -> None:
-    charts, said, *_ = training_section(finished).blocks
+    charts, said, gap, bands, *_ = training_section(finished).blocks
 
     assert isinstance(charts, Beside) and isinstance(said, Text)
     drawn = {chart.title: chart.lines for chart in charts.blocks if isinstance(chart, Chart)}
     assert list(drawn["Loss"] or {}) == ["validation"]  # of the other there is one line alone, every fifty steps
     assert verdict(validation_curve(finished)) in said.text
-    assert "loss_band_4" in (drawn["Validation loss per noise band"] or {})
+    assert "band 4" in (drawn["Validation loss per noise band"] or {})
+    last = rows(finished)[-1]
+    assert isinstance(gap, Table) and [row.cells for row in gap.rows] == [
+        [f"{last[LOSS]:.3g}", f"{last[NULL]:.3g}", f"{last[NULL] / last[LOSS]:.2f}"]
+    ]
+    assert isinstance(bands, Table)
+    assert {row.name: row.cells for row in bands.rows}["band 4"][-1] == f"{last['validation/loss_band_4']:.3g}"
+
+
+def test_the_loss_without_captions_is_of_the_same_pictures_and_noise(captions_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    run = Run(captions_dir, config(), tmp_path / "run", lambda progress: None, CPU)
+    assert run.validation is not None
+
+    # What is new begins with layers at zero, and heeds no caption.
+    fresh = run.validation.losses(run.stage)[LOSS.removeprefix("validation/")]
+    assert run.validation.losses_without_text(run.stage) == {WITHOUT_TEXT: fresh}
+    for _ in range(8):
+        run.trainer.step()
+    learned = run.validation.losses(run.stage)["loss"]
+    assert run.validation.losses_without_text(run.stage)[WITHOUT_TEXT] != learned != fresh
+
+
+def test_the_gap_is_logged_at_the_end_and_before_a_run_that_starts_from_another(
+    captions_dir: Path, finished: Path, tmp_path: Path
+) -> None:
+    train(captions_dir, config(max_images=240, init_from=str(finished)), tmp_path / "tuned", compute=CPU)
+    train(captions_dir, config("clip-smoke", max_images=32), tmp_path / "clip", compute=CPU)
+
+    assert [row["step"] for row in rows(finished) if NULL in row] == [20]
+    tuned, alone = rows(tmp_path / "tuned"), rows(finished)[-1]
+    assert [row["step"] for row in tuned if NULL in row] == [0, 15]
+    assert tuned[0][LOSS] == pytest.approx(alone[LOSS]) and tuned[0][NULL] == pytest.approx(alone[NULL])
+    assert not any(NULL in row for row in rows(tmp_path / "clip"))  # it has no null
+    gap = next(block for block in training_section(tmp_path / "tuned").blocks if isinstance(block, Table))
+    assert [row.name for row in gap.rows] == ["at the start", "in the end"]
+
+
+def test_a_start_is_no_part_of_the_course_that_is_judged() -> None:
+    course = [Point(10, 100, 0.6), Point(20, 200, 0.5)]
+
+    assert verdict([Point(0, 0, 0.4), *course]) == verdict(course)
+
+
+def test_tables_and_charts_of_a_log_of_unknown_origin(tmp_path: Path) -> None:
+    """What is no number is left out, and a log that no run writes is refused."""
+    huge = "1" + "0" * 400
+    lines = [
+        '{"step": 0, "images": 0, "validation/loss": 0.5, "validation/loss_without_text": 2.0}',
+        '{"step": 1, "images": 16, "train/accuracy_band_0": 0.75, "train/loss_band_1": "high"}',
+        f'{{"step": 2, "images": 32, "train/accuracy_band_0": {huge}, "validation/accuracy_band_3": NaN}}',
+        '{"step": 3, "images": 48, "validation/loss": 0.25, "validation/loss_without_text": 0.5, "train/loss": true}',
+        '{"step": 4, "images": 64, "validation/accuracy_band_3": 0.5}',
+        "[1]",
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    logged = list(log_rows(tmp_path))
+
+    assert {chart.title: chart.lines for chart in charts_of(logged)} == {"Loss": {"validation": ([0, 48], [0.5, 0.25])}}
+    gap, bands = tables_of(logged)
+    assert [(row.name, row.cells) for row in gap.rows] == [
+        ("at the start", ["0.5", "2", "4.00"]),
+        ("in the end", ["0.25", "0.5", "2.00"]),
+    ]
+    assert [column.title for column in bands.columns] == ["Accuracy", "Validation accuracy"]
+    assert [(row.name, row.cells) for row in bands.rows] == [("band 0", ["0.75", None]), ("band 3", [None, "0.5"])]
+    assert tables_of(logged[1:2])[0].rows[0].cells == ["0.75"] and tables_of([]) == []
+    (tmp_path / "metrics.jsonl").write_text("{}\n" * (MAX_LINES + 1))
+    with pytest.raises(DataError, match="more than 1,000,000 lines"):
+        list(log_rows(tmp_path))
 
 
 def test_pictures_of_several_shapes_are_looked_at_shape_by_shape(captions_dir: Path, tmp_path: Path) -> None:
