@@ -17,7 +17,7 @@ from t2i_core.evaluation.circumstances import (
     reproduce_command,
     training_facts,
 )
-from t2i_core.evaluation.logged import charts_of, tables_of
+from t2i_core.evaluation.logged import LEAD, charts_of, tables_of
 from t2i_core.evaluation.measure import Evaluation
 from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.metrics.section import Beside, Block, Column, Facts, Picture, Row, Section, Table, Text
@@ -59,7 +59,7 @@ def training_section(folder: Path) -> Section:
     blocks: list[Block] = []
     for role, found in shown.items():
         blocks += [Text(f"The {role}:"), *found] if role and found else found
-    return Section(title="Training curves", blocks=blocks)
+    return Section(title="Training curves", blocks=[Text(LEAD, quiet=True), *blocks] if blocks else [])
 
 
 def _training_blocks(run_dir: Path) -> list[Block]:

@@ -32,14 +32,12 @@ BY_BAND = {
     "Accuracy": "train/accuracy",
     "Validation accuracy": "validation/accuracy",
 }
-BAND_NOTE = (
-    "A band is a fifth of the training times, 0 next to the picture. What was logged last: in training a mean over the "
-    "steps since the line before, on validation pictures with the averaged weights. Accuracy: how often the right "
-    "caption of a batch is the nearest to a noised picture."
-)
-GAP_NOTE = (
-    "Of the same validation pictures with the same noise: what captions tell the run, which is what guidance leads by. "
-    "Where captions were never dropped, the null was never learned, and the gap says nothing of them."
+LEAD = (
+    "A noise band is a fifth of the training times, 0 next to the picture. Figures of training are means over the steps "
+    "since the line before, those of validation were found with averaged weights. Accuracy: how often the "
+    "right caption of a batch is the nearest to a noised picture. Without captions: the same pictures with the same "
+    "noise; what captions tell the run is what guidance leads by. Where none were ever dropped, the null was never "
+    "learned, and this says little."
 )
 
 
@@ -77,7 +75,7 @@ def _null_gap(rows: Rows) -> Table | None:
     columns = [Column(title, "count") for title in ("With captions", "Without", "Without / with")]
     at = {"at the start": [row for row in found[:1] if row.get("step") == 0], "in the end": found[-1:]}
     shown = [Row(when, _compared(row[LOSS], row[name])) for when, rows in at.items() for row in rows]
-    return Table("Validation loss with and without captions", "When", columns, shown, GAP_NOTE) if shown else None
+    return Table("Validation loss with and without captions", "When", columns, shown) if shown else None
 
 
 def _compared(with_text: float, without: float) -> list[str]:
@@ -90,7 +88,7 @@ def _by_band(rows: Rows) -> Table | None:
     columns = [Column(title, "count") for title in ends]
     used = [band for band in _bands("") if any(band in end for end in ends.values())]
     shown = [Row(band, [_short(end[band]) if band in end else None for end in ends.values()]) for band in used]
-    return Table("By noise band", "Band", columns, shown, BAND_NOTE) if shown else None
+    return Table("By noise band", "Band", columns, shown) if shown else None
 
 
 def _end(rows: Rows, name: str) -> dict[str, float]:

@@ -164,7 +164,7 @@ def test_lines_that_are_none_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_report_draws_the_curve_and_says_what_came_of_it(finished: Path) -> None:
-    charts, said, gap, bands, *_ = training_section(finished).blocks
+    _, charts, said, gap, bands, *_ = training_section(finished).blocks
 
     assert isinstance(charts, Beside) and isinstance(said, Text)
     drawn = {chart.title: chart.lines for chart in charts.blocks if isinstance(chart, Chart)}
