@@ -53,3 +53,5 @@ def edit_command(
     with progress() as view:
         images = edit(request, on_progress=view)
     say(f"{len(images)} pictures in {output_dir}")
+    for name, value in images[0].figures.items():
+        say(f"{name}: {value:.1f} dB")

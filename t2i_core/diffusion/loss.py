@@ -18,7 +18,8 @@ def sample_times(
 
     `logit_normal` draws logit(t) from a normal distribution, so that most steps are spent where the picture is decided
     (Esser et al. 2024, arXiv:2403.03206, section 3.1); `log_normal` so draws log(sigma / alpha), whatever the schedule
-    (Karras et al. 2022, arXiv:2206.00364, table 1, with mean -1.2 and std 1.2).
+    (Karras et al. 2022, arXiv:2206.00364, table 1, with mean -1.2 and std 1.2). `noise` stays at the end, where nothing
+    is seen of the picture: what is so trained with x_0 is a regressor, which draws in one step.
 
     Args:
         u: (B,) float in (0, 1).
@@ -28,10 +29,12 @@ def sample_times(
         std: of the normal distribution.
 
     Returns:
-        (B,) float in (0, 1).
+        (B,) float in (0, 1), or all 1.
     """
     if sampling == "uniform":
         return u
+    if sampling == "noise":
+        return torch.ones_like(u)
     normal = math.sqrt(2) * torch.erfinv(2 * u.double().clamp(1e-6, 1 - 1e-6) - 1)
     drawn = mean + std * normal
     t = torch.sigmoid(drawn) if sampling == "logit_normal" else schedule.time_of(-2 * drawn)

@@ -33,11 +33,11 @@ BY_BAND = {
     "Validation accuracy": "validation/accuracy",
 }
 LEAD = (
-    "A noise band is a fifth of the training times, 0 next to the picture. Figures of training are means over the steps "
-    "since the line before, those of validation were found with averaged weights. Accuracy: how often the "
-    "right caption of a batch is the nearest to a noised picture. Without captions: the same pictures with the same "
-    "noise; what captions tell the run is what guidance leads by. Where none were ever dropped, the null was never "
-    "learned, and this says little."
+    "A noise band is a fifth of the training times, 0 next to the picture. Figures of training are means over steps "
+    "since the line before, those of validation were found with averaged weights. Accuracy: how often the right "
+    "caption of a batch is the nearest to a noised picture. Without captions: the same pictures with the same noise; "
+    "what captions tell the run is what guidance leads by. Where none were ever dropped, the null was never learned, "
+    "and this says little."
 )
 
 

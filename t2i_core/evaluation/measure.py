@@ -118,7 +118,7 @@ def measure(
                 sections[name] = metric(evidence)
         for study in config.studies:
             with watch.part(f"studying {study}"):
-                sections[study] = STUDIES[study](evidence, able(makers["model"], study))
+                sections[study] = STUDIES[study](evidence, able(makers, study))
     notes = _notes(benchmark, makers["model"], config, "baseline" in makers)
     return Evaluation(
         config=config,

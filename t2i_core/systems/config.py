@@ -115,7 +115,9 @@ class NoisedConfig(StageConfig):
         "layout through very strong noise: what the caption decides is decided at t > 0.9. Grows with the side; "
         "0: none.",
     )
-    time_sampling: TimeSampling = Field("logit_normal", description="How training times are drawn, before the shift.")
+    time_sampling: TimeSampling = Field(
+        "logit_normal", description="How training times are drawn, before the shift; noise: always at its end."
+    )
     time_mean: float = Field(
         0.0, description="Mean of logit(t), or of log(sigma / alpha); above zero leans to noise in training alone."
     )

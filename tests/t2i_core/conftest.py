@@ -139,11 +139,13 @@ def fetch() -> Callable[..., list[Fetched | Rejection]]:
     return ask
 
 
-def captioned(root: Path, options: IngestConfig, config: CaptionConfig, tell: Callable[[Path, Scene], object]) -> Path:
-    """Make a captions folder of 120 scenes by the real steps; `tell` writes what stands beside each picture."""
+def captioned(
+    root: Path, options: IngestConfig, config: CaptionConfig, tell: Callable[[Path, Scene], object], number: int = 120
+) -> Path:
+    """Make a captions folder of some scenes by the real steps; `tell` writes what stands beside each picture."""
     pictures = root / "pictures"
     pictures.mkdir()
-    for i in range(120):
+    for i in range(number):
         scene = make_scene(0, i)
         render_scene(scene, 32).save(pictures / f"{i:03d}.png")
         tell(pictures / f"{i:03d}", scene)
@@ -152,15 +154,24 @@ def captioned(root: Path, options: IngestConfig, config: CaptionConfig, tell: Ca
     return root / "captions"
 
 
+def tell_caption(stem: Path, scene: Scene) -> None:
+    """Write what a scene shows beside its picture."""
+    stem.with_suffix(".txt").write_text(caption_scene(scene))
+
+
 @pytest.fixture(scope="session")
 def captions_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A captioned dataset of 120 scenes, made by the real steps from a local folder."""
-
-    def tell(stem: Path, scene: Scene) -> None:
-        stem.with_suffix(".txt").write_text(caption_scene(scene))
-
     options = IngestConfig(image_size=32, encode_format="png", samples_per_shard=50, min_image_size=8)
-    return captioned(tmp_path_factory.mktemp("training"), options, CaptionConfig(), tell)
+    return captioned(tmp_path_factory.mktemp("training"), options, CaptionConfig(), tell_caption)
+
+
+@pytest.fixture(scope="session")
+def eight_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight scenes, all of them to be trained on."""
+    options = IngestConfig(image_size=32, encode_format="png", min_image_size=8)
+    config = CaptionConfig(validation_share=0, test_share=0)
+    return captioned(tmp_path_factory.mktemp("eight"), options, config, tell_caption, number=8)
 
 
 # Preset and changes of each run of a small system; predictions of x_0, since what barely trained networks take for the
@@ -174,6 +185,7 @@ SYSTEM_RUNS = {
     "base": ("glide-base-smoke", SMALL + GENTLE),
     "clip": ("glide-clip-smoke", SMALL),
     "upsampler": ("glide-upsampler-smoke", LARGE + GENTLE),
+    "regressor": ("glide-upsampler-regressor-smoke", LARGE),
     "inpaint": ("glide-inpaint-smoke", SMALL + GENTLE),
     "inpaint_upsampler": ("glide-inpaint-upsampler-smoke", LARGE + GENTLE),
 }
@@ -193,7 +205,7 @@ def scenes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def system_runs(tmp_path_factory: pytest.TempPathFactory, scenes_dir: Path) -> dict[str, Path]:
-    """Barely trained runs by role, and systems of them: "system" of all, "untrained" without those that fill in."""
+    """Barely trained runs by role, and systems: "system" of all, "untrained" of the first two, "regressed"."""
     root, compute = tmp_path_factory.mktemp("runs"), Compute(device="cpu", precision="float32")
     made = {}
     for role, (preset, changes) in SYSTEM_RUNS.items():
@@ -202,4 +214,5 @@ def system_runs(tmp_path_factory: pytest.TempPathFactory, scenes_dir: Path) -> d
     roles: list[Role] = ["base", "upsampler", "clip", "inpaint", "inpaint_upsampler"]
     made["system"] = compose({role: made[role] for role in roles}, root / "system").path
     made["untrained"] = compose({role: made[role] for role in roles[:2]}, root / "untrained").path
+    made["regressed"] = compose({"base": made["base"], "upsampler": made["regressor"]}, root / "regressed").path
     return made

@@ -36,7 +36,9 @@ from t2i_core.generation.given import Given
 from t2i_core.samples.scenes import Scene
 
 TITLE = "Edits"
-NUM_SHOWN, NUM_MOVED, NUM_IN_TURN, NUM_INVERTED, INVERSION_STEPS = 4, 16, 8, 8, 50
+NUM_SHOWN, NUM_MOVED, NUM_IN_TURN, NUM_INVERTED, INVERSION_STEPS = 4, 16, 8, 8, 100
+# Evaluations of each step back to noise: the plain way, and fixed-point rounds.
+INVERSIONS = {"plain": 1, "fixed point": 5}
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 TURNS, ROUNDS = 3, 5
 LEAD = (
@@ -57,8 +59,9 @@ class Found:
     figures: Sequence[Figure] = field(default=())
 
 
-def study(evidence: Evidence, generator: Generator) -> Section:
+def study(evidence: Evidence, generators: Mapping[str, Generator]) -> Section:
     """Edit real pictures in every way that there is."""
+    generator = generators["model"]
     if not tasks_of(evidence):
         return Section(
             title=TITLE, key="edits", not_scored=["Edits: the data has no pictures of two objects to change."]
@@ -138,25 +141,26 @@ def _by_strength(evidence: Evidence, generator: Generator) -> Found:
 
 
 def _inversion(evidence: Evidence, generator: Generator) -> Found:
-    """Find the noise of pictures, and draw from it by their own captions and by the new ones."""
-    tasks = tasks_of(evidence)[:NUM_INVERTED]
-    config = evidence.config.with_changes(steps=INVERSION_STEPS)
-    noises = [inverted(generator, task.picture, task.shows, config, iterations=3) for task in tasks]
-    pairs = list(zip(noises, tasks, strict=True))
-    again = np.concatenate([drawn_from(generator, noise, task.shows, config) for noise, task in pairs])
-    others = np.concatenate([drawn_from(generator, noise, task.text, config) for noise, task in pairs[:NUM_SHOWN]])
-    near = psnrs(again, np.stack([task.picture for task in tasks]))
-    value = mean_by_prompt(near, **evidence.resampling)
+    """Find the noise of pictures, and draw from it by their own captions and, from the nearest, by the new ones."""
+    tasks, config = tasks_of(evidence)[:NUM_INVERTED], evidence.config.with_changes(steps=INVERSION_STEPS)
+    real, shows = np.stack([task.picture for task in tasks]), [task.shows for task in tasks]
+    noises = {name: inverted(generator, real, shows, config, rounds) for name, rounds in INVERSIONS.items()}
+    again = {name: drawn_from(generator, noise, shows, config) for name, noise in noises.items()}
+    near = {name: psnrs(drawn, real) for name, drawn in again.items()}
+    values = {name: mean_by_prompt(each, **evidence.resampling) for name, each in near.items()}
+    others = drawn_from(generator, noises["fixed point"][:NUM_SHOWN], [t.text for t in tasks[:NUM_SHOWN]], config)
     shown = [
         [
             Picture(task.picture, "real picture", "real"),
-            Picture(again[i], "drawn from its noise", f"{near[i]:.1f} dB"),
+            *(Picture(again[name][i], f"drawn from its noise, {name}", f"{near[name][i]:.1f} dB") for name in again),
             _result(others[i], task.wanted, "new prompt"),
         ]
         for i, task in _some(tasks)
     ]
-    title = f"Inverted: {value.value:.1f} dB after {INVERSION_STEPS} steps there and back"
-    return Found({"inversion": value}, [_strips(title, tasks, shown)])
+    title = f"Inverted: {INVERSION_STEPS} steps to noise and back"
+    columns = [Column("Rounds a step", "count"), Column("PSNR, dB", "figure", brief="PSNR, dB")]
+    table = Table(title, "Way", columns, [Row(name, [INVERSIONS[name], value]) for name, value in values.items()])
+    return Found({"inversion": values}, [table, _strips("Inverted, and drawn again", tasks, shown)])
 
 
 def _upscaled(evidence: Evidence, generator: Generator) -> Found:

@@ -28,8 +28,9 @@ LEAD = (
 )
 
 
-def study(evidence: Evidence, generator: Generator) -> Section:
+def study(evidence: Evidence, generators: Mapping[str, Generator]) -> Section:
     """Draw the prompts in every way there is, and have all judges look."""
+    generator = generators["model"]
     if not evidence.has_scenes:
         return Section(title=TITLE, key="guidance", not_scored=["Guidance: the data has no scenes to check against."])
     rows = {name: _judged(evidence, generator, config) for name, config in _ways(evidence, generator).items()}

@@ -1,6 +1,7 @@
 """All studies: to add one, write its file, and name it here and in `StudyName`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import StudyName
@@ -9,7 +10,8 @@ from t2i_core.evaluation.metrics.section import Section
 from t2i_core.evaluation.studies import edits, guidance, upsampler
 from t2i_core.generation.generator import Generator
 
-STUDIES: dict[StudyName, Callable[[Evidence, Generator], Section]] = {
+# Of who draws, "model" and perhaps "baseline", those that can be studied so.
+STUDIES: dict[StudyName, Callable[[Evidence, Mapping[str, Generator]], Section]] = {
     "guidance": guidance.study,
     "upsampler": upsampler.study,
     "edits": edits.study,
@@ -20,18 +22,22 @@ def require_able(maker: object, studies: Iterable[StudyName]) -> None:
     """Refuse studies that cannot be made of what draws.
 
     Raises:
-        ConfigError: see `able`.
-    """
-    for study in studies:
-        able(maker, study)
-
-
-def able(maker: object, study: StudyName) -> Generator:
-    """Give what draws, if a study can be made of it.
-
-    Raises:
         ConfigError: it draws in one step, or has no upsampler.
     """
+    for study in studies:
+        _require_able(maker, study)
+
+
+def able(makers: Mapping[str, object], study: StudyName) -> dict[str, Generator]:
+    """Give those of whom a study can be made; "model" must be one, which `require_able` sees to."""
+    found = dict[str, Generator]()
+    for name, maker in makers.items():
+        with suppress(ConfigError):
+            found[name] = _require_able(maker, study)
+    return found
+
+
+def _require_able(maker: object, study: StudyName) -> Generator:
     if not isinstance(maker, Generator) or not maker.can_edit:
         raise ConfigError(f"the study of {study} needs a run or system that draws from noise: leave it out.")
     if study == "upsampler" and maker.factor == 1:

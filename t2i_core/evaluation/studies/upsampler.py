@@ -1,16 +1,27 @@
 """What does the upsampler add to plain interpolation, on real pictures made small?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from t2i_core.evaluation.judges.composition import extract
-from t2i_core.evaluation.judges.statistics import mean_by_prompt, share_by_prompt
+from t2i_core.evaluation.judges.statistics import Estimate, mean_by_prompt, share_by_prompt
 from t2i_core.evaluation.judges.verdict import judge
 from t2i_core.evaluation.metrics.benchmark import Prompt
 from t2i_core.evaluation.metrics.evidence import Evidence, Pictures
-from t2i_core.evaluation.metrics.section import Column, Figure, Group, Picture, Row, Section, Table, Text
+from t2i_core.evaluation.metrics.section import (
+    Column,
+    Figure,
+    Group,
+    Picture,
+    Row,
+    Section,
+    Shows,
+    Table,
+    Text,
+)
 from t2i_core.evaluation.metrics.section import Pictures as Strip
 from t2i_core.generation.asked import image_seed
 from t2i_core.generation.edits.canvas import psnrs
@@ -21,6 +32,13 @@ TITLE = "Upsampler"
 NUM_PICTURES, NUM_SHOWN = 96, 4
 # Standard deviation, pixels of the small picture, of what a base may leave unsharp.
 BLUR = 1.0
+# What an evaluation is compared with may have an upsampler of its own, such as a regressor.
+NAMES, BICUBIC = {"model": "upsampler", "baseline": "the baseline's"}, "bicubic"
+SHOWN: dict[str, tuple[str, Shows]] = {
+    "fidelity": ("fidelity, dB", "figure"),
+    "consistency": ("consistency, dB", "figure"),
+    "repair": ("repair", "share"),
+}
 LEAD = (
     "Held-out real pictures, averaged to the base's side and enlarged again, beside bicubic interpolation. Fidelity: "
     "PSNR to the real picture. Consistency: PSNR of the result, averaged again, to the small picture. Repair: strict "
@@ -28,49 +46,85 @@ LEAD = (
 )
 
 
-def study(evidence: Evidence, generator: Generator) -> Section:
+@dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """What is to be enlarged, and how it looks large.
+
+    Attributes:
+        prompts: what the pictures show.
+        real: (B, H, W, 3) uint8.
+        small: (B, H / factor, W / factor, 3) uint8, averages of these.
+        soft: like them, blurred.
+        factor: how many times as long the sides are to be.
+    """
+
+    prompts: Sequence[Prompt]
+    real: Pictures
+    small: Pictures
+    soft: Pictures
+    factor: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enlarged:
+    """What somebody made of `small` and of `soft`: (B, H, W, 3) uint8 each."""
+
+    sharp: Pictures
+    mended: Pictures
+
+
+def study(evidence: Evidence, generators: Mapping[str, Generator]) -> Section:
     """Enlarge small versions of the prompts' real pictures, and judge what comes out."""
-    prompts = evidence.benchmark.prompts
-    chosen = [prompts[i] for i in np.linspace(0, len(prompts) - 1, min(NUM_PICTURES, len(prompts))).round().astype(int)]
-    real = np.stack([prompt.real for prompt in chosen])
-    small = averaged(real, generator.factor)
-    texts = [prompt.text for prompt in chosen]
-    seeds = [image_seed(evidence.config.seed, text, 0) for text in texts]
-    soft = np.stack([_blurred(picture) for picture in small])
+    given = _given(evidence, generators["model"].factor)
     large = {
-        "upsampler": [upscaled(generator, part, texts, seeds, evidence.config) for part in (small, soft)],
-        "bicubic": [_bicubic(part, generator.factor) for part in (small, soft)],
+        NAMES[who]: Enlarged(*(_upscaled(evidence, generator, given, part) for part in (given.small, given.soft)))
+        for who, generator in generators.items()
+        if generator.factor == given.factor
     }
-    how = evidence.resampling
-    figures = {
-        name: {
-            "fidelity": mean_by_prompt(psnrs(sharp, real), **how),
-            "consistency": mean_by_prompt(psnrs(averaged(sharp, generator.factor), small), **how),
-        }
-        | ({"repair": share_by_prompt(_strict(mended, chosen), **how)} if evidence.has_scenes else {})
-        for name, (sharp, mended) in large.items()
-    }
-    heads = list(figures["bicubic"])
-    shows = {"fidelity": "figure", "consistency": "figure", "repair": "share"}
-    columns = [Column(f"{head}, dB" if shows[head] == "figure" else head, shows[head], brief=head) for head in heads]  # type: ignore[arg-type]
-    rows = [Row(name, [figures[name][head] for head in heads]) for name in figures]
-    gain = psnrs(large["upsampler"][0], real) - psnrs(large["bicubic"][0], real)
+    large[BICUBIC] = Enlarged(*(_bicubic(part, given.factor) for part in (given.small, given.soft)))
+    figures = {name: _figures(evidence, given, each) for name, each in large.items()}
+    gain = psnrs(large[NAMES["model"]].sharp, given.real) - psnrs(large[BICUBIC].sharp, given.real)
+    above = mean_by_prompt(gain, **evidence.resampling)
+    strip = [_shown(i, given, large) for i in range(min(NUM_SHOWN, len(given.real)))]
     return Section(
         title=TITLE,
         key="upsampler",
-        figures=[
-            Figure("upsampler above bicubic", mean_by_prompt(gain, **how), "on real pictures made small", unit="dB")
-        ],
-        blocks=[
-            Text(LEAD, quiet=True),
-            Table("Real pictures, made small and large again", "By", columns, rows),
-            Strip(
-                "",
-                [("", "", [_shown(i, real, soft, large, generator.factor) for i in range(min(NUM_SHOWN, len(real)))])],
-            ),
-        ],
+        figures=[Figure("upsampler above bicubic", above, "on real pictures made small", unit="dB")],
+        blocks=[Text(LEAD, quiet=True), _table(figures), Strip("", [("", "", strip)])],
         data={"rows": figures},
     )
+
+
+def _given(evidence: Evidence, factor: int) -> Given:
+    prompts = evidence.benchmark.prompts
+    chosen = [prompts[i] for i in np.linspace(0, len(prompts) - 1, min(NUM_PICTURES, len(prompts))).round().astype(int)]
+    real = np.stack([prompt.real for prompt in chosen])
+    small = averaged(real, factor)
+    return Given(chosen, real, small, np.stack([_blurred(picture) for picture in small]), factor)
+
+
+def _upscaled(evidence: Evidence, generator: Generator, given: Given, part: Pictures) -> Pictures:
+    texts = [prompt.text for prompt in given.prompts]
+    seeds = [image_seed(evidence.config.seed, text, 0) for text in texts]
+    return upscaled(generator, part, texts, seeds, evidence.config)
+
+
+def _figures(evidence: Evidence, given: Given, large: Enlarged) -> dict[str, Estimate]:
+    how = evidence.resampling
+    figures = {
+        "fidelity": mean_by_prompt(psnrs(large.sharp, given.real), **how),
+        "consistency": mean_by_prompt(psnrs(averaged(large.sharp, given.factor), given.small), **how),
+    }
+    if evidence.has_scenes:
+        figures["repair"] = share_by_prompt(_strict(large.mended, given.prompts), **how)
+    return figures
+
+
+def _table(figures: Mapping[str, Mapping[str, Estimate]]) -> Table:
+    heads = list(figures[BICUBIC])
+    columns = [Column(*SHOWN[head], brief=head) for head in heads]
+    rows = [Row(name, [found[head] for head in heads]) for name, found in figures.items()]
+    return Table("Real pictures, made small and large again", "By", columns, rows)
 
 
 def averaged(pictures: Pictures, factor: int) -> Pictures:
@@ -94,13 +148,12 @@ def _strict(pictures: Pictures, prompts: Sequence[Prompt]) -> list[list[float]]:
     return [[float(judge(extract(p), scene).strict)] for p, scene in zip(pictures, scenes, strict=True) if scene]
 
 
-def _shown(i: int, real: Pictures, soft: Pictures, large: dict[str, list[Pictures]], factor: int) -> Group:
-    plain = np.repeat(np.repeat(soft[i], factor, axis=0), factor, axis=1)
+def _shown(i: int, given: Given, large: Mapping[str, Enlarged]) -> Group:
+    plain = np.repeat(np.repeat(given.soft[i], given.factor, axis=0), given.factor, axis=1)
     return Group(
         [
             Picture(plain, "blurred and small", "given"),
-            Picture(large["bicubic"][1][i], "bicubic", "bicubic"),
-            Picture(large["upsampler"][1][i], "upsampler", "upsampler"),
-            Picture(real[i], "real picture", "real"),
+            *(Picture(large[name].mended[i], name, name) for name in reversed(list(large))),
+            Picture(given.real[i], "real picture", "real"),
         ]
     )

@@ -196,8 +196,8 @@ def _invert(job: Job) -> Edited:
     """Find the noise that a picture is drawn from, and draw from it (Song et al. 2020, arXiv:2010.02502, 4.3)."""
     config, prompt = job.config, job.prompts[0]
     shows, iterations = config.source_prompt or prompt, config.iterations or ITERATIONS
-    noise = inverted(job.generator, job.picture, shows, config, iterations)
-    pictures = drawn_from(job.generator, noise, prompt, config)
+    noise = inverted(job.generator, job.picture[None], [shows], config, iterations)
+    pictures = drawn_from(job.generator, noise, [prompt], config)
     job.on_drawn()
     return Edited(pictures, [job.picture], [{"psnr": float(psnrs(pictures, job.picture[None])[0])}])
 

@@ -3,6 +3,8 @@
 In float32 both ways, since every rounding counts on the way back.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,34 +17,36 @@ from t2i_core.systems.condition import Condition
 from t2i_core.systems.stage import DrawSettings
 
 
-def inverted(generator: Generator, picture: Pixels, prompt: str, config: DrawConfig, iterations: int) -> Tensor:
-    """Find the noise of a picture.
+def inverted(
+    generator: Generator, pictures: Pixels, prompts: Sequence[str], config: DrawConfig, iterations: int
+) -> Tensor:
+    """Find the noise of pictures.
 
     Args:
         generator: of a run that draws in one stage.
-        picture: (H, W, 3) uint8.
-        prompt: what it shows.
+        pictures: (B, H, W, 3) uint8.
+        prompts: what each shows.
         config: with how many steps.
         iterations: fixed-point rounds a step.
 
     Returns:
-        (1, 3, H, W) float.
+        (B, 3, H, W) float.
 
     Raises:
         ConfigError: it is drawn in several stages, or not from noise, or in other sizes.
     """
-    height, width = picture.shape[:2]
+    height, width = pictures.shape[1:3]
     editor = generator.cascade.only_editor((height, width))
-    given = to_unit(picture[None]).to(generator.compute.device)
-    condition = Condition(text=generator.text(BASE, [prompt]))
+    given = to_unit(pictures).to(generator.compute.device)
+    condition = Condition(text=generator.text(BASE, prompts))
     with torch.no_grad():
         return editor.invert(condition, given, DrawSettings(num_steps=config.steps), iterations=iterations)
 
 
-def drawn_from(generator: Generator, noise: Tensor, prompt: str, config: DrawConfig) -> Pixels:
+def drawn_from(generator: Generator, noise: Tensor, prompts: Sequence[str], config: DrawConfig) -> Pixels:
     """Draw from noise (B, 3, H, W) that `inverted` gave, in as many steps: (B, H, W, 3) uint8."""
     settings = DrawSettings(guidance_scale=1.0, num_steps=config.steps, sampler="ddim", noise=noise)
-    condition = Condition(text=generator.text(BASE, [prompt] * len(noise)))
+    condition = Condition(text=generator.text(BASE, prompts))
     with torch.no_grad():
         drawn = generator.cascade.drawers[BASE].draw(
             condition, noise.shape[1:], generator.chance([0] * len(noise)), settings

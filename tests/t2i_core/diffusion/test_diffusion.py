@@ -43,6 +43,7 @@ def test_logit_normal_times_have_the_quantiles_of_the_distribution():
 
     assert t.logit().tolist() == pytest.approx([0.4, 1.6], abs=1e-6)
     assert torch.equal(sample_times(u, "uniform", Flow()), u)
+    assert torch.equal(sample_times(u, "noise", Flow()), torch.ones_like(u))
 
 
 @pytest.mark.parametrize("name", SCHEDULES_BY_NAME)

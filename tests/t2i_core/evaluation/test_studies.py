@@ -112,13 +112,20 @@ def test_averaging_is_of_squares_of_pixels() -> None:
 
 def test_a_system_is_studied(system_runs: dict[str, Path], tmp_path: Path) -> None:
     config = EvaluateConfig.parse(BRIEF | {"studies": ["guidance", "upsampler", "edits"], "bootstrap_resamples": 100})
-    evaluate(system_runs["system"], config, tmp_path / "evaluation", clip_dir=system_runs["scorer"])
+    evaluate(
+        system_runs["system"],
+        config,
+        tmp_path / "evaluation",
+        baseline_dir=system_runs["regressed"],
+        clip_dir=system_runs["scorer"],
+    )
 
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert set(metrics["guidance"]["rows"]) == {"none", "classifier-free, 3", "CLIP, 2"}
     for row in metrics["guidance"]["rows"].values():
         assert set(row) == {"strict accuracy", "CLIP score", "guiding CLIP"}
     upsampler = metrics["upsampler"]["rows"]
+    assert list(upsampler) == ["upsampler", "the baseline's", "bicubic"]
     assert upsampler["bicubic"]["consistency"]["value"] > upsampler["bicubic"]["fidelity"]["value"] > 20
     assert set(metrics["edits"]["image_to_image"]) == {"0", "0.2", "0.4", "0.6", "0.8", "1"}
     assert metrics["edits"]["image_to_image"]["0"] == {"distance": 0, "strict": 0}
@@ -135,12 +142,22 @@ def test_a_system_is_studied(system_runs: dict[str, Path], tmp_path: Path) -> No
     assert "Inverted: " not in page
 
 
+def test_what_has_no_upsampler_is_not_compared_with(system_runs: dict[str, Path], tmp_path: Path) -> None:
+    config = EvaluateConfig.parse(BRIEF | {"studies": ["upsampler"], "bootstrap_resamples": 100})
+    evaluate(system_runs["system"], config, tmp_path / "evaluation", baseline_dir=system_runs["plain"])
+
+    metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert list(metrics["upsampler"]["rows"]) == ["upsampler", "bicubic"]
+
+
 def test_a_run_shows_every_edit_that_it_can_do(system_runs: dict[str, Path], tmp_path: Path) -> None:
     config = EvaluateConfig.parse(BRIEF | {"studies": ["edits"], "bootstrap_resamples": 100})
     evaluate(system_runs["plain"], config, tmp_path / "evaluation")
 
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
-    assert 5 < metrics["edits"]["inversion"]["value"] < 99
+    found = {name: estimate["value"] for name, estimate in metrics["edits"]["inversion"].items()}
+    assert 5 < found["plain"] < found["fixed point"] < 99
+    assert "Inverted: 100 steps to noise and back" in (tmp_path / "evaluation" / "report.md").read_text()
     assert list(metrics["edits"]["ways"]) == ["known pixels pasted", "RePaint, 5 rounds"]
     assert metrics["edits"]["ways"]["known pixels pasted"]["edge"] == metrics["edits"]["edge"]
     assert len(metrics["edits"]["in_turn"]) == 3

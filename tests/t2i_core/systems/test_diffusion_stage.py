@@ -14,7 +14,7 @@ from t2i_core.systems.masks import random_masks
 from t2i_core.systems.noised_clip import NoisedCLIPStage
 from t2i_core.systems.stage import Batch, DrawSettings, Start
 from t2i_core.systems.view import blurred, known_at, low_at, low_of, shrunk
-from tests.t2i_core.systems.test_stages import CONFIGS, DIFFUSION, GLIDE, SIZES, UNET, draw, seen, shaken
+from tests.t2i_core.systems.test_stages import CONFIGS, DIFFUSION, GLIDE, SIZES, UNET, a_batch, draw, seen, shaken
 
 CHANCE = Chance(3, torch.arange(2000))
 
@@ -233,6 +233,36 @@ def test_what_adds_to_the_small_picture_begins_with_it_enlarged():
         DiffusionConfig.parse({"adds_low": True})
     with pytest.raises(ConfigError, match="predicts x_0"):
         DiffusionConfig.parse({"adds_low": True, "low_side": 32, "prediction": "eps"})
+
+
+def test_a_regressor_draws_in_one_step_what_its_loss_looked_at():
+    config = CONFIGS["upsampler"].with_changes(
+        time_sampling="noise",
+        prediction="x_0",
+        weighting="uniform",
+        schedule="flow",
+        learned_variance=False,
+        clips=False,
+    )
+    stage = shaken("upsampler", config)
+    batch = seen(stage)
+    noise = batch.chance.normal("eps", batch.target.shape[1:])
+
+    told: list[float] = []
+    drawn = draw(
+        stage,
+        batch,
+        guidance_scale=1,
+        num_steps=1,
+        sampler="ddim",
+        noise=noise,
+        on_step=lambda _, x_t, __: told.append(float((x_t - noise).abs().max())),
+    )
+
+    losses = stage.loss(a_batch(stage))
+    assert told == [0]  # what it starts from is noise and nothing else
+    assert torch.allclose(losses.figures["loss"], (drawn - batch.target).square().flatten(1).mean(1), rtol=1e-4)
+    assert torch.allclose(losses.total, losses.figures["loss"].mean())
 
 
 def test_an_upsampler_has_noise_of_its_own():

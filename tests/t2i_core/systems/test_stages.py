@@ -18,6 +18,7 @@ from t2i_core.systems.config import (
     DiffusionConfig,
     DirectConfig,
     NoisedCLIPConfig,
+    SystemConfig,
     UNetNetworkConfig,
 )
 from t2i_core.systems.stage import Batch, Drawer, DrawSettings, Exporter, Reader, Stage
@@ -74,14 +75,14 @@ def a_batch(stage: Stage, size: int = 4) -> Batch:
     return Batch(target=target, condition=Condition(text=text, keep=keep), chance=Chance(0, torch.arange(size)))
 
 
-def make(name: str) -> Stage:
+def make(name: str, config: SystemConfig | None = None) -> Stage:
     torch.manual_seed(0)
-    return build_stage(CONFIGS[name], SIZES)
+    return build_stage(config or CONFIGS[name], SIZES)
 
 
-def shaken(name: str) -> Stage:
+def shaken(name: str, config: SystemConfig | None = None) -> Stage:
     """Give a stage in which no layer starts at zero any more."""
-    stage = make(name).eval().requires_grad_(False)
+    stage = make(name, config).eval().requires_grad_(False)
     for p in stage.parameters():
         p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
     return stage
