@@ -38,7 +38,7 @@ class ForkServer:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def start(self, **order: Any) -> int:
         """Start a process, and give its id."""
