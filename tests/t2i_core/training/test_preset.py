@@ -17,7 +17,7 @@ DIGESTS = {
     "clip-smoke": "d4d35406161e96f5736e4977c99aa908d3081e300cd5b71a72335567bc30847f",
     "cnn-demo": "32d4c708ad83ff4ad4950c5e41fd151ba7ab055279b7e8f82b6067457c4f834a",
     "cnn-smoke": "19b4ca818146d37933b298410345d6fe768ae6b6a1f0e2b15945d4f664b49dc0",
-    "diffusion-demo": "6e59e4f239ce0e011da714c2dd9dfd95e1936bbcda49c2cc16f5bcb2e3ec3cf8",
+    "diffusion-demo": "d735fe98c0418a0266969bfc1640c959270cd8bb7068769a8d3bcbb77f8c2da7",
     "diffusion-small": "68de7bf8d9768c825c285a8503bee44277df00d36416eead0e1de598f43f9c06",
     "diffusion-smoke": "79f6e068a4f9c000212ea3620ff307712e4d09a8f8b2a450f81218cd66b3a708",
 }
