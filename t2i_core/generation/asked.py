@@ -74,7 +74,8 @@ def require_leaders(folder: Path, config: DrawConfig) -> None:
     parts = parts_of(folder)
     for role in (BASE, *config.others):
         asked = config.of(role)
-        if role not in parts or not _draws_from_noise(parts[role]):
+        led = role in parts and (asked.clip_guidance_scale or asked.autoguide)
+        if not led or not _draws_from_noise(parts[role]):
             continue
         if asked.clip_guidance_scale and (role != BASE or CLIP not in parts):
             told = "it sees pictures of the base" if CLIP in parts else "name a system with one (`t2i compose`)"

@@ -95,7 +95,7 @@ def _replaced(evidence: Evidence, generator: Generator) -> Found:
     shown = [_masked(task) + [_result(p[i], task.wanted, way) for way, p in drawn.items()] for i, task in _some(tasks)]
     note = "in real pictures, everything else kept to the byte"
     figures = [Figure("objects replaced rightly", right, note)]
-    return Found(data, [table, _strips("Replaced", tasks, shown)], figures)
+    return Found(data, [table, _changes("Replaced", tasks, shown)], figures)
 
 
 def _outpainted(evidence: Evidence, generator: Generator) -> Found:
@@ -104,7 +104,8 @@ def _outpainted(evidence: Evidence, generator: Generator) -> Found:
     drawn = [_filled(evidence, generator, task) for task in tasks]
     right, _ = _judged(evidence, drawn, tasks)
     shown = [[*_masked(task), _result(drawn[i], task.wanted, "outpainted")] for i, task in _some(tasks)]
-    return Found({"outpainted": right}, [_strips(f"Outpainted: {_spelt(right)} right", tasks, shown)])
+    title, asked = f"Outpainted: {_spelt(right)} right", [task.shows for task in tasks]
+    return Found({"outpainted": right}, [_strips(title, asked, shown)])
 
 
 def _in_turn(evidence: Evidence, generator: Generator) -> Found:
@@ -120,7 +121,7 @@ def _in_turn(evidence: Evidence, generator: Generator) -> Found:
         for pictures, picture, task in zip(shown, drawn, tasks, strict=True):
             pictures.append(_result(picture, task.wanted, f"edit {number + 1}"))
     title = f"In turn: {', '.join(map(_spelt, rights))} right after each edit"
-    return Found({"in_turn": rights}, [_strips(title, [each[-1] for each in turns], shown[:NUM_SHOWN])])
+    return Found({"in_turn": rights}, [_changes(title, [each[-1] for each in turns], shown[:NUM_SHOWN])])
 
 
 def _by_strength(evidence: Evidence, generator: Generator) -> Found:
@@ -136,7 +137,7 @@ def _by_strength(evidence: Evidence, generator: Generator) -> Found:
     at = [0.0, *STRENGTHS]
     lines = {"right, share": (at, right), "distance, of its end": (at, [m / max(moved[-1], 1e-9) for m in moved])}
     data = {f"{s:g}": {"distance": m, "strict": r} for s, m, r in zip(at, moved, right, strict=True)}
-    strip = _strips("Image to image, strength 0 to 1", tasks, [shown])
+    strip = _changes("Image to image, strength 0 to 1", tasks, [shown])
     return Found({"image_to_image": data}, [Chart("Image to image", "strength", lines=lines), strip])
 
 
@@ -160,7 +161,7 @@ def _inversion(evidence: Evidence, generator: Generator) -> Found:
     title = f"Inverted: {INVERSION_STEPS} steps to noise and back"
     columns = [Column("Rounds a step", "count"), Column("PSNR, dB", "figure", brief="PSNR, dB")]
     table = Table(title, "Way", columns, [Row(name, [INVERSIONS[name], value]) for name, value in values.items()])
-    return Found({"inversion": values}, [table, _strips("Inverted, and drawn again", tasks, shown)])
+    return Found({"inversion": values}, [table, _changes("Inverted, and drawn again", tasks, shown)])
 
 
 def _upscaled(evidence: Evidence, generator: Generator) -> Found:
@@ -181,7 +182,7 @@ def _upscaled(evidence: Evidence, generator: Generator) -> Found:
         ]
         for i, task in _some(tasks)
     ]
-    return Found({}, [_strips("Upscaled", tasks, shown, real=True)])
+    return Found({}, [_strips("Upscaled", texts, shown)])
 
 
 def _filled(
@@ -224,13 +225,14 @@ def _result(picture: Pictures, wanted: Scene, caption: str) -> Picture:
     return Picture(picture, caption, caption, level=level)
 
 
-def _strips(title: str, tasks: Sequence[Task], shown: Sequence[list[Picture]], *, real: bool = False) -> Strip:
-    """Lay pictures in a row a task, behind what was asked for."""
-    rows = [
-        (task.shows if real else task.text, "" if real else f"from: {task.shows}", [Group(pictures)])
-        for task, pictures in zip(tasks, shown, strict=False)
-    ]
-    return Strip(title, rows)
+def _strips(title: str, asked: Sequence[str], shown: Sequence[list[Picture]], notes: Sequence[str] = ()) -> Strip:
+    """Lay pictures in a row for each thing that was asked for, or that they show."""
+    rows = zip(asked, notes or [""] * len(asked), shown, strict=False)
+    return Strip(title, [(text, note, [Group(pictures)]) for text, note, pictures in rows])
+
+
+def _changes(title: str, tasks: Sequence[Task], shown: Sequence[list[Picture]]) -> Strip:
+    return _strips(title, [task.text for task in tasks], shown, [f"from: {task.shows}" for task in tasks])
 
 
 def _spelt(share: Estimate) -> str:
