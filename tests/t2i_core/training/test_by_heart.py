@@ -1,0 +1,135 @@
+"""Every stage learns eight pictures by heart within seconds, and what comes of it is theirs and no other's."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from t2i_core.systems.clip import CLIPStage
+from t2i_core.systems.condition import Known, LowRes
+from t2i_core.systems.noised_clip import NoisedCLIPStage
+from t2i_core.systems.stage import Batch, Drawer, DrawSettings, Stage
+from t2i_core.systems.view import shrunk
+from t2i_core.training.claim import claim_run
+from t2i_core.training.config import TrainConfig
+from t2i_core.training.device import Compute
+from t2i_core.training.step import Run
+
+NUM = 8
+SMALL, LARGE = ["system.side=16"], ["system.side=32", "system.low_side=16"]
+# Steps on all eight, and what else than the recipe's: the pictures here have 32 pixels.
+LEARNING = {
+    "cnn-smoke": (250, []),
+    "diffusion-smoke": (200, []),
+    "glide-base-smoke": (400, SMALL),
+    "glide-inpaint-smoke": (250, SMALL),
+    "glide-upsampler-smoke": (200, LARGE),
+    "glide-upsampler-regressor-smoke": (150, LARGE),
+    "clip-smoke": (100, []),
+    # As wide as it takes, and mostly with the little noise that is asked for.
+    "glide-clip-smoke": (
+        300,
+        [
+            *SMALL,
+            *("system.image.width=64", "system.text.width=64"),
+            *("system.time_sampling=logit_normal", "system.time_mean=-2"),
+        ],
+    ),
+}
+
+
+def learned(captions_dir: Path, run_dir: Path, name: str) -> tuple[Stage, Batch]:
+    """Train on the eight, and give the stage of averaged weights and the eight, with other noise."""
+    steps, others = LEARNING[name]
+    rates = ["optim.learning_rate=0.003", "optim.muon_learning_rate=0", "ema.decays=[0.95]"]
+    asked = {"preset": name, "set": [*rates, f"batch_size={NUM}", *others], "max_images": NUM * steps}
+    config = TrainConfig.parse(asked)
+    claim_run(captions_dir, config, run_dir, "refuse")
+    run = Run(captions_dir, config, run_dir, lambda progress: None, Compute(device="cpu", precision="float32"))
+    while run.trainer.progress < 1:
+        run.trainer.step()
+    batch = run.trainer.batch(0, NUM, seed=1)
+    run.trainer.feed.close()
+    return run.trainer.ema.module.eval(), batch
+
+
+def drawn(stage: Stage, batch: Batch) -> Tensor:
+    assert isinstance(stage, Drawer)
+    with torch.no_grad():
+        return stage.draw(batch.condition, batch.target.shape[1:], batch.chance, DrawSettings()).clamp(-1, 1)
+
+
+def distances(pictures: Tensor, others: Tensor) -> Tensor:
+    """Give the mean squared error of each picture to each other one: (B, B)."""
+    return (pictures[:, None] - others[None]).square().flatten(2).mean(2)
+
+
+def right(similarity: Tensor) -> int:
+    """Count the rows whose largest entry is on the diagonal."""
+    return int((similarity.argmax(1) == torch.arange(len(similarity))).sum())
+
+
+def decibels(pictures: Tensor, truths: Tensor) -> Tensor:
+    """Give the peak signal-to-noise ratio of each picture, in [-1, 1], to its own truth: (B,)."""
+    return 10 * (4 / distances(pictures, truths).diagonal()).log10()
+
+
+def test_a_cnn_draws_each(eight_dir: Path, tmp_path: Path) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", "cnn-smoke")
+
+    assert float(decibels(drawn(stage, batch), batch.target).min()) > 26
+
+
+@pytest.mark.parametrize("name", ["diffusion-smoke", "glide-base-smoke"])
+def test_what_draws_from_noise_draws_the_one_of_its_caption(eight_dir: Path, tmp_path: Path, name: str) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", name)
+    batch = stage.view(batch)
+
+    assert right(-distances(drawn(stage, batch), batch.target)) >= 7
+
+
+def test_what_fills_in_draws_the_hidden_half_of_each(eight_dir: Path, tmp_path: Path) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", "glide-inpaint-smoke")
+    batch = stage.view(batch)
+    half = batch.target.shape[-1] // 2
+    mask = (torch.arange(2 * half) < half).expand(NUM, 1, 2 * half, 2 * half)
+    batch = replace(batch, condition=replace(batch.condition, known=Known(picture=batch.target, mask=mask)))
+    picture = drawn(stage, batch)
+
+    assert torch.equal(picture[..., :half], batch.target[..., :half])
+    assert float(decibels(picture[..., half:], batch.target[..., half:]).min()) > 13
+
+
+@pytest.mark.parametrize("name", ["glide-upsampler-smoke", "glide-upsampler-regressor-smoke"])
+def test_what_enlarges_is_far_above_interpolation(eight_dir: Path, tmp_path: Path, name: str) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", name)
+    small = shrunk(batch.target, 2)
+    low = LowRes(picture=small, level=torch.zeros(NUM))
+    batch = replace(batch, condition=replace(batch.condition, low=low))
+    plain = F.interpolate(small, scale_factor=2.0, mode="bicubic", align_corners=False).clamp(-1, 1)
+
+    gain = decibels(drawn(stage, batch), batch.target) - decibels(plain, batch.target)
+    assert float(gain.min()) > 3
+
+
+def test_a_clip_finds_the_caption_of_each(eight_dir: Path, tmp_path: Path) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", "clip-smoke")
+    assert isinstance(stage, CLIPStage) and batch.condition.text is not None
+    with torch.no_grad():
+        captions = stage.clip.encode_text(batch.condition.text.ids, normalize=True)
+
+        assert right(stage(batch.target) @ captions.T) == NUM
+
+
+def test_a_noised_clip_finds_the_caption_of_each_through_little_noise(eight_dir: Path, tmp_path: Path) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", "glide-clip-smoke")
+    assert isinstance(stage, NoisedCLIPStage)
+    t = torch.full((NUM,), 0.1)
+    small = shrunk(batch.target, 2)
+    alpha, sigma = stage.schedule.scales(0.1)
+    noised = alpha * small + sigma * batch.chance.normal("eps", small.shape[1:])
+    with torch.no_grad():
+        assert right(stage(noised, t) @ stage.captions(batch.condition).T) == NUM
