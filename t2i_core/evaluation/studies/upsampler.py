@@ -85,12 +85,12 @@ def study(evidence: Evidence, generators: Mapping[str, Generator]) -> Section:
     figures = {name: _figures(evidence, given, each) for name, each in large.items()}
     gain = psnrs(large[NAMES["model"]].sharp, given.real) - psnrs(large[BICUBIC].sharp, given.real)
     above = mean_by_prompt(gain, **evidence.resampling)
-    strip = [_shown(i, given, large) for i in range(min(NUM_SHOWN, len(given.real)))]
+    strips = [("", "", [_shown(i, given, large)]) for i in range(min(NUM_SHOWN, len(given.real)))]
     return Section(
         title=TITLE,
         key="upsampler",
         figures=[Figure("upsampler above bicubic", above, "on real pictures made small", unit="dB")],
-        blocks=[Text(LEAD, quiet=True), _table(figures), Strip("", [("", "", strip)])],
+        blocks=[Text(LEAD, quiet=True), _table(figures), Strip("", strips)],
         data={"rows": figures},
     )
 
