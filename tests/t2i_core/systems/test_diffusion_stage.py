@@ -330,7 +330,7 @@ def test_a_variance_beyond_its_bounds_is_brought_back():
 
     assert losses.figures["variance_beyond"].mean() > 0.9
     assert float(bias.grad[3 * 2**2 :].min()) > 0
-    share = stage._denoiser(batch.condition, batch.target.shape[1:])(batch.target, torch.full((4,), 0.5)).variance
+    share = stage.denoiser(batch.condition, batch.target.shape[1:])(batch.target, torch.full((4,), 0.5)).variance
     assert share.detach().max() == 1
 
 
