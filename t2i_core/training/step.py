@@ -232,15 +232,20 @@ class Run:
             self.ranks.wait()
             while self.trainer.progress < 1:
                 self.trainer.step()
-                stops = bool(self.ranks.agree(stop_requested()))
                 if self.ranks.is_first:
-                    self._look(stops)
+                    self._look()
+                stops = bool(self.ranks.agree(stop_requested()))
+                if self.ranks.is_first and (stops or self._save_is_due()):
+                    self.save()
                 if stops:
                     step, share = self.trainer.position.step, self.trainer.progress
                     raise StoppedError(f"stopped at step {step} ({share:.0%}); run the same command again to go on.")
             self.report(force=True)
 
-    def _look(self, stops: bool) -> None:
+    def _save_is_due(self) -> bool:
+        return time.monotonic() - self._last_save > self.config.checkpoint_seconds
+
+    def _look(self) -> None:
         """Write down what is due after a step."""
         self._require_folder()
         if self.trainer.position.step % self.config.log_every == 0:
@@ -249,8 +254,6 @@ class Run:
             self.validate()
         self.draw_grids()
         self.report()
-        if stops or time.monotonic() - self._last_save > self.config.checkpoint_seconds:
-            self.save()
 
     def _require_folder(self) -> None:
         """Write nothing more where the folder is gone: it would come back as half a run."""
