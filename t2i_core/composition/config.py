@@ -14,6 +14,8 @@ STEP, VERSION = "compose", 1
 Role = Literal["base", "upsampler", "clip", "inpaint", "inpaint_upsampler"]
 ROLES: tuple[Role, ...] = get_args(Role)
 BASE: Role = "base"
+# Who takes the place of another where parts are filled in.
+FILLED_BY: dict[Role, Role] = {"base": "inpaint", "upsampler": "inpaint_upsampler"}
 
 
 class ComposeRequest(Config):

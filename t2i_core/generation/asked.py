@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from t2i_core.canonical import canonical_json
-from t2i_core.composition.config import BASE, Role, parts_of
+from t2i_core.composition.config import BASE, FILLED_BY, Role, parts_of
 from t2i_core.composition.fit import require_weaker
 from t2i_core.errors import ConfigError
 from t2i_core.generation.config import OF_GUIDANCE, DrawConfig
@@ -15,8 +15,7 @@ from t2i_core.systems.config import DiffusionConfig
 from t2i_core.training.finished import read_run_config
 
 CLIP: Role = "clip"
-# Who takes the place of another where parts are filled in.
-FILLING: dict[Role, Role] = {"inpaint": "base", "inpaint_upsampler": "upsampler"}
+FILLING = {filling: role for role, filling in FILLED_BY.items()}
 
 
 def image_seed(seed: int, prompt: str, index: int) -> int:

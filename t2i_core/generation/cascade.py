@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from t2i_core.composition.config import BASE, Role
+from t2i_core.composition.config import BASE, FILLED_BY, Role
 from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import ConfigError
 from t2i_core.systems.condition import Condition, LowRes
@@ -37,8 +37,8 @@ class Cascade:
 
     def acting(self, role: Role, *, fills: bool) -> Role:
         """Say who draws in a role: where parts are filled in, the one that was trained to, if there is one."""
-        trained: dict[Role, Role] = {BASE: "inpaint", UPSAMPLER: "inpaint_upsampler"}
-        return trained[role] if fills and trained[role] in self.drawers else role
+        trained = FILLED_BY[role]
+        return trained if fills and trained in self.drawers else role
 
     def draw(
         self,
