@@ -11,7 +11,7 @@ import numpy as np
 
 from t2i_core.data.batches.captions import read_captions
 from t2i_core.data.batches.split import Split, load_split
-from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.config import EvaluateConfig, StudyName
 from t2i_core.evaluation.judges.clip_score import ClipScorer
 from t2i_core.evaluation.metrics.benchmark import Benchmark, Sample, choose_prompts
 from t2i_core.evaluation.metrics.evidence import Drawn, Evidence, Pictures
@@ -90,7 +90,7 @@ def measure(
         config: what to ask and how to judge.
         makers: who draws: "model" and, if wanted, "baseline".
         scorer: the CLIP that scores, or None.
-        on_progress: gets pictures drawn.
+        on_progress: gets pictures drawn, and which study is next.
     """
     watch, drawn, sections = Stopwatch(), dict[str, Drawn](), dict[str, Section]()
     captions_dir = captions_of(run_dir)
@@ -117,6 +117,7 @@ def measure(
             with watch.part(f"measuring {name}"):
                 sections[name] = metric(evidence)
         for study in config.studies:
+            _tell(on_progress, config, study)
             with watch.part(f"studying {study}"):
                 sections[study] = STUDIES[study](evidence, able(makers, study))
     notes = _notes(benchmark, makers["model"], config, "baseline" in makers)
@@ -130,6 +131,12 @@ def measure(
         seconds=watch.seconds,
         num_train=read_manifest(captions_dir, "captions").counts.get("train", 0),
     )
+
+
+def _tell(on_progress: OnProgress, config: EvaluateConfig, study: StudyName) -> None:
+    """Say which study is next: some take as long as the drawing."""
+    done, total = config.studies.index(study), len(config.studies)
+    on_progress(Progress(step="evaluate studies", done=done, total=total, unit="studies", fields={"next": study}))
 
 
 def _samples(split: Split) -> list[Sample]:

@@ -42,6 +42,7 @@ from t2i_core.manifest import (
     write_manifest,
 )
 from t2i_core.progress import OnProgress, ignore_progress
+from t2i_core.training.device import choose_compute
 
 STEP, VERSION = "evaluate", 3
 # Files that tell when and how fast, and so differ each time.
@@ -106,7 +107,7 @@ def evaluate(
     # What can be refused is refused before the folder is touched and before minutes of drawing.
     spec = _clip_spec(config, clip_dir)
     scorer = load_clip(spec) if spec else None
-    open_run = open_run or partial(load_generator, config=config)
+    open_run = open_run or _opener(config)
     makers = {"model": open_run(run_dir)} | ({"baseline": open_run(baseline_dir)} if baseline_dir else {})
     refuse_unknown_words(makers["model"].prompt_words_unknown, [config.negative_prompt])
     require_able(makers["model"], config.studies)
@@ -130,6 +131,11 @@ def evaluate(
             ],
         )
     return ref.with_changes(path=output_dir)
+
+
+def _opener(config: EvaluateConfig) -> Callable[[Path], PictureMaker]:
+    """Choose once how to compute, or the model and what it is compared with might be rounded differently."""
+    return partial(load_generator, compute=choose_compute(), config=config)
 
 
 def _refuse_settings(run_dir: Path, baseline_dir: Path | None, config: EvaluateConfig) -> None:

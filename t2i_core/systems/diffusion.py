@@ -16,7 +16,7 @@ from t2i_core.diffusion.parameterization import network_input, target_of, x_0_fr
 from t2i_core.diffusion.post import clip, leaned, paste
 from t2i_core.diffusion.samplers.by_name import SAMPLERS
 from t2i_core.diffusion.samplers.course import Course
-from t2i_core.diffusion.samplers.ddim import invert_ddim
+from t2i_core.diffusion.samplers.ddim import invert_ddim, sample_ddim
 from t2i_core.diffusion.samplers.resampling import resampled
 from t2i_core.diffusion.schedule import Schedule, over
 from t2i_core.diffusion.table import respaced
@@ -105,6 +105,9 @@ class DiffusionStage(Stage):
     def invert(self, condition: Condition, pictures: Tensor, settings: DrawSettings, *, iterations: int = 1) -> Tensor:
         """Find the noise that DDIM draws some pictures from under a condition, without guidance, which has no inverse.
 
+        A picture is taken for what the way back comes to just before its last step, which would put the network's own
+        estimate in its place, and nothing finds again what that lacks.
+
         Args:
             condition: what the pictures fit.
             pictures: (B, 3, H, W) float in [-1, 1].
@@ -112,13 +115,41 @@ class DiffusionStage(Stage):
             iterations: evaluations a step; with more it is nearer to the exact inverse.
 
         Returns:
-            (B, 3, H, W) float; `draw` goes back with it as `noise`, sampler "ddim" and guidance 1.
+            (B, 3, H, W) float; `redraw` goes back with it.
+
+        Raises:
+            ConfigError: in one step, which leaves no way to go.
         """
-        shape, chance = pictures.shape[1:], Chance(0, torch.arange(len(pictures), device=pictures.device))
+        denoise, course, alpha = self._way(condition, pictures, settings)
+        return invert_ddim(denoise, alpha * pictures, course, iterations=iterations)
+
+    def redraw(self, condition: Condition, noise: Tensor, settings: DrawSettings, *, again: bool) -> Tensor:
+        """Draw from noise that `invert` found.
+
+        Args:
+            condition: what the pictures are to fit now.
+            noise: (B, 3, H, W) float.
+            settings: with which it was found.
+            again: whether the picture itself is wanted, with all that the network would not draw by itself; what it
+                draws under another condition is better without.
+
+        Returns:
+            (B, 3, H, W) float.
+        """
+        denoise, course, alpha = self._way(condition, noise, settings)
+        x = sample_ddim(denoise, noise, course)
+        return x / alpha if again else course.look(denoise, x, len(course.times) - 1).x_0
+
+    def _way(self, condition: Condition, like: Tensor, settings: DrawSettings) -> tuple[Denoiser, Course, float]:
+        """Give what goes from noise to all but the last step of samples such as (B, 3, H, W), and alpha there."""
+        shape, chance = like.shape[1:], Chance(0, torch.arange(len(like), device=like.device))
+        times = self._times(settings.num_steps, shape)[:-1]
+        if len(times) < 2:
+            raise ConfigError("the way to noise and back takes at least 2 --steps.")
         condition = self._completed(condition, shape, chance)
         denoise = processed(self.denoiser(condition, shape), self._posts(condition, settings))
-        course = Course(self.schedule, self._times(settings.num_steps, shape), chance, settings.on_step)
-        return invert_ddim(denoise, pictures, course, iterations=iterations)
+        alpha, _ = self.schedule.scales(times[-1])
+        return denoise, Course(self.schedule, times, chance, settings.on_step), alpha
 
     def _times(self, num_steps: int | None, shape: Sequence[int]) -> list[float]:
         """List the times of a sampler: evenly spaced where a number was asked for, else as the recipe says."""

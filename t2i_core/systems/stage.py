@@ -184,7 +184,11 @@ class Editor(Drawer, Protocol):
         ...
 
     def invert(self, condition: Condition, pictures: Tensor, settings: DrawSettings, *, iterations: int = 1) -> Tensor:
-        """Find the noise (B, 3, H, W) that pictures are drawn from."""
+        """Find the noise (B, 3, H, W) that `redraw` draws pictures from."""
+        ...
+
+    def redraw(self, condition: Condition, noise: Tensor, settings: DrawSettings, *, again: bool) -> Tensor:
+        """Draw (B, 3, H, W) from noise that `invert` found: the picture itself again, or what fits a new condition."""
         ...
 
 

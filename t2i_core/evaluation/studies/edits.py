@@ -146,10 +146,11 @@ def _inversion(evidence: Evidence, generator: Generator) -> Found:
     tasks, config = tasks_of(evidence)[:NUM_INVERTED], evidence.config.with_changes(steps=INVERSION_STEPS)
     real, shows = np.stack([task.picture for task in tasks]), [task.shows for task in tasks]
     noises = {name: inverted(generator, real, shows, config, rounds) for name, rounds in INVERSIONS.items()}
-    again = {name: drawn_from(generator, noise, shows, config) for name, noise in noises.items()}
+    again = {name: drawn_from(generator, noise, shows, config, again=True) for name, noise in noises.items()}
     near = {name: psnrs(drawn, real) for name, drawn in again.items()}
     values = {name: mean_by_prompt(each, **evidence.resampling) for name, each in near.items()}
-    others = drawn_from(generator, noises["fixed point"][:NUM_SHOWN], [t.text for t in tasks[:NUM_SHOWN]], config)
+    texts = [task.text for task in tasks[:NUM_SHOWN]]
+    others = drawn_from(generator, noises["fixed point"][:NUM_SHOWN], texts, config, again=False)
     shown = [
         [
             Picture(task.picture, "real picture", "real"),

@@ -197,7 +197,7 @@ def _invert(job: Job) -> Edited:
     config, prompt = job.config, job.prompts[0]
     shows, iterations = config.source_prompt or prompt, config.iterations or ITERATIONS
     noise = inverted(job.generator, job.picture[None], [shows], config, iterations)
-    pictures = drawn_from(job.generator, noise, [prompt], config)
+    pictures = drawn_from(job.generator, noise, [prompt], config, again=shows == prompt)
     job.on_drawn()
     return Edited(pictures, [job.picture], [{"psnr": float(psnrs(pictures, job.picture[None])[0])}])
 

@@ -43,13 +43,25 @@ def inverted(
         return editor.invert(condition, given, DrawSettings(num_steps=config.steps), iterations=iterations)
 
 
-def drawn_from(generator: Generator, noise: Tensor, prompts: Sequence[str], config: DrawConfig) -> Pixels:
-    """Draw from noise (B, 3, H, W) that `inverted` gave, in as many steps: (B, H, W, 3) uint8."""
-    settings = DrawSettings(guidance_scale=1.0, num_steps=config.steps, sampler="ddim", noise=noise)
+def drawn_from(
+    generator: Generator, noise: Tensor, prompts: Sequence[str], config: DrawConfig, *, again: bool
+) -> Pixels:
+    """Draw from the noise of pictures.
+
+    Args:
+        generator: which `inverted` went by.
+        noise: (B, 3, H, W) float, of which it gave.
+        prompts: what each is to show.
+        config: with as many steps.
+        again: whether they are the prompts that the noise was found by, and the pictures themselves are wanted.
+
+    Returns:
+        (B, H, W, 3) uint8.
+    """
+    height, width = noise.shape[2:]
+    editor = generator.cascade.only_editor((height, width))
     condition = Condition(text=generator.text(BASE, prompts))
     with torch.no_grad():
-        drawn = generator.cascade.drawers[BASE].draw(
-            condition, noise.shape[1:], generator.chance([0] * len(noise)), settings
-        )
+        drawn = editor.redraw(condition, noise, DrawSettings(num_steps=config.steps), again=again)
     pictures: Pixels = to_uint8(drawn).cpu().numpy()
     return pictures

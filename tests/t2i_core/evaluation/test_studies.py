@@ -16,6 +16,7 @@ from t2i_core.evaluation.metrics.evidence import Evidence, Pictures
 from t2i_core.evaluation.step import evaluate
 from t2i_core.evaluation.studies.edit_tasks import around, edge_of, halves_of, tasks_of, turns_of
 from t2i_core.evaluation.studies.upsampler import averaged
+from t2i_core.progress import Progress
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
 STRIPS = ("Objects replaced", "Replaced", "Outpainted: ", "In turn: ", "Image to image, strength 0 to 1")
@@ -112,13 +113,18 @@ def test_averaging_is_of_squares_of_pixels() -> None:
 
 def test_a_system_is_studied(system_runs: dict[str, Path], tmp_path: Path) -> None:
     config = EvaluateConfig.parse(BRIEF | {"studies": ["guidance", "upsampler", "edits"], "bootstrap_resamples": 100})
+    told: list[Progress] = []
     evaluate(
         system_runs["system"],
         config,
         tmp_path / "evaluation",
         baseline_dir=system_runs["regressed"],
         clip_dir=system_runs["scorer"],
+        on_progress=told.append,
     )
+
+    studies = [(each.done, each.total, each.fields["next"]) for each in told if each.unit == "studies"]
+    assert studies == [(0, 3, "guidance"), (1, 3, "upsampler"), (2, 3, "edits")]
 
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert set(metrics["guidance"]["rows"]) == {"none", "classifier-free, 3", "CLIP, 2"}

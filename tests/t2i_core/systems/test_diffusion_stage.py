@@ -166,11 +166,27 @@ def test_the_noise_of_a_picture_leads_back_to_it():
     batch = seen(stage)
     back = {}
     for iterations in (1, 10):
-        noise = stage.invert(batch.condition, batch.target, DrawSettings(num_steps=5), iterations=iterations)
-        back[iterations] = draw(stage, batch, num_steps=5, sampler="ddim", noise=noise, guidance_scale=1)
+        settings = DrawSettings(num_steps=5)
+        noise = stage.invert(batch.condition, batch.target, settings, iterations=iterations)
+        back[iterations] = stage.redraw(batch.condition, noise, settings, again=True)
 
     plain, exact = (float((back[n] - batch.target).abs().mean()) for n in (1, 10))
     assert 10 * exact < plain < 0.2
+
+
+def test_a_run_that_predicts_the_picture_finds_again_what_it_would_not_draw() -> None:
+    stage, settings = shaken("diffusion"), DrawSettings(num_steps=20)
+    batch = seen(stage)
+    noise = stage.invert(batch.condition, batch.target, settings, iterations=10)
+    back = stage.redraw(batch.condition, noise, settings, again=True)
+    ended = stage.redraw(batch.condition, noise, settings, again=False)
+
+    # Under a new condition it ends where drawing always does: on its own estimate.
+    drawn = draw(stage, batch, num_steps=20, sampler="ddim", noise=noise, guidance_scale=1)
+    assert torch.equal(ended, drawn)
+    assert 20 * (back - batch.target).abs().mean() < (ended - batch.target).abs().mean()
+    with pytest.raises(ConfigError, match="at least 2 --steps"):
+        stage.invert(batch.condition, batch.target, DrawSettings(num_steps=1))
 
 
 def test_a_recipe_may_space_its_steps_unevenly_and_who_draws_may_ask_for_other_ones():
