@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from t2i_core.encoders.clip_folder import check_size, find_files, read_clip_config, understood
-from t2i_core.encoders.config import FeaturesConfig
+from t2i_core.encoders.config import MAX_TOKENS, FeaturesConfig
 from t2i_core.encoders.encoder import FrozenEncoder, TokenIds
 from t2i_core.errors import ConfigError
 
@@ -84,6 +84,9 @@ class ClipTextEncoder(FrozenEncoder):
     Raises:
         ConfigError: the folder holds none, or it reads another number of tokens than is wanted.
     """
+
+    # Some towers read nothing shorter than what they were trained on.
+    grain = MAX_TOKENS
 
     def __init__(self, folder: Path, config: FeaturesConfig, device: torch.device) -> None:
         with clear_errors(str(folder)):

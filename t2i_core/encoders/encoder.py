@@ -3,14 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.errors import ConfigError
 
-# All captions are encoded in batches of one shape: what one of them gives does not depend on the others.
+# Captions are encoded in batches of as many, each with those of about its own length: what one of them gives does not
+# depend on the others, since kernels add up in an order that is a matter of shapes.
 BATCH = 32
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
@@ -57,6 +60,9 @@ class FrozenEncoder(ABC):
         ConfigError: a layer is wanted that it does not have.
     """
 
+    # Captions are padded to multiples of so many tokens, or to all that it reads.
+    grain: ClassVar[int] = 8
+
     def __init__(self, config: FeaturesConfig, device: torch.device, num_layers: int) -> None:
         if config.layer > num_layers:
             raise ConfigError(f"this encoder has {num_layers} layers: choose --layer from 1 to {num_layers}.")
@@ -87,20 +93,33 @@ class FrozenEncoder(ABC):
         """
         # Half surrogate pairs, which command lines and JSON can carry, are not text that can be encoded.
         whole = [caption.encode(errors="replace").decode() for caption in captions]
-        parts = [self._encode_batch(whole[i : i + BATCH]) for i in range(0, len(whole), BATCH)]
-        tokens, mask, pooled = (torch.cat([getattr(p, name) for p in parts]) for name in ("tokens", "mask", "pooled"))
-        return Features(tokens=tokens, mask=mask, pooled=pooled)
+        read = self.tokenize([*whole, ""])
+        lengths = read.lengths[:-1]
+        widths = (-(-lengths // self.grain) * self.grain).clamp(max=read.ids.shape[1])
+        parts = [
+            (rows, self._encode_batch(read, rows, width))
+            for width in sorted(set(widths.tolist()))
+            for rows in (widths == width).nonzero().flatten().split(BATCH)
+        ]
+        mask = torch.arange(read.ids.shape[1]) < lengths[:, None]
+        tokens, pooled = (torch.cat(given) for given in zip(*(part for _, part in parts), strict=True))
+        # Back in the order of the captions.
+        order = torch.cat([rows for rows, _ in parts]).argsort()
+        return Features(tokens=tokens[order], mask=mask, pooled=pooled[order])
 
-    def _encode_batch(self, captions: Sequence[str]) -> Features:
-        read = self.tokenize([*captions, *[""] * (BATCH - len(captions))])
-        mask = torch.arange(read.ids.shape[1]) < read.lengths[:, None]
-        real = mask.to(self.device)
-        tokens, own = self.forward(read.ids.to(self.device), real)
+    def _encode_batch(self, read: TokenIds, rows: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Encode some of what was read, each `width` tokens long: (b, L, D) tokens and (b, P), as they are stored."""
+        # The last caption is an empty one, of which there are always enough.
+        ids, lengths = (
+            each[[*rows.tolist(), *[-1] * (BATCH - len(rows))]] for each in (read.ids[:, :width], read.lengths)
+        )
+        real = (torch.arange(width) < lengths[:, None]).to(self.device)
+        tokens, own = self.forward(ids.to(self.device), real)
         tokens = tokens.float().masked_fill(~real[..., None], 0)
         mean = tokens.sum(1) / real.sum(1, keepdim=True)
         pooled = mean if own is None or self.config.pooling == "mean" else own.float()
-        count = len(captions)
-        return Features(tokens=self._stored(tokens[:count]), mask=mask[:count], pooled=self._stored(pooled[:count]))
+        wide = F.pad(tokens[: len(rows)], (0, 0, 0, read.ids.shape[1] - width))
+        return self._stored(wide), self._stored(pooled[: len(rows)])
 
     def _stored(self, values: Tensor) -> Tensor:
         stored = values.to(_DTYPES[self.config.dtype]).cpu()

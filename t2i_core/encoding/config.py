@@ -8,7 +8,7 @@ from t2i_core.encoders.open import find_encoder
 from t2i_core.manifest import OnConflict, StepKey, read_manifest
 
 # Raise it when an encoder gives other features for the same config.
-STEP, VERSION = "features", 1
+STEP, VERSION = "features", 2
 
 
 def features_key(captions_dir: Path, encoder_dir: Path, config: FeaturesConfig) -> StepKey:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from t2i_core.encoders.config import FeaturesConfig
-from t2i_core.encoders.encoder import FrozenEncoder
+from t2i_core.encoders.encoder import BATCH, FrozenEncoder
 from t2i_core.encoders.hf_folder import read_sizes
 from t2i_core.encoders.open import find_encoder
 from t2i_core.errors import ConfigError
@@ -65,6 +65,18 @@ def test_it_gives_what_transformers_gives(kind: str, request: pytest.FixtureRequ
     torch.testing.assert_close(found.tokens[1, :8], expected[-1][0])
     torch.testing.assert_close(before.tokens[1, :8], expected[-2][0])
     torch.testing.assert_close(found.pooled[1], expected[-1][0].mean(0))
+
+
+@pytest.mark.parametrize("kind", ["t5", "bert"])
+def test_a_caption_gives_the_same_bits_beside_longer_ones(kind: str, request: pytest.FixtureRequest) -> None:
+    own, texts = encoder(request.getfixturevalue(kind)), ["a " * (1 + 7 * number % 18) for number in range(2 * BATCH)]
+
+    whole = own.encode(texts)
+
+    for row, text in enumerate(texts):
+        alone = own.encode([text])
+        assert alone.tokens[0].equal(whole.tokens[row]) and alone.pooled[0].equal(whole.pooled[row])
+        assert whole.mask[row].sum() == 2 + 7 * row % 18
 
 
 def test_captions_are_cut_and_counted(t5: Path, bert: Path) -> None:
