@@ -6,6 +6,7 @@ exactly what a picture of the caption must show. Positions and radii are fractio
 
 import math
 import random
+import re
 from typing import Literal, get_args
 
 from PIL import Image, ImageDraw
@@ -39,7 +40,6 @@ RELATION_WEIGHTS = (2, 1, 2, 1)
 READING_ORDER: tuple[Relation, ...] = ("left of", "above")
 OPPOSITE: dict[str, Relation] = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 NUMBERS = {1: "one", 2: "two", 3: "three"}
-PLURALS = {"cross": "crosses"}
 
 # Half-extents of objects, as (smallest, largest).
 RADII: dict[Size, tuple[float, float]] = {"small": (0.15, 0.17), "medium": (0.21, 0.24), "large": (0.28, 0.31)}
@@ -164,14 +164,22 @@ def caption_scene(scene: Scene, wording: str = WORDINGS[0]) -> str:
     first = scene.objects[0]
     if scene.task == "single":
         size = "" if first.size == "medium" else f"{first.size} "
-        things = f"a {size}{first.color} {first.shape}".replace("a orange", "an orange")
+        things = f"a {size}{first.color} {first.shape}"
     elif scene.task == "counting":
-        plural = PLURALS.get(first.shape, first.shape + "s")
-        things = f"{NUMBERS[len(scene.objects)]} {first.color} {plural}"
+        things = f"{NUMBERS[len(scene.objects)]} {first.color} {plural(first.shape)}"
     else:
-        names = [f"a {o.color} {o.shape}".replace("a orange", "an orange") for o in scene.objects]
-        things = f" {scene.relation or 'and'} ".join(names)
-    return wording.format(things=things, background=scene.background)
+        things = f" {scene.relation or 'and'} ".join(f"a {o.color} {o.shape}" for o in scene.objects)
+    return with_articles(wording.format(things=things, background=scene.background))
+
+
+def plural(noun: str) -> str:
+    """Give the plural of a noun, whose last word says what it is."""
+    return f"{noun}es" if noun.endswith(("s", "x")) else f"{noun}s"
+
+
+def with_articles(text: str) -> str:
+    """Write an for a before a vowel."""
+    return re.sub(r"\ba (?=[aeiou])", "an ", text)
 
 
 def pick_wording(seed: int, index: int) -> str:

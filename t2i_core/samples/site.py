@@ -20,6 +20,7 @@ from t2i_core.config import Config
 from t2i_core.errors import ConfigError, TransientError
 
 SourceName = Literal["scenes", "emoji"]
+LanguageName = Literal["plain", "wide"]
 AwkwardKind = Literal[
     "robots",  # under a folder that robots.txt disallows
     "header noai",  # sent with X-Robots-Tag: noai
@@ -44,6 +45,9 @@ class SiteConfig(Config):
     """What the built-in site shows."""
 
     source: SourceName = Field("scenes", description="What the pictures show.")
+    language: LanguageName = Field(
+        "plain", description="How scenes are told: plain, or wide, in several words for each thing and many sentences."
+    )
     num_pictures: int = Field(1000, ge=1, le=10_000_000, description="Good pictures, at most all there are.")
     image_size: int = Field(64, ge=8, le=1024, description="Side of the pictures in pixels.")
     seed: int = Field(0, description="Seed of the pictures and their order.")

@@ -14,6 +14,7 @@ from t2i_core.canonical import canonical_json
 from t2i_core.samples.emoji import find_emoji_font
 from t2i_core.samples.scenes import caption_scene, make_scene, pick_wording, render_scene
 from t2i_core.samples.site import SiteConfig
+from t2i_core.samples.wordings import WIDE, told
 
 HUGE_SIDE = 16_000
 MESSY_EVERY = 37
@@ -45,13 +46,16 @@ class ScenePictures:
     """Procedural scenes; their list never ends."""
 
     def __init__(self, config: SiteConfig) -> None:
-        self._seed = config.seed
+        self._seed, self._is_wide = config.seed, config.language == "wide"
         self.num_pictures = config.num_pictures
 
     def describe(self, index: int) -> Description:
         """Say what scene `index` shows."""
         scene = make_scene(self._seed, index)
-        caption = caption_scene(scene, pick_wording(self._seed, index))
+        if self._is_wide:
+            caption = told(scene, WIDE, f"{self._seed}:{index}")
+        else:
+            caption = caption_scene(scene, pick_wording(self._seed, index))
         return Description(caption, {"scene": scene.model_dump_json(), "group": scene.combination})
 
     def draw(self, index: int, image_size: int) -> Image.Image:
