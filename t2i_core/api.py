@@ -102,7 +102,7 @@ def features(
         output_dir: the features folder.
         replace: move a folder that was made with other options aside to NAME.previous.
         on_progress: gets records of progress.
-        **options: fields of `FeaturesConfig`, such as layer=2.
+        **options: fields of `FeaturesConfig`, such as layers=(2,).
 
     Raises:
         ConfigError: the request cannot be right, or the encoder is not understood.

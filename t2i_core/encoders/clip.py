@@ -105,7 +105,8 @@ class ClipTextEncoder(FrozenEncoder):
         ids[is_cut, -1] = long.max()
         return TokenIds(ids=ids, lengths=lengths.clamp(max=self._length), num_cut=int(is_cut.sum()))
 
-    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Sequence[Tensor], Tensor | None]:
         """Give the tokens after the tower's last norm, whatever the layer, and the embedding of length 1."""
-        out = self._model.forward_intermediates(text=ids, text_indices=self.config.layer, normalize_intermediates=True)
-        return out["text_intermediates"][0], out["text_features"]
+        layers = self.config.layers
+        out = self._model.forward_intermediates(text=ids, text_indices=max(layers), normalize_intermediates=True)
+        return [out["text_intermediates"][-layer] for layer in layers], out["text_features"]

@@ -1,6 +1,6 @@
 """How a frozen encoder's outputs become features; needs no PyTorch."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,8 +12,12 @@ MAX_TOKENS = 1024
 class FeaturesConfig(Config):
     """What of an encoder's output is a caption's features."""
 
-    layer: int = Field(
-        1, ge=1, le=96, description="Layer whose output the tokens are, counted from the end; 1 is the last one."
+    layers: tuple[Annotated[int, Field(ge=1, le=97)], ...] = Field(
+        (1,),
+        min_length=1,
+        max_length=8,
+        description="Layers whose outputs the tokens are, side by side, counted from the end: 1 is the last, and the "
+        "one before the first what a word is before it is read in its sentence.",
     )
     pooling: Literal["own", "mean"] = Field(
         "own",

@@ -54,7 +54,7 @@ class FrozenEncoder(ABC):
     Args:
         config: what of its output is wanted.
         device: where it runs.
-        num_layers: that it has.
+        num_layers: that it has, with what comes before the first one if that can be had.
 
     Raises:
         ConfigError: a layer is wanted that it does not have.
@@ -64,8 +64,8 @@ class FrozenEncoder(ABC):
     grain: ClassVar[int] = 8
 
     def __init__(self, config: FeaturesConfig, device: torch.device, num_layers: int) -> None:
-        if config.layer > num_layers:
-            raise ConfigError(f"this encoder has {num_layers} layers: choose --layer from 1 to {num_layers}.")
+        if max(config.layers) > num_layers:
+            raise ConfigError(f"this encoder has {num_layers} layers: choose --layers from 1 to {num_layers}.")
         self.config, self.device = config, device
 
     @abstractmethod
@@ -73,7 +73,7 @@ class FrozenEncoder(ABC):
         """Number the tokens of captions."""
 
     @abstractmethod
-    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Sequence[Tensor], Tensor | None]:
         """Encode token ids.
 
         Args:
@@ -81,7 +81,7 @@ class FrozenEncoder(ABC):
             mask: (B, L) bool, True = real token.
 
         Returns:
-            The tokens of the wanted layer (B, L, D), and the encoder's own vector of the whole (B, P) if it has one.
+            The tokens of the wanted layers, (B, L, D) each, and the encoder's own vector of the whole (B, P) if any.
         """
 
     @torch.inference_mode()
@@ -114,8 +114,8 @@ class FrozenEncoder(ABC):
             each[[*rows.tolist(), *[-1] * (BATCH - len(rows))]] for each in (read.ids[:, :width], read.lengths)
         )
         real = (torch.arange(width) < lengths[:, None]).to(self.device)
-        tokens, own = self.forward(ids.to(self.device), real)
-        tokens = tokens.float().masked_fill(~real[..., None], 0)
+        layers, own = self.forward(ids.to(self.device), real)
+        tokens = side_by_side([layer.float() for layer in layers]).masked_fill(~real[..., None], 0)
         mean = tokens.sum(1) / real.sum(1, keepdim=True)
         pooled = mean if own is None or self.config.pooling == "mean" else own.float()
         wide = F.pad(tokens[: len(rows)], (0, 0, 0, read.ids.shape[1] - width))
@@ -126,6 +126,13 @@ class FrozenEncoder(ABC):
         if not stored.isfinite().all():
             raise ConfigError(
                 f"the encoder gives numbers that {self.config.dtype} does not hold: try --dtype float32, or another "
-                "--layer."
+                "--layers."
             )
         return stored
+
+
+def side_by_side(layers: Sequence[Tensor]) -> Tensor:
+    """Lay the tokens (B, L, D) of several layers side by side, each of unit variance, or one would drown the rest."""
+    if len(layers) == 1:
+        return layers[0]
+    return torch.cat([F.layer_norm(layer, layer.shape[-1:]) for layer in layers], dim=-1)

@@ -34,7 +34,7 @@ class HFEncoder(FrozenEncoder):
     def __init__(self, folder: Path, config: FeaturesConfig, device: torch.device) -> None:
         config_path, weights, tokenizer_path = find_files(folder)
         sizes = read_sizes(config_path)
-        super().__init__(config, device, sizes.num_layers)
+        super().__init__(config, device, sizes.num_layers + 1)
         if sizes.least_parameters > weights.stat().st_size:
             raise ConfigError(
                 f"{weights} has {weights.stat().st_size:,} bytes, and its config describes at least "
@@ -58,10 +58,10 @@ class HFEncoder(FrozenEncoder):
             num_cut=sum(bool(row.overflowing) for row in rows),
         )
 
-    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Give the tokens of a layer; there is no vector of the whole that was trained as one."""
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Sequence[Tensor], Tensor | None]:
+        """Give the tokens of some layers; there is no vector of the whole that was trained as one."""
         out = self._model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
-        return out.hidden_states[-self.config.layer], None
+        return [out.hidden_states[-layer] for layer in self.config.layers], None
 
 
 def _tokenizer(path: Path, sizes: Sizes, length: int) -> tokenizers.Tokenizer:

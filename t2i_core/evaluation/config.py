@@ -9,7 +9,7 @@ from t2i_core.config import Config
 from t2i_core.generation.config import DrawConfig
 from t2i_core.manifest import OnConflict
 
-StudyName = Literal["guidance", "upsampler", "edits"]
+StudyName = Literal["guidance", "upsampler", "edits", "language"]
 
 
 class EvaluateConfig(DrawConfig):
@@ -26,7 +26,8 @@ class EvaluateConfig(DrawConfig):
     studies: tuple[StudyName, ...] = Field(
         (),
         description="what else to look into by drawing more: guidance (ways of it), upsampler (beside plain "
-        "interpolation), edits (objects replaced, image to image, inversion)",
+        "interpolation), edits (objects replaced, image to image, inversion), language (sentences and words "
+        "that training never had)",
     )
     num_real: int = Field(200, ge=10, le=10_000, description="real test pictures that a CLIP's gate is tried on")
     num_train: int = Field(4000, ge=0, le=100_000, description="training pictures searched for copies; 0 = no search")

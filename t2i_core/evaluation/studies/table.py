@@ -7,7 +7,7 @@ from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import StudyName
 from t2i_core.evaluation.metrics.evidence import Evidence
 from t2i_core.evaluation.metrics.section import Section
-from t2i_core.evaluation.studies import edits, guidance, upsampler
+from t2i_core.evaluation.studies import edits, guidance, language, upsampler
 from t2i_core.generation.generator import Generator
 
 # Of who draws, "model" and perhaps "baseline", those that can be studied so.
@@ -15,6 +15,7 @@ STUDIES: dict[StudyName, Callable[[Evidence, Mapping[str, Generator]], Section]]
     "guidance": guidance.study,
     "upsampler": upsampler.study,
     "edits": edits.study,
+    "language": language.study,
 }
 
 

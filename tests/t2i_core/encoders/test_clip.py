@@ -36,7 +36,7 @@ def test_it_gives_what_open_clip_gives(clip_dir: Path, clip_model: open_clip.CLI
 
 @torch.inference_mode()
 def test_a_layer_before_the_last_is_that_of_a_clip_without_the_last(clip_dir: Path, clip_model: open_clip.CLIP) -> None:
-    last, before = (encoder(clip_dir, layer=layer).encode(TEXTS) for layer in (1, 2))
+    last, before = (encoder(clip_dir, layers=(layer,)).encode(TEXTS) for layer in (1, 2))
 
     x = (
         clip_model.token_embedding(open_clip.SimpleTokenizer(context_length=12)(TEXTS))
@@ -47,7 +47,7 @@ def test_a_layer_before_the_last_is_that_of_a_clip_without_the_last(clip_dir: Pa
     assert not last.tokens.allclose(before.tokens)
     assert last.pooled.equal(before.pooled)
     with pytest.raises(ConfigError, match="from 1 to 2"):
-        encoder(clip_dir, layer=3)
+        encoder(clip_dir, layers=(3,))
 
 
 def test_the_mean_is_over_real_tokens(clip_dir: Path) -> None:

@@ -57,7 +57,7 @@ def test_it_gives_what_transformers_gives(kind: str, request: pytest.FixtureRequ
     folder = request.getfixturevalue(kind)
     own = {"t5": transformers.T5EncoderModel, "bert": transformers.BertModel}[kind].from_pretrained(folder)
 
-    found, before = (encoder(folder, layer=layer, max_length=16).encode(TEXTS) for layer in (1, 2))
+    found, before = (encoder(folder, layers=(layer,), max_length=16).encode(TEXTS) for layer in (1, 2))
 
     expected = own(input_ids=torch.tensor([[5, 6, 7, 8, 2, 9, 10, 1]]), output_hidden_states=True).hidden_states
     assert found.tokens.shape == (3, 16, 8)
@@ -65,6 +65,20 @@ def test_it_gives_what_transformers_gives(kind: str, request: pytest.FixtureRequ
     torch.testing.assert_close(found.tokens[1, :8], expected[-1][0])
     torch.testing.assert_close(before.tokens[1, :8], expected[-2][0])
     torch.testing.assert_close(found.pooled[1], expected[-1][0].mean(0))
+
+
+def test_layers_lie_side_by_side_none_louder_than_the_others(bert: Path) -> None:
+    each = [encoder(bert, layers=(layer,)).encode(TEXTS).tokens for layer in (1, 3)]
+    both = encoder(bert, layers=(1, 3)).encode(TEXTS).tokens
+
+    # The third from the end of two is what words are before the first: the same for a word in its place, whatever else.
+    beside = encoder(bert, layers=(3,)).encode(["a red blue"]).tokens
+    assert torch.equal(beside[0, :2], each[1][0, :2]) and not torch.equal(beside[0, 2], each[1][0, 2])
+    assert both.shape == (3, 20, 16)
+    for layer, half in zip(each, both.chunk(2, dim=-1), strict=True):
+        torch.testing.assert_close(half[1, :8], torch.nn.functional.layer_norm(layer[1, :8], (8,)))
+    with pytest.raises(ConfigError, match="from 1 to 3"):
+        encoder(bert, layers=(4,))
 
 
 @pytest.mark.parametrize("kind", ["t5", "bert"])

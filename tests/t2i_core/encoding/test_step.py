@@ -97,7 +97,7 @@ def test_what_is_no_encoder_or_no_captions_is_refused_before_anything_is_made(
     for where, encoder, config, words in (
         (folder, folder, CONFIG, "holds a captions, not a run"),
         (clip_dir, clip_dir, CONFIG, "not a finished captions folder"),
-        (folder, clip_dir, FeaturesConfig(layer=3), "from 1 to 2"),
+        (folder, clip_dir, FeaturesConfig(layers=(3,)), "from 1 to 2"),
     ):
         with pytest.raises(ConfigError, match=words):
             features(where, encoder, config, tmp_path / "features")
