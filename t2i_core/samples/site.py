@@ -46,7 +46,8 @@ class SiteConfig(Config):
 
     source: SourceName = Field("scenes", description="What the pictures show.")
     language: LanguageName = Field(
-        "plain", description="How scenes are told: plain, or wide, in several words for each thing and many sentences."
+        "plain",
+        description="How captions say what scenes show: plain, or wide, in several words for each thing and many sentences.",
     )
     num_pictures: int = Field(1000, ge=1, le=10_000_000, description="Good pictures, at most all there are.")
     image_size: int = Field(64, ge=8, le=1024, description="Side of the pictures in pixels.")
