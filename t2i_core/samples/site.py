@@ -47,7 +47,7 @@ class SiteConfig(Config):
     source: SourceName = Field("scenes", description="What the pictures show.")
     language: LanguageName = Field(
         "plain",
-        description="How captions say what scenes show: plain, or wide, in several words for each thing and many sentences.",
+        description="How captions say what scenes show: plain, or wide, with many words and sentences.",
     )
     num_pictures: int = Field(1000, ge=1, le=10_000_000, description="Good pictures, at most all there are.")
     image_size: int = Field(64, ge=8, le=1024, description="Side of the pictures in pixels.")
