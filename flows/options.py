@@ -126,7 +126,9 @@ def _item_of(annotation: Any) -> Any:
     items = get_args(annotation)
     if get_origin(annotation) is not tuple or len(items) != 2 or items[1] is not Ellipsis:
         return None
-    return items[0] if items[0] in SIMPLE or get_origin(items[0]) is Literal else None
+    # Bounds of an item are for the config to check.
+    item = get_args(items[0])[0] if get_origin(items[0]) is Annotated else items[0]
+    return item if item in SIMPLE or get_origin(item) is Literal else None
 
 
 def _help(field: FieldInfo, schema: Mapping[str, Any]) -> str:
