@@ -1,10 +1,29 @@
 """Reads the features that a frozen encoder made of captions, where a network has no text encoder of its own."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i_core.models.text_encoder import Encoded
+
+# Of attention pooling, where they divide the width.
+POOLING_HEADS = 8
+
+
+def token_norm(feature_width: int) -> nn.LayerNorm:
+    """Bring each token to unit variance, but for what is no more than the rounding of float16.
+
+    Encoders have dimensions that are a hundred times as large as others, or never change.
+    """
+    return nn.LayerNorm(feature_width, eps=1e-5)
+
+
+def first_alone(mask: Tensor, keep: Tensor) -> Tensor:
+    """Show one token of those captions that are dropped, so that their length is not told; mask: (B, L), keep: (B,)."""
+    first = torch.arange(mask.shape[1], device=mask.device) == 0
+    return torch.where(keep[:, None], mask, first)
 
 
 class FeatureReader(nn.Module):
@@ -17,9 +36,7 @@ class FeatureReader(nn.Module):
 
     def __init__(self, feature_width: int, width: int) -> None:
         super().__init__()
-        # Encoders have dimensions that are a hundred times as large as others, or never change: each token is brought
-        # to unit variance, but for what is no more than the rounding of float16.
-        self.norm = nn.LayerNorm(feature_width, eps=1e-5)
+        self.norm = token_norm(feature_width)
         self.project = nn.Linear(feature_width, width)
         self.null = nn.Parameter(torch.zeros(width))
 
@@ -33,9 +50,52 @@ class FeatureReader(nn.Module):
         """
         x = self.project(self.norm(features.float()))
         if keep is not None:
-            first = torch.arange(x.shape[1], device=x.device) == 0
             x = torch.where(keep[:, None, None], x, self.null.to(x.dtype))
-            mask = torch.where(keep[:, None], mask, first)
+            mask = first_alone(mask, keep)
         weights = mask.to(x.dtype)[..., None]
         pooled = (x * weights).sum(1) / weights.sum(1).clamp(min=1)
         return Encoded(x, F.layer_norm(pooled, pooled.shape[-1:]), mask)
+
+
+class PooledFeatures(nn.Module):
+    """Features as Imagen reads them (Saharia et al. 2022, arXiv:2205.11487, appendix F): as wide as they come.
+
+    The pooled vector is what learned queries find among the tokens, and the null is zeros: behind the norms, whose
+    biases would make something of them.
+
+    Args:
+        feature_width: of a token as the frozen encoder gives it.
+    """
+
+    def __init__(self, feature_width: int) -> None:
+        super().__init__()
+        self.width = feature_width
+        self.norm, self.norm_pooled = token_norm(feature_width), nn.LayerNorm(feature_width)
+        # A query a head, beside keys that need no projection of their own: it would be part of the query.
+        self.queries = nn.Linear(feature_width, math.gcd(POOLING_HEADS, feature_width), bias=False)
+
+    def forward(self, features: Tensor, mask: Tensor, keep: Tensor | None = None) -> Encoded:
+        """Read captions.
+
+        Args:
+            features: (B, L, D) float.
+            mask: (B, L) bool, True = real token.
+            keep: (B,) bool, False = the null caption: one token of zeros, and zeros as its pooled vector.
+        """
+        tokens = self.norm(features.float())
+        pooled = self.norm_pooled(self._pooled(tokens, mask))
+        if keep is None:
+            return Encoded(tokens, pooled, mask)
+        tokens, pooled = torch.where(keep[:, None, None], tokens, 0), torch.where(keep[:, None], pooled, 0)
+        return Encoded(tokens, pooled, first_alone(mask, keep))
+
+    def _pooled(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Give each head's share of the channels as its query weighs the tokens: (B, D)."""
+        scores: Tensor = self.queries(tokens).float()
+        weights = scores.masked_fill(~mask[..., None], float("-inf")).softmax(1)
+        parts = tokens.view(*weights.shape, -1)
+        return (weights[..., None] * parts).sum(1).flatten(1)
+
+    def outer_layers(self) -> list[nn.Module]:
+        """List the layers that face the outside."""
+        return [self.queries]

@@ -17,7 +17,7 @@ class TextTransformer(nn.Module):
 
     def __init__(self, config: TextTransformerConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.width = config, config.width
         self.tokens = nn.Embedding(config.vocab_size, config.width)
         self.positions = nn.Parameter(torch.randn(config.context_length, config.width))
         self.padding = nn.Parameter(torch.randn(config.context_length, config.width))

@@ -89,10 +89,14 @@ class UNetNetworkConfig(UNetConfig):
 
 
 class ADMNetworkConfig(ADMSizes):
-    """GLIDE's: an ADM U-Net and a text transformer."""
+    """GLIDE's: an ADM U-Net and a text transformer; with features of a frozen encoder in its place Imagen's base."""
 
     kind: Literal["adm"] = "adm"
-    text: TextTransformerSizes = TextTransformerSizes()
+    text: TextTransformerSizes | Literal["features"] = Field(
+        TextTransformerSizes(),
+        description="What reads captions: a text transformer of this size that is trained with it, or a frozen encoder "
+        "beforehand (features).",
+    )
 
 
 NetworkConfig = UNetNetworkConfig | ADMNetworkConfig

@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from t2i_core.models.adm_unet import ADMUNet
-from t2i_core.models.config import ADMConfig, Sizes, TextTransformerConfig
-from t2i_core.models.feature_reader import FeatureReader
+from t2i_core.models.config import ADMConfig, Sizes, TextTransformerConfig, TextTransformerSizes
+from t2i_core.models.feature_reader import FeatureReader, PooledFeatures
 from t2i_core.models.text_encoder import Encoded, TextEncoder
 from t2i_core.models.text_transformer import TextTransformer
 from t2i_core.models.unet import UNet
@@ -92,29 +92,36 @@ class UNetNetwork(Network):
 def _reader(sizes: Sizes, config: UNetNetworkConfig) -> TextEncoder | FeatureReader:
     if config.text == "own":
         return text_encoder(sizes, config.text_width, config.text_layers)
+    return FeatureReader(_feature_width(sizes), config.text_width)
+
+
+def _pooling_reader(sizes: Sizes, text: TextTransformerSizes | Literal["features"]) -> TextTransformer | PooledFeatures:
+    if text == "features":
+        return PooledFeatures(_feature_width(sizes))
+    return TextTransformer(
+        TextTransformerConfig(**text.model_dump(), vocab_size=sizes.vocab_size, context_length=sizes.context_length)
+    )
+
+
+def _feature_width(sizes: Sizes) -> int:
     if not sizes.feature_width:
         raise ValueError("it reads features of captions, and is given none")
-    return FeatureReader(sizes.feature_width, config.text_width)
+    return sizes.feature_width
 
 
 class ADMNetwork(Network):
-    """GLIDE's: an ADM U-Net whose attention sees the tokens of a text transformer beside the picture's places."""
+    """An ADM U-Net whose attention sees the tokens of captions beside the picture's places: GLIDE's, Imagen's base."""
 
     def __init__(self, config: ADMNetworkConfig, sizes: Sizes, channels: Channels) -> None:
         super().__init__()
-        self.text = TextTransformer(
-            TextTransformerConfig(
-                **config.text.model_dump(), vocab_size=sizes.vocab_size, context_length=sizes.context_length
-            )
-        )
-        width = config.text.width
+        self.text = _pooling_reader(sizes, config.text)
         self.unet = ADMUNet(
             ADMConfig(
                 **config.model_dump(exclude={"kind", "text"}),
                 in_channels=channels.read,
                 out_channels=channels.given,
-                text_width=width,
-                embedding_width=width,
+                text_width=self.text.width,
+                embedding_width=self.text.width,
             )
         )
 

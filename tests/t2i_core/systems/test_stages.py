@@ -21,9 +21,10 @@ from t2i_core.systems.config import (
     SystemConfig,
     UNetNetworkConfig,
 )
+from t2i_core.systems.diffusion import DiffusionStage
 from t2i_core.systems.stage import Batch, Drawer, DrawSettings, Exporter, Reader, Stage
 
-SIZES = Sizes(vocab_size=12, context_length=8, image_size=32)
+SIZES = Sizes(vocab_size=12, context_length=8, image_size=32, feature_width=16)
 SHAPE = (3, 32, 32)
 UNET = UNetNetworkConfig(text_layers=1, channels=(16, 32), text_width=32, embedding_width=32, head_width=16)
 ADM = ADMNetworkConfig(
@@ -53,6 +54,7 @@ CONFIGS = {
     "upsampler": GLIDE.with_changes(side=0, low_side=16, low_blur=1, low_noise=0.3),
     "inpaint": GLIDE.with_changes(inpaints=True),
     "inpaint_upsampler": GLIDE.with_changes(side=0, low_side=16, inpaints=True),
+    "imagen_base": GLIDE.with_changes(network=ADM.with_changes(text="features"), prediction="x_0"),
     "noised_clip": NoisedCLIPConfig(
         side=16,
         embed_dim=16,
@@ -70,9 +72,21 @@ def a_batch(stage: Stage, size: int = 4) -> Batch:
     mask = torch.arange(8).expand(size, 8) < torch.tensor([[3], [8], [5], [1]])
     ids = torch.where(mask, torch.randint(2, 12, (size, 8), generator=generator), 0)
     text = stage.read(["a", "b c", "d", "e"]) if isinstance(stage, Reader) else Text(ids=ids, mask=mask)
+    if reads_features(stage):
+        text = as_features(text)
     keep = {"text": torch.tensor([True, True, True, False])}
     target = torch.randn(size, *SHAPE, generator=generator)
     return Batch(target=target, condition=Condition(text=text, keep=keep), chance=Chance(0, torch.arange(size)))
+
+
+def reads_features(stage: Stage) -> bool:
+    return isinstance(stage, DiffusionStage) and "features" in stage.config.inputs
+
+
+def as_features(text: Text) -> Text:
+    """Give each word of captions features of its own."""
+    words = torch.randn(SIZES.vocab_size, SIZES.feature_width, generator=torch.Generator().manual_seed(1))
+    return Text(features=words[text.ids], mask=text.mask)
 
 
 def make(name: str, config: SystemConfig | None = None) -> Stage:
@@ -169,7 +183,7 @@ def test_what_is_dropped_changes_nothing_and_what_is_kept_does(name):
     stage = shaken(name)
     batch = seen(stage)
     text = batch.condition.text
-    other = replace(batch.condition, text=replace(text, ids=text.ids.flip(0), mask=text.mask.flip(0)))
+    other = replace(batch.condition, text=mapped(text, lambda tensor: tensor.flip(0)))
 
     mine, theirs = draw(stage, batch), draw(stage, replace(batch, condition=other))
 
@@ -184,6 +198,9 @@ def test_words_and_their_order_change_what_is_drawn(name):
     mask = torch.ones(1, 4, dtype=torch.bool)
 
     texts = [Text(ids=torch.tensor([ids]), mask=mask) for ids in ([3, 4, 5, 2], [4, 3, 5, 2])]
+    if reads_features(stage):
+        # A frozen encoder tells the order itself: here it is another word that stands there.
+        texts = [as_features(Text(ids=torch.tensor([ids]), mask=mask)) for ids in ([3, 4, 5, 2], [3, 4, 6, 2])]
     drawn = [
         draw(stage, replace(batch, condition=replace(batch.condition, text=text)), guidance_scale=1) for text in texts
     ]
