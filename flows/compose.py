@@ -16,7 +16,8 @@ def compose(runs: dict[Role, Path], output_dir: Path, on_conflict: OnConflict = 
     """Make a system of finished runs that draw together.
 
     Args:
-        runs: Finished run folders by role: base (needed), upsampler, clip, inpaint, inpaint_upsampler.
+        runs: Finished run folders by role: base (needed), upsampler, second_upsampler, clip, inpaint,
+            inpaint_upsampler.
         output_dir: The system folder, which names the runs; nothing is copied.
         on_conflict: What to do with a folder made of other runs: refuse, or replace (kept as NAME.previous).
     """

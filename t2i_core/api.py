@@ -193,7 +193,8 @@ def compose(runs: Mapping[str, Folder], output_dir: str | Path, *, replace: bool
     """Make a system of finished runs that draw together: `compose({"base": small, "upsampler": large}, "work/system")`.
 
     Args:
-        runs: what `train` returned, or its folder, by role: base, upsampler, clip, inpaint, inpaint_upsampler.
+        runs: what `train` returned, or its folder, by role: base, upsampler, second_upsampler, clip, inpaint,
+            inpaint_upsampler.
         output_dir: the system folder, which names them; nothing is copied.
         replace: move a folder that was made of other runs aside to NAME.previous.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2i_core.composition.config import BASE, Role
+from t2i_core.composition.config import BASE, ENLARGES, FILLED_BY, Role
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import read_manifest, sha256_of
 from t2i_core.systems.config import DiffusionConfig, DirectConfig, NoisedCLIPConfig, NoisedConfig, SystemConfig
@@ -14,6 +14,7 @@ from t2i_core.training.finished import read_origin, read_run_config
 WANTED: dict[Role, str] = {
     "base": "it does not draw",
     "upsampler": "it enlarges no pictures",
+    "second_upsampler": "it enlarges no pictures",
     "clip": "it is no CLIP of noised pictures",
     "inpaint": "it fills in nothing",
     "inpaint_upsampler": "it enlarges no pictures",
@@ -35,12 +36,13 @@ def require_fit(runs: Mapping[Role, Path]) -> None:
     """
     stages = {role: Known.of(folder) for role, folder in runs.items()}
     for role, stage in stages.items():
-        if told := _misfit(role, stage, stages[BASE]):
+        if told := _misfit(role, stage, stages):
             raise ConfigError(f"{stage.folder} cannot be the {role}: {told}.")
-    large = {role: stage.side for role, stage in stages.items() if role.endswith("upsampler")}
-    if len(set(large.values())) > 1:
-        told = " and ".join(f"the {role} to {side}" for role, side in large.items())
-        raise ConfigError(f"these runs enlarge pictures to different sides: {told} pixels.")
+    for role, filling in FILLED_BY.items():
+        large = {each: stages[each].side for each in (role, filling) if each in ENLARGES and each in stages}
+        if len(set(large.values())) > 1:
+            told = " and ".join(f"the {each} to {side}" for each, side in large.items())
+            raise ConfigError(f"these runs enlarge pictures to different sides: {told} pixels.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,34 +69,38 @@ class Known:
         return cls(folder, preset.system, own or sizes.image_size, sha256_of(folder / "tokenizer.json"))
 
 
-def _misfit(role: Role, stage: Known, base: Known) -> str:
-    """Say why a run cannot take a role beside a base; empty where it can."""
-    config = stage.config
+def _misfit(role: Role, stage: Known, stages: Mapping[Role, Known]) -> str:
+    """Say why a run cannot take a role beside the others; empty where it can."""
+    config, base = stage.config, stages[BASE]
     if isinstance(config, DirectConfig) and role == BASE:
         return ""
     if not isinstance(config, NoisedCLIPConfig if role == "clip" else DiffusionConfig):
         return WANTED[role]
     if isinstance(config, DiffusionConfig):
-        if told := _misfit_of_drawing(role, config, base.side):
+        if told := _misfit_of_drawing(role, config, stages):
             return told
     elif not isinstance(base.config, DiffusionConfig) or config.schedule != base.config.schedule:
         return "it knows pictures on another way to noise than the base's"
-    if not role.endswith("upsampler") and stage.side != base.side:
+    if role not in ENLARGES and stage.side != base.side:
         return f"its pictures have {stage.side} pixels a side, and the base's {base.side}"
     if stage.words != base.words:
         return f"it learned other words than {base.folder}, and would read a prompt otherwise; train both on one folder"
     return ""
 
 
-def _misfit_of_drawing(role: Role, config: DiffusionConfig, side: int) -> str:
-    enlarges, fills = role.endswith("upsampler"), role.startswith("inpaint")
-    if fills and not config.inpaints:
+def _misfit_of_drawing(role: Role, config: DiffusionConfig, stages: Mapping[Role, Known]) -> str:
+    if role.startswith("inpaint") and not config.inpaints:
         return "it was not trained to fill in what is missing (`inpaints`)"
-    if enlarges and not config.low_side:
+    if role not in ENLARGES:
+        return "it enlarges pictures, and draws none from words alone" if config.low_side else ""
+    before = ENLARGES[role]
+    if not config.low_side:
         return WANTED[role]
-    if enlarges and config.low_side != side:
-        return f"it enlarges pictures of {config.low_side} pixels, and the base draws {side}"
-    return "it enlarges pictures, and draws none from words alone" if config.low_side and not enlarges else ""
+    if before not in stages:
+        return f"it enlarges what an {before} draws, and there is none"
+    if (side := stages[before].side) != config.low_side:
+        return f"it enlarges pictures of {config.low_side} pixels, and the {before} draws {side}"
+    return ""
 
 
 def require_weaker(run_dir: Path, weaker_dir: Path) -> None:

@@ -112,8 +112,22 @@ def _refuse_ignored(run_dir: Path, asked: Mapping[str, float | str]) -> None:
         raise ConfigError(f"{_flags(idle)} changes nothing without guidance: set --guidance-scale above 1, such as 3.")
     if "autoguide" in asked and "negative_prompt" in asked:
         raise ConfigError("guidance leads away from one thing: leave out --autoguide or --negative-prompt.")
+    _refuse_level(run_dir, system, asked.get("low_level"))
     if "eta" in asked and (sampler := asked.get("sampler", system.sampler)) != "ddim":
         raise ConfigError(f"--eta is of the sampler ddim, and {sampler} has none: add --sampler ddim, or leave it out.")
+
+
+def _refuse_level(run_dir: Path, system: DiffusionConfig, level: float | str | None) -> None:
+    """Refuse noise on small pictures for who enlarges none, or never saw so much."""
+    if level is None:
+        return
+    if not system.low_side:
+        raise ConfigError(f"{run_dir} enlarges no pictures: leave out --low-level, or --set it for the upsampler.")
+    if float(level) > system.low_noise:
+        raise ConfigError(
+            f"{run_dir} was trained with noise of {system.low_noise:g} at most on small pictures (low_noise): "
+            f"--low-level {level} is more than it knows."
+        )
 
 
 def _flags(names: Sequence[str]) -> str:

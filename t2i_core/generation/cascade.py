@@ -1,4 +1,4 @@
-"""The stages of a system as one drawer: a base draws small pictures, an upsampler makes large ones of them."""
+"""The stages of a system as one drawer: a base draws small pictures, upsamplers make large ones of them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,11 +8,12 @@ from torch import Tensor
 from t2i_core.composition.config import BASE, FILLED_BY, Role
 from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import ConfigError
-from t2i_core.systems.condition import Condition, LowRes
+from t2i_core.systems.condition import Condition
 from t2i_core.systems.stage import Drawer, DrawSettings, Editor
-from t2i_core.systems.view import low_at
+from t2i_core.systems.view import LOW_NOISE, low_at
 
-UPSAMPLER: Role = "upsampler"
+# Those that enlarge, in their order, each with the noise that it gets on what it enlarges.
+UPSAMPLERS: dict[Role, str] = {"upsampler": LOW_NOISE, "second_upsampler": f"second/{LOW_NOISE}"}
 
 
 class Cascade:
@@ -28,7 +29,12 @@ class Cascade:
     @property
     def roles(self) -> tuple[Role, ...]:
         """Those that have a part in drawing from words alone, in their order."""
-        return (BASE, UPSAMPLER) if UPSAMPLER in self.drawers else (BASE,)
+        return (BASE, *self.upsamplers)
+
+    @property
+    def upsamplers(self) -> tuple[Role, ...]:
+        """Those that enlarge, in their order."""
+        return tuple(role for role in UPSAMPLERS if role in self.drawers)
 
     @property
     def side(self) -> int:
@@ -37,7 +43,7 @@ class Cascade:
 
     def acting(self, role: Role, *, fills: bool) -> Role:
         """Say who draws in a role: where parts are filled in, the one that was trained to, if there is one."""
-        trained = FILLED_BY[role]
+        trained = FILLED_BY.get(role, role)
         return trained if fills and trained in self.drawers else role
 
     def draw(
@@ -55,15 +61,38 @@ class Cascade:
             settings: of each of `roles`.
             shape: height and width, pixels; None for squares of `side`.
         """
-        fills = conditions[BASE].known is not None
-        first, *others = ((role, self.drawers[self.acting(role, fills=fills)]) for role in self.roles)
         height, width = shape or (self.side, self.side)
         small = (3, height // self.factor, width // self.factor)
-        picture = first[1].draw(conditions[BASE], small, chance, settings[BASE])
-        for role, drawer in others:
-            low = low_at(picture.clamp(-1, 1), drawer.low_level, chance)
-            picture = enlarged(drawer, low, self.factor, conditions[role], chance, settings[role])
+        base = self._drawer(BASE, conditions)
+        picture = base.draw(conditions[BASE], small, chance, settings[BASE])
+        return self.enlarge(picture, conditions, chance, settings)
+
+    def enlarge(
+        self,
+        picture: Tensor,
+        conditions: Mapping[Role, Condition],
+        chance: Chance,
+        settings: Mapping[Role, DrawSettings],
+    ) -> Tensor:
+        """Send small pictures (B, 3, h, w) through all that enlarge; returns (B, 3, H, W) float.
+
+        Args:
+            picture: of the base's side, or of any other sides that all of them take.
+            conditions: see `draw`; of `upsamplers`.
+            chance: of the pictures.
+            settings: see `draw`; of `upsamplers`.
+        """
+        before = self.drawers[BASE].side
+        for role in self.upsamplers:
+            drawer, asked = self._drawer(role, conditions), settings[role]
+            level = drawer.low_level if asked.low_level is None else asked.low_level
+            low = low_at(picture.clamp(-1, 1), level, chance, UPSAMPLERS[role])
+            shape = (3, *(drawer.side // before * side for side in picture.shape[2:]))
+            picture, before = drawer.draw(replace(conditions[role], low=low), shape, chance, asked), drawer.side
         return picture
+
+    def _drawer(self, role: Role, conditions: Mapping[Role, Condition]) -> Drawer:
+        return self.drawers[self.acting(role, fills=conditions[role].known is not None)]
 
     @property
     def factor(self) -> int:
@@ -92,16 +121,16 @@ class Cascade:
                 f"it was trained on squares of {self.side}."
             )
 
-    def upsampler(self, shape: tuple[int, ...]) -> Drawer:
-        """Give what enlarges pictures to a shape.
+    def require_upsampler(self, shape: tuple[int, ...]) -> None:
+        """Refuse to enlarge pictures where nothing does, or not to this shape.
 
         Raises:
-            ConfigError: nothing does, or not to this one.
+            ConfigError: so it is.
         """
-        if UPSAMPLER not in self.drawers:
+        if not self.upsamplers:
             raise ConfigError("there is no upsampler: name a system that has one (`t2i compose`).")
-        self._require_multiple(self.drawers[UPSAMPLER], shape)
-        return self.drawers[UPSAMPLER]
+        for role in self.upsamplers:
+            self._require_multiple(self.drawers[role], shape)
 
     def only_editor(self, shape: tuple[int, int]) -> Editor:
         """Give the one stage that draws.
@@ -111,14 +140,6 @@ class Cascade:
         """
         self.require_editor(shape)
         drawer = self.drawers[BASE]
-        if UPSAMPLER in self.drawers or not isinstance(drawer, Editor):
-            raise ConfigError("a picture that was drawn in two stages has no one noise: name the base run instead.")
+        if self.upsamplers or not isinstance(drawer, Editor):
+            raise ConfigError("a picture that was drawn in several stages has no one noise: name the base run instead.")
         return drawer
-
-
-def enlarged(
-    drawer: Drawer, low: LowRes, factor: int, condition: Condition, chance: Chance, settings: DrawSettings
-) -> Tensor:
-    """Draw large pictures (B, 3, H, W) that small ones (B, 3, h, w) are the average of, and that fit a condition."""
-    shape = (3, *(factor * side for side in low.picture.shape[2:]))
-    return drawer.draw(replace(condition, low=low), shape, chance, settings)

@@ -24,7 +24,7 @@ OF_GUIDANCE = (
 # The settings by the heading that they stand under in the help of commands.
 DRAW_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "Sampling": ("steps", "sampler", "eta", "checkpoint", "ema", "set"),
+        "Sampling": ("steps", "sampler", "eta", "low_level", "checkpoint", "ema", "set"),
         "Guidance": ("guidance_scale", *OF_GUIDANCE, "clip_guidance_scale"),
     }
 )
@@ -42,6 +42,12 @@ class DrawConfig(Config):
     )
     eta: float | None = Field(
         None, ge=0, le=1, description="Of the sampler ddim: 0 adds no noise on the way, 1 as much as ddpm. Empty: 0."
+    )
+    low_level: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Of an upsampler: noise that is put on small pictures before they are enlarged. Empty: its own.",
     )
     negative_prompt: str = Field(
         "", max_length=10_000, description="What guidance leads away from, in place of the empty prompt."

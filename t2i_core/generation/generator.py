@@ -59,7 +59,7 @@ class Generator:
 
     @property
     def factor(self) -> int:
-        """How many times as long as its base's the sides of its pictures are; 1 without an upsampler."""
+        """How many times as long as its base's the sides of its pictures are; 1 without upsamplers."""
         return self.cascade.factor
 
     @property
@@ -209,6 +209,7 @@ class Generator:
         return DrawSettings(
             guidance_scale=asked.guidance_scale,
             num_steps=asked.steps,
+            low_level=asked.low_level,
             sampler=asked.sampler,
             eta=asked.eta or 0.0,
             interval=asked.interval,

@@ -133,7 +133,7 @@ class DiffusionConfig(NoisedConfig):
 
     draw_settings: ClassVar[frozenset[str]] = frozenset(
         {"guidance_scale", "guidance_interval", "guidance_rescale", "apg_parallel", "apg_momentum", "apg_radius"}
-        | {"negative_prompt", "autoguide", "clip_guidance_scale", "steps", "sampler", "eta"}
+        | {"negative_prompt", "autoguide", "clip_guidance_scale", "steps", "sampler", "eta", "low_level"}
     )
     kind: Literal["diffusion"] = "diffusion"
     network: NetworkConfig = Field(UNetNetworkConfig(), discriminator="kind")

@@ -76,6 +76,7 @@ class DrawSettings:
     """How to draw; None leaves the stage's own default.
 
     Attributes:
+        low_level: noise that is put on a small picture before it is enlarged, 0 to 1.
         negative: (B, L) captions that guidance leads away from, in place of the null.
         weaker: a stage that knows less of the same pictures, which guidance leads away from in place of the null.
         interval: times between which guidance acts.
@@ -95,6 +96,7 @@ class DrawSettings:
 
     guidance_scale: float | None = None
     num_steps: int | None = None
+    low_level: float | None = None
     sampler: SamplerName | None = None
     negative: Text | None = None
     weaker: "Editor | None" = None

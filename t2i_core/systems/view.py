@@ -12,6 +12,8 @@ from t2i_core.systems.condition import Known, LowRes
 
 # Pixels that a blur reaches to each side: three standard deviations of the widest.
 REACH = 4
+# Where the noise on small pictures comes from.
+LOW_NOISE = "low/eps"
 
 
 def factor_of(larger: int, smaller: int) -> int:
@@ -72,9 +74,11 @@ def low_of(picture: Tensor, factor: int, chance: Chance, *, blur: float, noise: 
     return noised_low(low, noise * chance.uniform("low/level"), chance) if noise else clean_low(low)
 
 
-def low_at(low: Tensor, level: float, chance: Chance) -> LowRes:
+def low_at(low: Tensor, level: float, chance: Chance, stream: str = LOW_NOISE) -> LowRes:
     """Put noise of one level on all small pictures (B, 3, h, w); none is drawn for level 0."""
-    return noised_low(low, torch.full((len(low),), level, device=low.device), chance) if level else clean_low(low)
+    if not level:
+        return clean_low(low)
+    return noised_low(low, torch.full((len(low),), level, device=low.device), chance, stream)
 
 
 def clean_low(low: Tensor) -> LowRes:
@@ -82,16 +86,17 @@ def clean_low(low: Tensor) -> LowRes:
     return LowRes(picture=low, level=torch.zeros(len(low), device=low.device))
 
 
-def noised_low(low: Tensor, level: Tensor, chance: Chance) -> LowRes:
+def noised_low(low: Tensor, level: Tensor, chance: Chance, stream: str = LOW_NOISE) -> LowRes:
     """Put noise on small pictures (Saharia et al. 2022, arXiv:2205.11487, section 2.4).
 
     Args:
         low: (B, 3, h, w) float in [-1, 1].
         level: (B,) float in [0, 1], standard deviation of the noise; the signal's scale falls so that variance stays.
         chance: of the samples.
+        stream: of chance that the noise comes from.
     """
     sigma = over(level, low)
-    return LowRes(picture=(1 - sigma**2).sqrt() * low + sigma * chance.normal("low/eps", low.shape[1:]), level=level)
+    return LowRes(picture=(1 - sigma**2).sqrt() * low + sigma * chance.normal(stream, low.shape[1:]), level=level)
 
 
 def blurred(picture: Tensor, std: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,13 +16,15 @@ from t2i_core.composition.config import Role, by_role, parts_of
 from t2i_core.composition.fit import require_weaker
 from t2i_core.composition.step import compose
 from t2i_core.data.batches.captions import read_captions
-from t2i_core.data.batches.pixels import to_uint8
+from t2i_core.data.batches.pixels import to_uint8, to_unit
 from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import CheckpointError, ConfigError, DataError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
+from t2i_core.generation.asked import refuse_ignored
 from t2i_core.generation.config import DrawConfig, GenerateConfig
+from t2i_core.generation.edits.upscaling import upscaled
 from t2i_core.generation.generate import generate
 from t2i_core.generation.generator import load_generator
 from t2i_core.generation.model import Model
@@ -47,6 +50,8 @@ RUNS = {
     "base": ("glide-base-smoke", SMALL + GENTLE),
     "upsampler": ("glide-upsampler-smoke", LARGE + GENTLE),
     "clip": ("glide-clip-smoke", SMALL),
+    "tiny": ("glide-base-smoke", ["system.side=8", *GENTLE]),
+    "middle": ("glide-upsampler-smoke", ["system.side=16", "system.low_side=8", *GENTLE]),
     "large": ("glide-base-smoke", ["system.side=32", *GENTLE]),
     "scorer": ("clip-smoke", []),
     "direct": ("cnn-smoke", []),
@@ -111,6 +116,11 @@ def test_verify_looks_through_the_runs_of_a_system(work: Path, system: Path, tmp
         ({"base": "upsampler"}, "cannot be the base: it enlarges pictures"),
         ({"base": "base", "upsampler": "large"}, "cannot be the upsampler: it enlarges no pictures"),
         ({"base": "large", "upsampler": "upsampler"}, "enlarges pictures of 16 pixels, and the base draws 32"),
+        ({"base": "base", "second_upsampler": "upsampler"}, "enlarges what an upsampler draws, and there is none"),
+        (
+            {"base": "tiny", "upsampler": "middle", "second_upsampler": "middle"},
+            "enlarges pictures of 8 pixels, and the upsampler draws 16",
+        ),
         ({"base": "base", "clip": "scorer"}, "cannot be the clip: it is no CLIP of noised pictures"),
         ({"base": "large", "clip": "clip"}, "its pictures have 16 pixels a side, and the base's 32"),
         ({"base": "direct", "clip": "clip"}, "another way to noise"),
@@ -150,13 +160,15 @@ def test_words_that_name_no_part_are_refused() -> None:
             by_role(words)
 
 
-def drawn_by(run_dir: Path, seeds: list[int], low: torch.Tensor | None = None) -> torch.Tensor:
+def drawn_by(
+    run_dir: Path, seeds: list[int], low: torch.Tensor | None = None, stream: str = "low/eps", level: float = 0.1
+) -> torch.Tensor:
     """Draw with a run's stage as it is."""
     stage = load_stage(run_dir).stage.eval().to(memory_format=torch.channels_last)
     assert isinstance(stage, Drawer)
     ids, mask = map(torch.from_numpy, Tokenizer.load(run_dir / "tokenizer.json").encode([PROMPT] * len(seeds)))
     chance = Chance(0, torch.tensor(seeds))
-    small = None if low is None else noised_low(low, torch.full((len(seeds),), stage.low_level), chance)
+    small = None if low is None else noised_low(low, torch.full((len(seeds),), level), chance, stream)
     condition = Condition(text=Text(ids=ids, mask=mask), low=small)
     with torch.no_grad():
         return stage.draw(condition, (3, stage.side, stage.side), chance, DrawSettings())
@@ -173,6 +185,55 @@ def test_a_base_draws_and_an_upsampler_enlarges_what_it_drew(work: Path, system:
     assert small.shape[-1] == 16
     assert load_stage(work / "runs/upsampler").preset.system.low_level == 0.1  # type: ignore[union-attr]
     assert (pictures == to_uint8(large).numpy()).all()
+
+
+@pytest.fixture(scope="module")
+def three(work: Path) -> Path:
+    """A system of a base and two upsamplers: 8, 16, 32 pixels."""
+    return compose(
+        runs(work, base="tiny", upsampler="middle", second_upsampler="upsampler"), work / "systems/three"
+    ).path
+
+
+def test_a_second_upsampler_enlarges_what_the_first_drew_with_noise_of_its_own(work: Path, three: Path) -> None:
+    generator = load_generator(three, CPU)
+    pictures = generator.generate([PROMPT], [7], DrawConfig())
+
+    small = drawn_by(work / "runs/tiny", [7])
+    middle = drawn_by(work / "runs/middle", [7], small.clamp(-1, 1))
+    large, correlated = (
+        drawn_by(work / "runs/upsampler", [7], middle.clamp(-1, 1), stream) for stream in ("second/low/eps", "low/eps")
+    )
+
+    assert (generator.image_size, generator.factor) == (32, 4)
+    assert (pictures == to_uint8(large).numpy()).all() and (pictures != to_uint8(correlated).numpy()).any()
+
+
+def test_pictures_are_enlarged_by_all_upsamplers_and_noise_is_put_on_drawn_ones(work: Path, three: Path) -> None:
+    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    small = to_uint8(picture).numpy()
+
+    pictures = upscaled(load_generator(three, CPU), small, [PROMPT], [7], DrawConfig())
+
+    middle = drawn_by(work / "runs/middle", [7], to_unit(small), level=0)
+    large = drawn_by(work / "runs/upsampler", [7], middle.clamp(-1, 1), "second/low/eps")
+    assert (pictures == to_uint8(large).numpy()).all()
+
+
+def test_the_noise_on_small_pictures_can_be_chosen_up_to_what_was_trained(work: Path, system: Path) -> None:
+    def picture(*told: str) -> np.ndarray:
+        return load_generator(system, CPU).generate([PROMPT], [7], DrawConfig(set=told))
+
+    small = drawn_by(work / "runs/base", [7]).clamp(-1, 1)
+    for told, level in ((["upsampler.low_level=0.2"], 0.2), (["upsampler.low_level=0"], 0.0), ([], 0.1)):
+        expected = to_uint8(drawn_by(work / "runs/upsampler", [7], small, level=level)).numpy()
+        assert (picture(*told) == expected).all()
+    for asked, words in (
+        ({"set": ["upsampler.low_level=0.3"]}, r"noise of 0\.2 at most .*--low-level 0\.3 is more than it knows"),
+        ({"low_level": 0.1}, "enlarges no pictures: leave out --low-level"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            refuse_ignored(system, DrawConfig.parse(asked))
 
 
 def test_a_base_alone_draws_what_its_run_draws(work: Path, tmp_path: Path) -> None:
