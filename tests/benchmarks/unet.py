@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--peer-env", type=Path, default=Path("workspace/benchmark/diffusers"))
     args = parser.parse_args()
     if find_spec("diffusers") is None or not KEEP_MEMORY.keys() <= os.environ.keys():
-        python = sys.executable if find_spec("diffusers") else str(install_peer(args.peer_env))
+        python = sys.executable if find_spec("diffusers") else str(install_peer(args.peer_env, "diffusers"))
         os.execve(python, [python, *sys.argv], KEEP_MEMORY | dict(os.environ) | {"PYTHONPATH": str(ROOT)})
     kind, device = KINDS[args.kind], choose_device()
     given, contenders = make_given(kind, device), make_contenders(kind.config, device)
@@ -182,12 +182,12 @@ def main() -> None:
             tell_profile(ours, given, work)
 
 
-def install_peer(folder: Path) -> Path:
-    """Give the Python of an environment that has diffusers beside the packages of this one."""
+def install_peer(folder: Path, package: str, *options: str) -> Path:
+    """Give the Python of an environment that has a package beside those of this one."""
     python = folder.resolve() / "bin" / "python"
-    if not list(folder.glob("lib/*/site-packages/diffusers")):
+    if not list(folder.glob(f"lib/*/site-packages/{package.replace('-', '_')}")):
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "diffusers"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", package, *options], check=True)
     (site,) = folder.glob("lib/*/site-packages")
     paths = [sysconfig.get_path("purelib"), *(path for path in sys.path if path.endswith("site-packages"))]
     (site / "t2i.pth").write_text("".join(f"{path}\n" for path in dict.fromkeys(paths)))
