@@ -19,7 +19,7 @@ from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.metrics.section import Link
 from t2i_core.lineage.ancestors import Ancestor
 from t2i_core.machine import Machine, code_commit, describe_machine
-from t2i_core.manifest import read_manifest, relative_source
+from t2i_core.manifest import MANIFEST_NAME, read_manifest, relative_source
 from t2i_core.progress import describe_seconds
 
 CIRCUMSTANCES_NAME = "circumstances.json"
@@ -27,7 +27,6 @@ MAX_CONFIG_BYTES = 1_000_000
 # Files beside a report that a reader may want, by kind of folder.
 LINKED = {
     "evaluation": ("metrics.json", "samples.jsonl", "report.md", CIRCUMSTANCES_NAME, "images"),
-    "system": ("manifest.json",),
     "run": ("config.json", "metrics.jsonl", "compute.json", "train.log", "manifest.json", "samples"),
     "captions": ("report.html", "report.json", "captions.parquet", "manifest.json"),
     "dataset": ("report.html", "README.md", "croissant.json", "hosts.json", "manifest.json"),
@@ -165,9 +164,10 @@ def links_between(output_dir: Path, folders: Mapping[str, Path], own: Sequence[s
     """
     links = {"this evaluation": [Link(name, quote(name)) for name in own]}
     for title, folder in folders.items():
-        kind = read_manifest(folder).kind
+        # Of other kinds of folders there is nothing to be read but what they were made from.
+        named = LINKED.get(read_manifest(folder).kind, (MANIFEST_NAME,))
         place = relative_source(folder, output_dir)
-        there = [name for name in LINKED[kind] if (folder / name).exists()]
+        there = [name for name in named if (folder / name).exists()]
         links[title] = [Link(name, quote(f"{place}/{name}")) for name in there]
     return links
 

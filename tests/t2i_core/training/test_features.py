@@ -16,6 +16,8 @@ from t2i_core.data.batches import split
 from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.encoding.step import features
 from t2i_core.errors import ConfigError, DataError, StoppedError
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.step import evaluate
 from t2i_core.generation.config import DrawConfig
 from t2i_core.generation.generator import load_generator
 from t2i_core.lineage.ancestors import outdated, trace
@@ -99,6 +101,14 @@ def test_a_stopped_run_goes_on_to_the_same_bits_from_memory_or_streamed(
     train(captions_dir, config(stored, workers=2), tmp_path / "run", compute=CPU)
 
     assert_same_weights(trained, tmp_path / "run")
+
+
+def test_its_score_is_followed_back_to_the_features_and_the_encoder(trained: Path, tmp_path: Path) -> None:
+    brief = {"prompts_per_task": 2, "images_per_prompt": 1, "num_real": 10, "num_train": 10, "steps": 1}
+    evaluate(trained, EvaluateConfig.parse(brief), tmp_path / "evaluation")
+
+    page = (tmp_path / "evaluation" / "report.html").read_text()
+    assert "features/manifest.json" in page and "clip/config.json" in page
 
 
 def test_it_draws_any_words_and_each_caption_as_it_was_trained_on(trained: Path) -> None:
