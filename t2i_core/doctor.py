@@ -21,6 +21,7 @@ EXTRAS = {
     "tensorboard": ("tensorboard", "curves in TensorBoard"),
     "dask": ("prefect_dask", "an ingest over many machines"),
     "encoders": ("transformers", "features of Hugging Face's text encoders"),
+    "svg": ("resvg_py", "SVG drawings and emoji in several styles"),
     "benchmark": ("diffusers", "the side-by-side benchmarks"),
     "dev": ("pytest", "the tests and their tools"),
 }

@@ -60,6 +60,18 @@ def fit(
     return image.resize(fitted, _FILTERS[options.resampling], box=place, reducing_gap=2.0)
 
 
+def drawn_size(size: tuple[float, float], options: ImageOptions) -> tuple[int, int]:
+    """Say how many pixels wide and high to draw what has none of its own, so that `fit` need not scale it.
+
+    Args:
+        size: width and height that it names.
+        options: the mode and the size.
+    """
+    scale = 1.0 if options.resize_mode == "no" else options.image_size / _named_side(size, options.resize_mode)
+    width, height = (max(1, round(length * scale)) for length in size)
+    return width, height
+
+
 def fit_photograph(
     image: Image.Image, body: bytes, original: tuple[int, int], options: ImageOptions
 ) -> Image.Image | None:
@@ -147,7 +159,7 @@ def pad(image: Image.Image, original: tuple[int, int], options: ImageOptions) ->
     return square
 
 
-def _named_side(size: tuple[int, int], mode: ResizeMode) -> int:
+def _named_side(size: tuple[float, float], mode: ResizeMode) -> float:
     return min(size) if mode in ("keep_ratio", "center_crop") else max(size)
 
 

@@ -109,12 +109,15 @@ def _process(body: bytes, options: ImageOptions, boxes_cell: str) -> Picture | R
     if boxes is None:
         return Rejection(RejectReason.BAD_BOXES)
     try:
-        file = store_pixels(body) if kind == "PNG" else body
-        with Image.open(io.BytesIO(file), formats=(kind,)) as image:
+        file = _as_file(kind, body, options)
+        if isinstance(file, Rejection):
+            return file
+        with Image.open(io.BytesIO(file), formats=("PNG" if kind == "SVG" else kind,)) as image:
             # Before anything that decodes; every limit is the same whichever way the picture is turned.
             source = _judge(image, body, options)
             if isinstance(source, Rejection):
                 return source
+            source = replace(source, format="SVG") if kind == "SVG" else source
             pixels, original_size = _decode(image, body, options)
             if options.extract_exif:
                 # Takes as long to import as all else here.
@@ -129,6 +132,16 @@ def _process(body: bytes, options: ImageOptions, boxes_cell: str) -> Picture | R
     except Exception as err:
         # Decoders raise anything at all on hostile bytes; whatever it is, only this sample is lost.
         return Rejection(_decode_failure(err))
+
+
+def _as_file(kind: str, body: bytes, options: ImageOptions) -> bytes | Rejection:
+    """Give what Pillow reads: the file, a PNG with its pixels unpacked, or a drawing drawn."""
+    if kind == "SVG":
+        # Takes a moment to import, and few sources need it.
+        from t2i_core.data.pictures.svg import draw_svg
+
+        return draw_svg(body, options)
+    return store_pixels(body) if kind == "PNG" else body
 
 
 def _judge(image: Image.Image, body: bytes, options: ImageOptions) -> _Source | Rejection:
@@ -185,7 +198,7 @@ def sniff(body: bytes) -> str | Rejection:
     """Name the format by the first bytes, never by name or content type.
 
     Returns:
-        Pillow's name of a format on the allow-list, or a rejection `unsupported_format` or `not_an_image`.
+        Pillow's name of a format on the allow-list, "SVG", or a rejection `unsupported_format` or `not_an_image`.
     """
     for signature, name in _SIGNATURES:
         if body.startswith(signature):
@@ -196,8 +209,9 @@ def sniff(body: bytes) -> str | Rejection:
     other = next((name for signature, name in _OTHER_SIGNATURES if body.startswith(signature)), None)
     if body[4:8] == b"ftyp":
         other = f"ISO media {body[8:12].decode('ascii', 'replace').strip()}"
-    if b"<svg" in body[:1024].lower():
-        other = "SVG"
+    start = body[:1024].lower()
+    if b"<svg" in start and b"<html" not in start:
+        return "SVG"
     return Rejection(RejectReason.UNSUPPORTED_FORMAT, other) if other else Rejection(RejectReason.NOT_AN_IMAGE)
 
 

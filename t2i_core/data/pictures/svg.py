@@ -1,0 +1,112 @@
+"""SVG drawings as pixels, by resvg of the extra `svg`: read as hostile text first, and written anew from what was read.
+
+What would run, look for files, or draw differently on another machine is refused by name: scripts, pages, pictures and
+letters inside, references to anything outside, entities. Time and memory are those of the worker that decodes.
+"""
+
+import re
+from xml.etree.ElementTree import Element, ParseError, tostring
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser
+
+from t2i_core.data.picture import ImageOptions
+from t2i_core.data.pictures.fit import drawn_size
+from t2i_core.data.reject import Rejection, RejectReason
+
+_NAMESPACE = "{http://www.w3.org/2000/svg}"
+_REFUSED = {
+    "script": "a script",
+    "foreignObject": "a page inside",
+    "image": "a picture inside",
+    "feImage": "a picture inside",
+    "text": "letters, which look as the fonts of a machine do",
+}
+_OUTSIDE = re.compile(r"""url\(\s*['"]?\s*(?!['"#\s])|@import""", re.IGNORECASE)
+_LENGTH = re.compile(r"\s*(\d+\.?\d*|\.\d+)(?:px)?\s*")
+# Codes of expat: no element found, unclosed token, unclosed CDATA section. All mean that the end is missing.
+_BROKEN_OFF = frozenset({3, 5, 20})
+
+
+def draw_svg(body: bytes, options: ImageOptions) -> bytes | Rejection:
+    """Draw an SVG as large as it is to be stored, transparent where it draws nothing.
+
+    Args:
+        body: the file, in UTF-8.
+        options: the resize mode, the size and the limits.
+
+    Returns:
+        A PNG, or why it is not drawn.
+
+    Raises:
+        ValueError: it is not UTF-8, or resvg cannot draw it.
+    """
+    try:
+        from resvg_py import svg_to_bytes
+    except ImportError:
+        return _refused("SVG, which the extra `svg` of t2i draws")
+    root = _read(body)
+    if isinstance(root, Rejection):
+        return root
+    size = _natural_size(root)
+    if size is None:
+        return _refused("SVG without a size")
+    width, height = drawn_size(size, options)
+    if width * height > options.max_pixels:
+        return Rejection(RejectReason.TOO_MANY_PIXELS)
+    root.attrib |= {"width": str(width), "height": str(height)}
+    root.attrib.setdefault("viewBox", f"0 0 {size[0]} {size[1]}")
+    return bytes(svg_to_bytes(svg_string=tostring(root, "unicode"), skip_system_fonts=True))
+
+
+def _refused(detail: str) -> Rejection:
+    return Rejection(RejectReason.UNSUPPORTED_FORMAT, detail)
+
+
+def _read(body: bytes) -> Element | Rejection:
+    """Read the elements, if all are harmless.
+
+    Raises:
+        ValueError: it is not UTF-8.
+    """
+    # Whatever encoding it names, it is read as the text that is drawn.
+    parser = DefusedXMLParser(encoding="utf-8")
+    try:
+        parser.feed(body.decode("utf-8-sig").encode())
+        root: Element = parser.close()
+    except ParseError as err:
+        return Rejection(RejectReason.TRUNCATED if err.code in _BROKEN_OFF else RejectReason.DECODE_ERROR)
+    except DefusedXmlException:
+        return _refused("SVG with entities")
+    if root.tag != f"{_NAMESPACE}svg":
+        return Rejection(RejectReason.NOT_AN_IMAGE)
+    harm = next(filter(None, map(_harm, root.iter())), "")
+    return _refused(f"SVG with {harm}") if harm else root
+
+
+def _harm(element: Element) -> str:
+    """Name what an element does that is not drawing, "" for nothing; what is no SVG is not drawn anyway."""
+    if not element.tag.startswith(_NAMESPACE):
+        return ""
+    name = element.tag.removeprefix(_NAMESPACE)
+    if name in _REFUSED:
+        return _REFUSED[name]
+    links = [] if name == "a" else [value for key, value in element.items() if key.rpartition("}")[2] == "href"]
+    style = [element.text or ""] if name == "style" else []
+    leads_out = any(not link.lstrip().startswith("#") for link in links)
+    return (
+        "a reference to the outside"
+        if leads_out or any(map(_OUTSIDE.search, [*element.attrib.values(), *style]))
+        else ""
+    )
+
+
+def _natural_size(root: Element) -> tuple[float, float] | None:
+    """Give width and height as the drawing names them: in pixels, else in its own units."""
+    named = [_LENGTH.fullmatch(root.get(side, "")) for side in ("width", "height")]
+    lengths = [float(found[1]) for found in named if found]
+    if len(lengths) < 2:
+        lengths = [float(part) for part in root.get("viewBox", "").replace(",", " ").split()][2:]
+    if len(lengths) != 2 or not all(length > 0 for length in lengths):
+        return None
+    return lengths[0], lengths[1]
