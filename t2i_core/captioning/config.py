@@ -40,6 +40,11 @@ class CaptionConfig(Config):
     validation_share: float = Field(0.05, ge=0, le=0.5, description="Expected share of groups for validation.")
     test_share: float = Field(0.05, ge=0, le=0.5, description="Expected share of groups for testing.")
     split_seed: int = Field(0, description="Another seed gives another split.")
+    given_splits: bool = Field(
+        False,
+        description="Leave samples in the split that their source names in an attribute `split`: train, "
+        "validation or test.",
+    )
     vocab_size: int = Field(8192, ge=4, le=1_000_000, description="Largest vocabulary, in tokens.")
     context_length: int = Field(24, ge=2, le=1024, description="Tokens a caption, its end included; more are cut.")
 
@@ -61,7 +66,10 @@ def caption_key(digests: Mapping[str, str], config: CaptionConfig) -> StepKey:
         digests: of the datasets, by what the manifest calls them.
         config: the rules.
     """
-    return StepKey(step="caption", version=STEP_VERSION, config=config.model_dump(mode="json"), inputs=dict(digests))
+    # Without it the key is as it was when there was no such option, so that captions made then are still theirs.
+    without = None if config.given_splits else {"given_splits"}
+    options = config.model_dump(mode="json", exclude=without)
+    return StepKey(step="caption", version=STEP_VERSION, config=options, inputs=dict(digests))
 
 
 class CaptionRequest(Config):

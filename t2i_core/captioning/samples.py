@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from t2i_core.data.batches.captions import SPLITS, SplitName
 from t2i_core.data.dataset.folder import files_by_shard
 from t2i_core.data.tables.table import read_table
 from t2i_core.data.text import clean_text
@@ -17,6 +18,7 @@ from t2i_core.manifest import Manifest, missing_outputs
 COLUMNS = ("key", "uid", "caption", "attributes", "status")
 # Of the stored picture; tables of other programs may lack them.
 SIDES = ("width", "height")
+_SPLITS: dict[str, SplitName] = {name: name for name in SPLITS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Sample:
         caption: as it was found, "" when there was none.
         attributes: a JSON object.
         group: what the split must not divide.
+        split: where the source puts it, None where it does not say.
         width: of the stored picture, pixels; 0 where it is not known.
         height: likewise.
     """
@@ -39,6 +42,7 @@ class Sample:
     group: str
     width: int = 0
     height: int = 0
+    split: SplitName | None = None
 
 
 def read_samples(dataset_dir: Path, manifest: Manifest) -> list[Sample]:
@@ -72,15 +76,16 @@ def _read_sidecar(path: Path) -> Iterator[Sample]:
     for key, uid, caption, attributes, status, width, height in rows:
         if status == "success":
             name, attributes = uid or key, attributes or "{}"
-            group = _own_group(attributes) or name
-            yield Sample(key, shard, name, caption or "", attributes, group, width or 0, height or 0)
+            told = _told(attributes)
+            group = clean_text(told.get("group", "")) or name
+            split = _SPLITS.get(told.get("split", ""))
+            yield Sample(key, shard, name, caption or "", attributes, group, width or 0, height or 0, split)
 
 
-def _own_group(attributes: str) -> str:
-    """Give the group that the source put the sample in, "" when it did not."""
+def _told(attributes: str) -> dict[str, str]:
+    """Give what the source says in words about a sample."""
     try:
         found = json.loads(attributes)
     except (ValueError, RecursionError):
-        return ""
-    group = found.get("group") if isinstance(found, dict) else None
-    return clean_text(group) if isinstance(group, str) else ""
+        return {}
+    return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}

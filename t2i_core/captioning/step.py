@@ -141,15 +141,16 @@ def _judge(
         raw = sample.caption[:MAX_RAW_CHARACTERS]
         cleaned = clean_once(raw) if len(raw) <= MAX_REMEMBERED_CHARS else clean(raw, rules)
         changes.update(cleaned.changed_by)
-        split = choose_split(
-            sample.group,
-            seed=config.split_seed,
-            validation_share=config.validation_share,
-            test_share=config.test_share,
-        )
         reason = CaptionReason.UNREADABLE if cleaned.failed else filters.judge(sample, cleaned.text)
-        yield _Draft(sample, cleaned.text, split, reason)
+        yield _Draft(sample, cleaned.text, _split_of(sample, config), reason)
     on_progress(Progress(step="caption", done=len(samples), total=len(samples), unit="captions"))
+
+
+def _split_of(sample: Sample, config: CaptionConfig) -> SplitName:
+    if config.given_splits and sample.split:
+        return sample.split
+    shares = {"validation_share": config.validation_share, "test_share": config.test_share}
+    return choose_split(sample.group, seed=config.split_seed, **shares)
 
 
 def _dropped_kinds(config: CaptionConfig) -> set[DuplicateKind]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.config import CaptionConfig, caption_key
 from t2i_core.captioning.rules import RULES, RULES_BY_NAME, CaptionRule, clean
 from t2i_core.captioning.shortage import ADVICE
 from t2i_core.captioning.split import choose_split
@@ -297,6 +297,24 @@ def test_no_group_is_in_two_splits_and_training_alone_makes_the_vocabulary(tmp_p
     trained = {word for row in rows if row["split"] == "train" for word in row["caption"].split()}
     tokenizer = Tokenizer.load(ref.path / "tokenizer.json")
     assert tokenizer.vocab_size == len(trained) + 3 == ref.counts["vocabulary"]
+
+
+def test_the_split_that_a_source_names_is_kept_only_when_it_is_asked_for(tmp_path: Path) -> None:
+    splits = ["test", "validation", "train", "elsewhere", 3, None] * 20
+    rows = [_row(i, f"picture {i}", attributes=json.dumps({"split": split})) for i, split in enumerate(splits)]
+    dataset = _dataset(tmp_path / "data", rows)
+    given = _table(caption(dataset, CaptionConfig(given_splits=True, test_share=0), tmp_path / "given"))
+    hashed = _table(caption(dataset, CaptionConfig(test_share=0), tmp_path / "hashed"))
+    named = [row["split"] for row, split in zip(given, splits, strict=True) if split in ("test", "validation", "train")]
+    assert named == [split for split in splits if split in ("test", "validation", "train")]
+    rest = [(a["split"], b["split"]) for a, b, split in zip(given, hashed, splits, strict=True) if split in (3, None)]
+    assert all(a == b != "test" for a, b in rest)
+    assert {row["split"] for row in hashed} == {"train", "validation"}
+
+
+def test_the_option_of_given_splits_leaves_other_keys_as_they_were() -> None:
+    assert "given_splits" not in caption_key({}, CaptionConfig()).config
+    assert caption_key({}, CaptionConfig(given_splits=True)).config["given_splits"] is True
 
 
 def test_words_that_training_never_saw_are_counted(tmp_path: Path) -> None:
