@@ -19,8 +19,7 @@ from t2i_core.training.config import TrainConfig
 
 SITE_PREFIX = "site:"
 PRESETS = files("flows") / "presets"
-PresetName = Literal["demo", "demo-smoke", "glide-smoke", "glide-toy"]
-DemoSource = Literal["scenes", "emoji"]
+PresetName = Literal["demo", "demo-smoke", "emoji-styles", "emoji-styles-smoke", "glide-smoke", "glide-toy"]
 
 # Minutes of a timed job kept for everything that is not training, and never more than this share of it.
 OTHER_MINUTES, MAX_OTHER_SHARE = 2.6, 0.4
@@ -60,7 +59,9 @@ class JudgeConfig(EvaluateConfig):
 class PipelineConfig(Config):
     """A whole job: what to scrape, and the config of each step."""
 
-    source: str = Field(description="Page, URL list or folder; site:scenes or site:emoji for the built-in site.")
+    source: str = Field(
+        description="Page, URL list or folder; site:scenes, site:emoji or site:emoji-styles for the built-in site."
+    )
     minutes: float = Field(
         default=0, ge=0, description="Aim for the whole job, minutes; 0 leaves each training its own budget."
     )
@@ -141,7 +142,7 @@ class PipelineRequest(Config):
     source: str = Field(
         default="",
         title="Source",
-        description="Page, URL list, folder, site:scenes or site:emoji; empty for the preset's own.",
+        description="Page, URL list, folder, site:scenes, site:emoji or site:emoji-styles; empty for the preset's own.",
     )
     minutes: float = Field(
         default=0,
@@ -157,6 +158,12 @@ class PipelineRequest(Config):
         title="Image size",
         description="Side of the pictures, pixels; 0 for the preset's own.",
     )
+    icons: tuple[str, ...] = Field(
+        default=(),
+        max_length=100,
+        title="Icon sets",
+        description="Folders of icon sets that emoji-styles are drawn from, three at least; empty for the preset's.",
+    )
 
     def resolve(self) -> PipelineConfig:
         """Give the complete config.
@@ -170,7 +177,8 @@ class PipelineRequest(Config):
         if self.source:
             changes["source"] = source
         if source.startswith(SITE_PREFIX):
-            changes["site"] = config.site.with_changes(source=source.removeprefix(SITE_PREFIX))
+            site = {"source": source.removeprefix(SITE_PREFIX)} | ({"icons": self.icons} if self.icons else {})
+            changes["site"] = config.site.with_changes(**site)
         if self.minutes:
             changes["minutes"] = self.minutes
         if self.image_size:

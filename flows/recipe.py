@@ -13,6 +13,7 @@ from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.ingestion.config import IngestRequest, ingest_key
 from t2i_core.layout import require_workspace
 from t2i_core.manifest import StepRef, find_hit
+from t2i_core.samples.icon_sets import read_icon_set
 from t2i_core.samples.site import SiteConfig, serve_site
 from t2i_core.training.config import TrainRequest
 
@@ -99,8 +100,15 @@ def ingest_source(steps: Steps, config: PipelineConfig, dataset_dir: Path) -> St
 
 
 def site_digest(site: SiteConfig) -> str:
-    """Identity of what the built-in site serves, whatever port it is on."""
-    return digest_of(site.model_dump(mode="json", exclude={"port"}))
+    """Identity of what the built-in site serves, whatever port it is on and wherever its icon sets lie.
+
+    Raises:
+        ConfigError: an icon set cannot be read.
+    """
+    shown = site.model_dump(mode="json", exclude={"port", "icons"})
+    # A site without icons is written as it was when there were none.
+    icons = {"icons": [read_icon_set(Path(folder)).digest for folder in site.icons]} if site.icons else {}
+    return digest_of(shown | icons)
 
 
 @contextmanager

@@ -53,6 +53,32 @@ def clip_dir(clip_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+ICON_STYLES = {"plain-emoji": "crimson", "wide": "navy", "flat": "teal", "line": "gold"}
+
+
+@pytest.fixture(scope="session")
+def icon_folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Four icon sets as npm unpacks them, of forty emoji each: the width tells the emoji, the color the style."""
+    from t2i_core.samples.emoji import named_emoji
+
+    chosen = [emoji for emoji in named_emoji() if emoji.kind == "single"][:40]
+    names = {emoji.codepoints.lower().replace(" ", "-"): f"icon-{n}" for n, emoji in enumerate(chosen)}
+    folders = []
+    for style, color in ICON_STYLES.items():
+        folder = tmp_path_factory.mktemp("icons") / style
+        (folder / "package").mkdir(parents=True)
+        icons = {f"icon-{n}": {"body": f'<path fill="{color}" d="M0 0h{n + 1}v40h-40z"/>'} for n in range(40)}
+        files = {
+            "icons.json": {"prefix": style, "width": 48, "height": 48, "icons": icons},
+            "chars.json": names,
+            "info.json": {"author": {"name": f"who drew {style}"}, "license": {"title": "Any", "spdx": "CC0-1.0"}},
+        }
+        for name, data in files.items():
+            (folder / "package" / name).write_text(json.dumps(data))
+        folders.append(folder)
+    return folders
+
+
 @pytest.fixture
 def make_captions(tmp_path: Path) -> Callable[..., Path]:
     """Write a finished captions folder by hand; its splits take turns, the first rows are rejected."""

@@ -36,7 +36,7 @@ BASE_ARROWS: dict[str, set[str]] = {
 GETTING = {"data.bounded", "data.workers", "data.tables", "data.manners", "data.web", "data.pages", "data.crawling"}
 KEEPING = {"data.shards", "data.tables", "data.bounded"}
 ROOM_ARROWS: dict[str, set[str]] = {
-    "samples": set(),
+    "samples": {"data.pictures"},
     "doctor": {"samples"},
     "data": set(),
     "data.bounded": set(),

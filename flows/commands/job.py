@@ -8,11 +8,12 @@ from rich.console import Console
 
 from flows.adhoc import adhoc_run
 from flows.commands.step import NoPrefect, OutputDir, command_app, progress
-from flows.config import DemoSource, PipelineRequest
+from flows.config import PipelineRequest
 from flows.help import PlainCommand, examples
 from flows.recipe import run_pipeline
 from flows.steps import CoreSteps
 from t2i_core.errors import ConfigError
+from t2i_core.samples.site import SourceName
 
 app = command_app()
 
@@ -21,20 +22,34 @@ app = command_app()
     "demo",
     cls=PlainCommand,
     epilog=examples(
-        "t2i demo --preset demo-smoke", "t2i demo --minutes 40", "t2i demo --source emoji --output-dir work/emoji"
+        "t2i demo --preset demo-smoke",
+        "t2i demo --minutes 40",
+        "t2i demo --source emoji --output-dir work/emoji",
+        "t2i demo --source emoji-styles --icons twemoji --icons noto --icons openmoji",
     ),
 )
 def demo_command(
     output_dir: OutputDir = Path("workspace/demo"),
     minutes: Annotated[float, typer.Option(min=0, help="Aim for the whole job, minutes. [default: the preset's]")] = 0,
-    source: Annotated[DemoSource, typer.Option(help="What the built-in site shows.")] = "scenes",
+    source: Annotated[SourceName, typer.Option(help="What the built-in site shows.")] = "scenes",
+    icons: Annotated[
+        list[str] | None, typer.Option(help="Folder of an icon set for emoji-styles; again for more, three at least.")
+    ] = None,
     image_size: Annotated[int, typer.Option(min=0, help="Side of the pictures, pixels. [default: the preset's]")] = 0,
-    preset: Annotated[str, typer.Option(help="Complete settings to start from.")] = "demo",
+    preset: Annotated[
+        str, typer.Option(help="Complete settings to start from. [default: demo, or emoji-styles for that source]")
+    ] = "",
     no_prefect: NoPrefect = False,
 ) -> None:
     """Run the main job on the built-in site, and print the scores."""
     request = PipelineRequest.parse(
-        {"preset": preset, "source": f"site:{source}", "minutes": minutes, "image_size": image_size}
+        {
+            "preset": preset or ("emoji-styles" if source == "emoji-styles" else "demo"),
+            "source": f"site:{source}",
+            "minutes": minutes,
+            "image_size": image_size,
+            "icons": icons or [],
+        }
     )
     _run_pipeline(request, output_dir, no_prefect=no_prefect)
 

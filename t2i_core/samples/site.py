@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Literal, get_args
 
 from pydantic import Field
@@ -19,7 +20,7 @@ from t2i_core.children import module_command, start
 from t2i_core.config import Config
 from t2i_core.errors import ConfigError, TransientError
 
-SourceName = Literal["scenes", "emoji"]
+SourceName = Literal["scenes", "emoji", "emoji-styles"]
 LanguageName = Literal["plain", "wide"]
 AwkwardKind = Literal[
     "robots",  # under a folder that robots.txt disallows
@@ -52,6 +53,11 @@ class SiteConfig(Config):
     num_pictures: int = Field(1000, ge=1, le=10_000_000, description="Good pictures, at most all there are.")
     image_size: int = Field(64, ge=8, le=1024, description="Side of the pictures in pixels.")
     seed: int = Field(0, description="Seed of the pictures and their order.")
+    icons: tuple[str, ...] = Field(
+        (),
+        max_length=100,
+        description="Folder of an icon set that emoji-styles are drawn from; again for more, three at least.",
+    )
     port: int = Field(0, ge=0, le=65535, description="Port on 127.0.0.1; 0 takes any free one.")
     slow_seconds: float = Field(1.0, ge=0, le=60, description="How late the slow pictures come.")
 
@@ -76,14 +82,14 @@ class AwkwardCase:
 def awkward_cases(config: SiteConfig) -> tuple[AwkwardCase, ...]:
     """List the awkward pictures of a site: two to twenty of each kind, growing with the site.
 
-    Scenes never end, so only the duplicates repeat a good picture; emoji do, so every case repeats one.
+    Scenes never end, so only the duplicates repeat a good picture; all else does, so every case repeats one.
     """
     num_each = min(20, max(2, config.num_pictures // 1000))
     cases = []
     for number in range(num_each):
         for place, kind in enumerate(AWKWARD_KINDS):
             beyond = config.num_pictures + number * len(AWKWARD_KINDS) + place
-            repeats = kind == "duplicate" or config.source == "emoji"
+            repeats = kind == "duplicate" or config.source != "scenes"
             index = beyond % config.num_pictures if repeats else beyond
             folder = "private" if kind == "robots" else kind.replace(" ", "-")
             cases.append(AwkwardCase(kind=kind, number=number, index=index, path=f"/{folder}/{number:03d}.png"))
@@ -110,11 +116,13 @@ def serve_site(config: SiteConfig) -> Iterator[RunningSite]:
     The process watches its standard input, which closes when this one ends, however it ends.
 
     Raises:
-        ConfigError: the port is taken, or there is no color font for the emoji.
+        ConfigError: the port is taken, or what it is to show is not there: a color font, or icon sets.
         TransientError: the site did not come up.
     """
     with tempfile.TemporaryFile() as log:
-        command = module_command("t2i_core.samples.site_server", "--config", config.model_dump_json())
+        # The process works in another folder.
+        there = config.with_changes(icons=[str(Path(folder).absolute()) for folder in config.icons])
+        command = module_command("t2i_core.samples.site_server", "--config", there.model_dump_json())
         process = start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         try:
             yield _wait_ready(process, log)

@@ -3,17 +3,25 @@
 import io
 import struct
 import zlib
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from pathlib import Path
 
 from PIL import Image
 
 from t2i_core.canonical import canonical_json
+from t2i_core.data.picture import ImageOptions
+from t2i_core.data.pictures.decoders import Decoders
+from t2i_core.data.reject import Rejection
+from t2i_core.errors import DataError
 from t2i_core.samples.emoji import find_emoji_font
+from t2i_core.samples.icon_sets import read_icon_set
 from t2i_core.samples.scenes import caption_scene, make_scene, pick_wording, render_scene
-from t2i_core.samples.site import SiteConfig
+from t2i_core.samples.site import SiteConfig, SourceName
+from t2i_core.samples.styles import styled_pictures
 from t2i_core.samples.wordings import WIDE, told
 
 HUGE_SIDE = 16_000
@@ -28,21 +36,28 @@ class Description:
     data: Mapping[str, str]
 
 
-class PictureSource(Protocol):
-    """Pictures that are made on demand, each a pure function of its index."""
+class PictureSource(AbstractAsyncContextManager["PictureSource"]):
+    """Pictures that are made on demand, each a pure function of its index; those that need no more are always open.
 
-    @property
-    def num_pictures(self) -> int:
-        """How many good pictures there are."""
+    Attributes:
+        num_pictures: how many good pictures there are; indices of some sources wrap around.
+    """
 
+    num_pictures: int
+
+    @abstractmethod
     def describe(self, index: int) -> Description:
         """Say what picture `index` shows."""
 
-    def draw(self, index: int, image_size: int) -> Image.Image:
+    @abstractmethod
+    async def draw(self, index: int, image_size: int) -> Image.Image:
         """Draw picture `index`, RGB, `image_size` pixels a side."""
 
+    async def __aexit__(self, *error: object) -> None:
+        """Let go of what drawing took."""
 
-class ScenePictures:
+
+class ScenePictures(PictureSource):
     """Procedural scenes; their list never ends."""
 
     def __init__(self, config: SiteConfig) -> None:
@@ -58,12 +73,12 @@ class ScenePictures:
             caption = caption_scene(scene, pick_wording(self._seed, index))
         return Description(caption, {"scene": scene.model_dump_json(), "group": scene.combination})
 
-    def draw(self, index: int, image_size: int) -> Image.Image:
+    async def draw(self, index: int, image_size: int) -> Image.Image:
         """Draw scene `index`."""
         return render_scene(make_scene(self._seed, index), image_size)
 
 
-class EmojiPictures:
+class EmojiPictures(PictureSource):
     """The emoji of the system's color font; indices wrap around."""
 
     def __init__(self, config: SiteConfig) -> None:
@@ -76,18 +91,66 @@ class EmojiPictures:
         emoji = self._emoji[index % self.num_pictures]
         return Description(emoji.caption, {"emoji": canonical_json(emoji.model_dump()), "group": emoji.family})
 
-    def draw(self, index: int, image_size: int) -> Image.Image:
+    async def draw(self, index: int, image_size: int) -> Image.Image:
         """Draw emoji `index`."""
         return self._font.draw(self._emoji[index % self.num_pictures], image_size)
+
+
+class StylePictures(PictureSource):
+    """Emoji of several icon sets; indices wrap around. Processes that decode strangers' pictures draw them."""
+
+    def __init__(self, config: SiteConfig) -> None:
+        icon_sets = [read_icon_set(Path(folder)) for folder in config.icons]
+        self._pictures = styled_pictures(icon_sets, config.seed, config.num_pictures)
+        self.num_pictures = len(self._pictures)
+        self._side = config.image_size
+        self._decoders = Decoders(ImageOptions(image_size=self._side, resize_mode="border", encode_format="png"))
+
+    def describe(self, index: int) -> Description:
+        """Say what picture `index` shows in which style, whose it is, and which split it belongs to."""
+        picture = self._pictures[index % self.num_pictures]
+        said = {
+            "concept": picture.concept.name,
+            "style": picture.icons.style,
+            "split": picture.split,
+            "emoji": canonical_json(picture.concept.model_dump()),
+            "license": picture.icons.license,
+            "author": picture.icons.author,
+            "group": picture.caption,
+        }
+        return Description(picture.caption, said)
+
+    async def draw(self, index: int, image_size: int) -> Image.Image:
+        """Draw picture `index`.
+
+        Raises:
+            DataError: its drawing cannot be drawn.
+        """
+        picture = self._pictures[index % self.num_pictures]
+        drawn = await self._decoders.process(picture.svg.encode())
+        if isinstance(drawn, Rejection):
+            raise DataError(f"{picture.caption}: {drawn.message}.")
+        image = Image.open(io.BytesIO(drawn.data), formats=("PNG",))
+        return image if image_size == self._side else image.resize((image_size, image_size), Image.Resampling.BOX)
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._decoders.__aexit__(*error)
+
+
+SOURCES: Mapping[SourceName, Callable[[SiteConfig], PictureSource]] = {
+    "scenes": ScenePictures,
+    "emoji": EmojiPictures,
+    "emoji-styles": StylePictures,
+}
 
 
 def open_source(config: SiteConfig) -> PictureSource:
     """Make the pictures that a config asks for.
 
     Raises:
-        ConfigError: emoji are asked for and the system has no color font.
+        ConfigError: emoji are asked for and the system has no color font, or icon sets that are none.
     """
-    return ScenePictures(config) if config.source == "scenes" else EmojiPictures(config)
+    return SOURCES[config.source](config)
 
 
 def mess_up(caption: str, index: int) -> str:

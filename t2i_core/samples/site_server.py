@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from t2i_core.errors import T2IError
+from t2i_core.errors import DataError, T2IError
 from t2i_core.samples.site import AwkwardCase, SiteConfig, awkward_cases
 from t2i_core.samples.site_pictures import Description, encode_png, huge_png, mess_up, open_source, tiny_png
 
@@ -44,7 +44,7 @@ class Site:
         """Open the pictures.
 
         Raises:
-            ConfigError: there is no color font for the emoji.
+            ConfigError: what they are drawn from is not there.
         """
         self.source = open_source(config)
         self.config = config.with_changes(num_pictures=self.source.num_pictures)
@@ -96,7 +96,7 @@ class Site:
         """Draw a good picture, or its half-size thumbnail."""
         index = int(request.match_info["index"])
         small = request.match_info["folder"] == "thumbnails"
-        return _png(self._draw(index, self.config.image_size // 2 if small else self.config.image_size))
+        return _png(await self._draw(index, self.config.image_size // 2 if small else self.config.image_size))
 
     async def awkward(self, request: web.Request) -> web.Response:
         """Serve an awkward picture in its own way."""
@@ -116,15 +116,18 @@ class Site:
                 return _png(tiny_png())
             case "huge":
                 return _png(huge_png())
-        data = self._draw(case.index, self.config.image_size)
+        data = await self._draw(case.index, self.config.image_size)
         if case.kind == "slow":
             await asyncio.sleep(self.config.slow_seconds)
         if case.kind == "truncated":
             return _png(data[: len(data) // 2])
         return _png(data, {"X-Robots-Tag": "noai"} if case.kind == "header noai" else None)
 
-    def _draw(self, index: int, image_size: int) -> bytes:
-        return encode_png(self.source.draw(index, image_size))
+    async def _draw(self, index: int, image_size: int) -> bytes:
+        try:
+            return encode_png(await self.source.draw(index, image_size))
+        except DataError as err:
+            raise web.HTTPInternalServerError(text=str(err)) from err
 
     def _good_figure(self, index: int, folder: str) -> Figure:
         description = self.source.describe(index)
@@ -166,9 +169,10 @@ async def _serve(config: SiteConfig) -> int:
         message = f"cannot listen on port {config.port} of 127.0.0.1 ({reason}). Choose another port, or 0 for any."
         return _say({"error": message}, 2)
     port = runner.addresses[0][1]
-    _say({"url": f"http://127.0.0.1:{port}/", "num_pictures": site.source.num_pictures}, 0)
-    await _stdin_closed()
-    await runner.cleanup()
+    async with site.source:
+        _say({"url": f"http://127.0.0.1:{port}/", "num_pictures": site.source.num_pictures}, 0)
+        await _stdin_closed()
+        await runner.cleanup()
     return 0
 
 

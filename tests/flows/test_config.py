@@ -1,6 +1,7 @@
 """Presets, the request that resolves to a pipeline, and the sharing of minutes."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from flows.config import (
     training_minutes,
 )
 from flows.recipe import site_digest
+from t2i_core.canonical import digest_of
 from t2i_core.errors import ConfigError
 from t2i_core.training.config import TrainConfig
 
@@ -151,6 +153,22 @@ def test_the_site_has_one_identity_on_every_port() -> None:
     site = PipelineConfig.preset("demo").site
     assert site_digest(site.with_changes(port=1234)) == site_digest(site)
     assert site_digest(site.with_changes(seed=1)) != site_digest(site)
+
+
+def test_icon_sets_count_by_what_is_in_them_and_not_by_where_they_lie(icon_folders: list[Path], tmp_path: Path) -> None:
+    site = PipelineConfig.preset("emoji-styles").site
+    shutil.copytree(icon_folders[0], tmp_path / "copy")
+
+    def digest(*folders: Path) -> str:
+        return site_digest(site.with_changes(icons=tuple(map(str, folders))))
+
+    assert digest(icon_folders[0]) == digest(tmp_path / "copy") != digest(icon_folders[1])
+    assert site_digest(site) == digest_of(site.model_dump(mode="json", exclude={"port", "icons"}))
+
+
+def test_a_request_names_icon_sets(icon_folders: list[Path]) -> None:
+    icons = [str(folder) for folder in icon_folders]
+    assert PipelineRequest(preset="emoji-styles", icons=icons).resolve().site.icons == tuple(icons)
 
 
 def test_a_config_file_stands_for_a_preset(tmp_path: Path) -> None:

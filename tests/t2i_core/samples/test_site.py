@@ -233,4 +233,4 @@ def test_emoji_site_shows_names_and_groups() -> None:
         }
         assert all(image.attributes["data-group"] for image in page.css("img"))
         data = _get(running.url + "pictures/0.png")[2]
-        assert Image.open(io.BytesIO(data)).tobytes() == source.draw(0, 32).tobytes()
+        assert Image.open(io.BytesIO(data)).tobytes() == asyncio.run(source.draw(0, 32)).tobytes()
