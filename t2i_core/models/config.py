@@ -65,6 +65,37 @@ class TextTransformerConfig(TextTransformerSizes):
     context_length: int = Field(gt=0, le=MAX_TOKENS, description="Tokens a caption may have.")
 
 
+class PriorSizes(Config):
+    """Size of a prior's transformer, which makes the embedding of a picture from a caption."""
+
+    width: int = Field(192, gt=0, le=MAX_WIDTH, multiple_of=2, description="Width of a token vector.")
+    num_layers: int = Field(6, ge=0, le=MAX_LAYERS, description="Transformer blocks.")
+    num_heads: int = Field(6, gt=0, le=MAX_WIDTH, description="Attention heads.")
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.width % self.num_heads:
+            raise ValueError(f"width {self.width} must be a multiple of num_heads {self.num_heads}")
+        return self
+
+
+class PriorConfig(PriorSizes):
+    """unCLIP's diffusion prior for some data and a CLIP."""
+
+    vocab_size: int = Field(gt=2, le=MAX_VOCABULARY, description="Words the tokenizer knows.")
+    context_length: int = Field(gt=0, le=MAX_TOKENS, description="Tokens a caption may have.")
+    embedding_width: int = Field(gt=0, le=MAX_WIDTH, description="Width of the CLIP's embeddings.")
+
+
+class ARPriorConfig(PriorSizes):
+    """unCLIP's autoregressive prior for some data and a CLIP."""
+
+    text: TextTransformerConfig
+    embedding_width: int = Field(gt=0, le=MAX_WIDTH, description="Width of the CLIP's embeddings.")
+    num_buckets: int = Field(256, gt=1, le=MAX_WIDTH, description="Buckets of each component.")
+    num_fits: int = Field(64, gt=1, le=MAX_WIDTH, description="Kinds of how well pictures fit their captions.")
+
+
 class CNNConfig(Config):
     """Size of the decoder."""
 

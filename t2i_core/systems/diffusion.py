@@ -26,9 +26,9 @@ from t2i_core.errors import ConfigError
 from t2i_core.models.config import Sizes
 from t2i_core.systems.condition import Condition, Known, Text
 from t2i_core.systems.config import DiffusionConfig
-from t2i_core.systems.masks import random_masks
 from t2i_core.systems.network import NETWORKS, Channels
 from t2i_core.systems.noised import Noised, noised, schedule_of
+from t2i_core.systems.pictures.masks import random_masks
 from t2i_core.systems.stage import Batch, DrawSettings, Losses, Stage, Start, hidden_matrices
 from t2i_core.systems.view import factor_of, known_at, known_channels, low_channels, low_of, shrunk
 

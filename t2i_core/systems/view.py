@@ -9,9 +9,8 @@ from torch.nn import functional as F
 from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.schedule import over
 from t2i_core.systems.condition import Known, LowRes
+from t2i_core.systems.pictures.worse import blurred
 
-# Pixels that a blur reaches to each side: three standard deviations of the widest.
-REACH = 4
 # Where the noise on small pictures comes from.
 LOW_NOISE = "low/eps"
 
@@ -97,14 +96,3 @@ def noised_low(low: Tensor, level: Tensor, chance: Chance, stream: str = LOW_NOI
     """
     sigma = over(level, low)
     return LowRes(picture=(1 - sigma**2).sqrt() * low + sigma * chance.normal(stream, low.shape[1:]), level=level)
-
-
-def blurred(picture: Tensor, std: Tensor) -> Tensor:
-    """Blur each picture of (B, C, h, w) with its own Gaussian; std: (B,) float, pixels, up to a third of the reach."""
-    steps = torch.arange(-REACH, REACH + 1, device=picture.device)
-    weights = torch.exp(-0.5 * (steps / std.clamp(min=1e-2)[:, None]).square())
-    kernels = (weights / weights.sum(1, keepdim=True))[:, None, None, None]
-    padded = F.pad(picture, [REACH] * 4, mode="replicate")
-    # No convolution, which autocast would do with a few bits.
-    rows = (padded.unfold(3, len(steps), 1) * kernels).sum(-1)
-    return (rows.unfold(2, len(steps), 1) * kernels).sum(-1)

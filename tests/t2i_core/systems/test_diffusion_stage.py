@@ -10,10 +10,11 @@ from t2i_core.systems.build import build_stage
 from t2i_core.systems.condition import Known, LowRes
 from t2i_core.systems.config import DiffusionConfig
 from t2i_core.systems.diffusion import DiffusionStage
-from t2i_core.systems.masks import random_masks
 from t2i_core.systems.noised_clip import NoisedCLIPStage
+from t2i_core.systems.pictures.masks import random_masks
+from t2i_core.systems.pictures.worse import blurred
 from t2i_core.systems.stage import Batch, DrawSettings, Start
-from t2i_core.systems.view import blurred, known_at, low_at, low_of, shrunk
+from t2i_core.systems.view import known_at, low_at, low_of, shrunk
 from tests.t2i_core.systems.test_stages import CONFIGS, DIFFUSION, GLIDE, SIZES, UNET, a_batch, draw, seen, shaken
 
 CHANCE = Chance(3, torch.arange(2000))
