@@ -99,7 +99,7 @@ LAYOUTS: dict[Kind, Layout] = {
         },
     ),
     "captions": _layout(r"(?!)", {r"captions\.parquet": MAX_TABLE_BYTES, r"tokenizer\.json": 64 * _MIB}),
-    "features": _layout(r"(?!)", {r"[0-9]{5,18}\.safetensors": MAX_SHARD_BYTES}),
+    "features": _layout(r"(?!)", {r"(pictures_)?[0-9]{5,18}\.safetensors|statistics\.safetensors": MAX_SHARD_BYTES}),
     "run": _layout(
         r"checkpoints|checkpoints/(step_[0-9]{8,}|\.step_[0-9]{8,}\.[a-z0-9_]{8})|samples|open_clip|tensorboard(/.*)?",
         {

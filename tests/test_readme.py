@@ -79,7 +79,7 @@ def test_every_deployment_that_is_run_is_deployed():
         assert name in names
 
 
-# Of the stages of GLIDE, in the order of their table's columns.
+# Of the stages of systems with several, in the order of their table's columns.
 SIZES = ("-smoke", "", "-small", "-paper")
 
 
@@ -87,7 +87,7 @@ def parameters_said() -> dict[str, str]:
     """Give what the tables say of each preset."""
     rows = re.findall(r"^\| `([a-z0-9-]+)` \|[^|]*\| ([^|]*) \|", README, re.MULTILINE)
     training = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    for name, cells in re.findall(r"^\| `(glide-[a-z-]+)` \|[^|]*\|(.*) \|$", training, re.MULTILINE):
+    for name, cells in re.findall(r"^\| `((?:glide|unclip)-[a-z0-9-]+)` \|[^|]*\|(.*) \|$", training, re.MULTILINE):
         rows += zip((f"{name}{size}" for size in SIZES), map(str.strip, cells.split("|")), strict=True)
     return dict(row for row in rows if row[1] != "–")
 
@@ -102,7 +102,7 @@ def test_the_presets_have_as_many_parameters_as_their_table_says(name):
     with torch.device("meta"):
         # About the vocabulary of the built-in scenes.
         side = max(64, getattr(system, "side", 0))
-        sizes = Sizes(vocab_size=64, context_length=32, image_size=side, feature_width=512)
+        sizes = Sizes(vocab_size=64, context_length=32, image_size=side, feature_width=512, embedding_width=128)
         stage = build_stage(system, sizes)
 
     millions = float(f"{sum(p.numel() for p in stage.parameters()) / 1e6:.2g}")

@@ -8,7 +8,7 @@ from t2i_core.composition.config import BASE, ENLARGES, FILLED_BY, Role
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import read_manifest, sha256_of
 from t2i_core.systems.config import DiffusionConfig, DirectConfig, NoisedCLIPConfig, NoisedConfig, SystemConfig
-from t2i_core.training.finished import read_origin, read_run_config
+from t2i_core.training.finished import read_origins, read_run_config
 
 # What a run of the wrong kind lacks.
 WANTED: dict[Role, str] = {
@@ -134,6 +134,6 @@ def _unlike(run: Known, weaker: Known) -> str:
     for name, meant in ALIKE.items():
         if getattr(own, name) != getattr(other, name):
             return f"one {meant} and the other does not, or otherwise"
-    if run.words != weaker.words or read_origin(run.folder) != read_origin(weaker.folder):
+    if run.words != weaker.words or read_origins(run.folder) != read_origins(weaker.folder):
         return "they learned other words, and would read a prompt differently; train both on one folder of captions"
     return ""

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from t2i_core.encoders.clip_folder import check_size, find_files, read_clip_config, understood
 from t2i_core.encoders.config import MAX_TOKENS, FeaturesConfig
-from t2i_core.encoders.encoder import FrozenEncoder, TokenIds
+from t2i_core.encoders.encoder import BATCH, FrozenEncoder, TokenIds
 from t2i_core.errors import ConfigError
 
 
@@ -79,7 +80,10 @@ def clear_errors(spec: str) -> Iterator[None]:
 
 
 class ClipTextEncoder(FrozenEncoder):
-    """The text tower of a CLIP.
+    """The text tower of a CLIP, and beside it the one of pictures.
+
+    Attributes:
+        side: of the squares that it reads, pixels.
 
     Raises:
         ConfigError: the folder holds none, or it reads another number of tokens than is wanted.
@@ -94,6 +98,8 @@ class ClipTextEncoder(FrozenEncoder):
         super().__init__(config, device, len(getattr(clip.model, "text", clip.model).transformer.resblocks))
         self._model, self._tokenizer = clip.model, clip.tokenizer
         self._length = int(clip.model.context_length)
+        size = clip.model.visual.image_size
+        self.side = int(size[0] if isinstance(size, Sequence) else size)
         if config.max_length not in (0, self._length):
             raise ConfigError(f"the CLIP in {folder} reads {self._length} tokens: leave --max-length out.")
 
@@ -110,3 +116,20 @@ class ClipTextEncoder(FrozenEncoder):
         layers = self.config.layers
         out = self._model.forward_intermediates(text=ids, text_indices=max(layers), normalize_intermediates=True)
         return [out["text_intermediates"][-layer] for layer in layers], out["text_features"]
+
+    @torch.inference_mode()
+    def embed(self, pictures: Tensor) -> Tensor:
+        """See `PictureEncoder.embed`."""
+        parts = [self._embed_batch(part) for part in torch.split(pictures, BATCH)]
+        return self._stored(torch.cat(parts))
+
+    def _embed_batch(self, pictures: Tensor) -> Tensor:
+        """Embed some pictures, in a batch of the one size there is."""
+        visual, count = self._model.visual, len(pictures)
+        mean, std = (
+            torch.tensor(values, device=self.device)[:, None, None] for values in (visual.image_mean, visual.image_std)
+        )
+        padded = F.pad(pictures, (0, 0, 0, 0, 0, 0, 0, BATCH - count)).to(self.device)
+        pixels = (padded.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        embeddings: Tensor = self._model.encode_image(pixels, normalize=True)
+        return embeddings[:count].float()

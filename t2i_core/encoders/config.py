@@ -1,8 +1,8 @@
 """How a frozen encoder's outputs become features; needs no PyTorch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from t2i_core.config import Config
 
@@ -31,3 +31,18 @@ class FeaturesConfig(Config):
         description="Tokens a caption, beyond which it is cut; 0 = what a CLIP reads, 64 for other encoders.",
     )
     dtype: Literal["float16", "float32"] = Field("float16", description="Type that features are stored in.")
+    pictures: bool = Field(
+        False,
+        description="Whether the embeddings of all pictures are stored too, which a CLIP alone makes; priors and "
+        "decoders of unCLIP stand on them.",
+    )
+
+    @model_validator(mode="after")
+    def _compares(self) -> Self:
+        if self.pictures and self.pooling != "own":
+            raise ValueError("pictures are embedded to be compared with captions: that needs the CLIP's own pooling")
+        return self
+
+    def record(self) -> dict[str, Any]:
+        """Give what decides what comes out; what is not asked for is not there."""
+        return self.model_dump(mode="json", exclude=None if self.pictures else {"pictures"})

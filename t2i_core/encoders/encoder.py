@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -46,6 +46,25 @@ class TokenIds:
     ids: Tensor
     lengths: Tensor
     num_cut: int
+
+
+@runtime_checkable
+class PictureEncoder(Protocol):
+    """An encoder that embeds pictures as it does captions.
+
+    Attributes:
+        side: of the squares that it reads, pixels.
+    """
+
+    side: int
+
+    def embed(self, pictures: Tensor) -> Tensor:
+        """Embed pictures (B, side, side, 3) uint8: (B, P) float16 or float32 of length 1, on the CPU.
+
+        Raises:
+            ConfigError: what comes out is no number.
+        """
+        ...
 
 
 class FrozenEncoder(ABC):

@@ -22,7 +22,7 @@ def features_key(captions_dir: Path, encoder_dir: Path, config: FeaturesConfig) 
     return StepKey(
         step=STEP,
         version=VERSION,
-        config=config.model_dump(mode="json"),
+        config=config.record(),
         inputs={"captions": captions, "encoder": find_encoder(encoder_dir).digest},
     )
 

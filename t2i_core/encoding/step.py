@@ -1,6 +1,6 @@
 """The features step: each distinct caption of a folder through a frozen encoder, once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -9,11 +9,13 @@ from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.data.bounded.side_table import SideTable
 from t2i_core.door import is_file
 from t2i_core.encoders.config import FeaturesConfig
-from t2i_core.encoders.encoder import BATCH, FrozenEncoder
+from t2i_core.encoders.encoder import BATCH, FrozenEncoder, PictureEncoder
 from t2i_core.encoders.open import find_encoder
 from t2i_core.encoding.config import STEP, features_key
-from t2i_core.encoding.store import Shard, shard_path, write_shard
-from t2i_core.errors import DataError
+from t2i_core.encoding.embeddings import STATISTICS_NAME, StoredPictures, pictures_path, write_statistics
+from t2i_core.encoding.pictures import embed_pictures
+from t2i_core.encoding.store import Shard, StoredFeatures, shard_path, write_shard
+from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import (
     OnConflict,
     StepRef,
@@ -42,7 +44,9 @@ def features(
     on_conflict: OnConflict = "refuse",
     on_progress: OnProgress = ignore_progress,
 ) -> StepRef:
-    """Encode the kept captions of all splits, each distinct one once; an unfinished folder goes on file by file.
+    """Encode the kept captions of all splits, each distinct one once, and if asked for the pictures.
+
+    An unfinished folder goes on file by file.
 
     Args:
         captions_dir: a finished captions folder.
@@ -61,12 +65,18 @@ def features(
         return hit
     # What can be refused is refused before the folder is touched.
     encoder = find_encoder(encoder_dir).open(config)
+    if config.pictures and not isinstance(encoder, PictureEncoder):
+        raise ConfigError(f"{encoder_dir} reads text alone: pictures are embedded by a CLIP. Leave --pictures out.")
     claim_folder(output_dir, key, on_conflict)
     with SideTable(output_dir / _WORK_NAME) as table:
         for split in SPLITS:
             for row in read_captions(captions_dir, split, ["caption"]):
                 table.add(row["caption"], row["caption"])
         counts = _encode_all(encoder, table, output_dir, on_progress)
+    if isinstance(encoder, PictureEncoder) and config.pictures:
+        counts |= embed_pictures(captions_dir, encoder, output_dir, STEP, on_progress)
+        pictures = StoredPictures(output_dir, counts["picture_shards"])
+        write_statistics(output_dir, captions_dir, pictures, StoredFeatures(output_dir, counts["shards"]))
     folders = {"captions": captions_dir, "encoder": encoder_dir}
     return write_manifest(
         output_dir,
@@ -74,8 +84,16 @@ def features(
         key=key,
         sources={name: relative_source(folder, output_dir) for name, folder in folders.items()},
         counts=counts,
-        files=[describe_file(output_dir, shard_path(output_dir, number)) for number in range(counts["shards"])],
+        files=[describe_file(output_dir, path) for path in _files(output_dir, counts)],
     )
+
+
+def _files(folder: Path, counts: Mapping[str, int]) -> list[Path]:
+    paths = [shard_path(folder, number) for number in range(counts["shards"])]
+    if "pictures" not in counts:
+        return paths
+    pictures = [pictures_path(folder, number) for number in range(counts["picture_shards"])]
+    return [*paths, *pictures, folder / STATISTICS_NAME]
 
 
 def _encode_all(encoder: FrozenEncoder, table: SideTable, folder: Path, on_progress: OnProgress) -> dict[str, int]:

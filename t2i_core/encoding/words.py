@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -11,10 +10,7 @@ from torch import Tensor
 from t2i_core.data.batches.feed import Feed
 from t2i_core.data.batches.read import Rows
 from t2i_core.data.batches.tokenizer import Tokenizer
-from t2i_core.encoding.origin import AGAIN, require_fresh
 from t2i_core.encoding.store import StoredFeatures
-from t2i_core.errors import DataError
-from t2i_core.manifest import missing_outputs
 from t2i_core.systems.stage import Reader, Stage
 
 
@@ -92,16 +88,3 @@ class FeaturedFeed:
     def close(self) -> None:
         """See `Feed.close`."""
         self._feed.close()
-
-
-def open_features(features_dir: Path, captions_dir: Path) -> StoredFeatures:
-    """Open the features of some captions.
-
-    Raises:
-        ConfigError: they are of other captions, or of another encoder than the one that is there now.
-        DataError: they are damaged.
-    """
-    manifest = require_fresh(features_dir, captions_dir)
-    if gone := missing_outputs(features_dir, manifest):
-        raise DataError(f"{features_dir} is damaged: {gone[0]} is missing or has another size. {AGAIN}")
-    return StoredFeatures(features_dir, manifest.counts["shards"])

@@ -1,6 +1,10 @@
-"""Prompts as a run reads them: by the tokenizer of its captions, or through the frozen encoder of its features."""
+"""Prompts as a run reads them: by the tokenizer of its captions, or through the frozen encoder of its features.
+
+A prior reads the embedding that a CLIP makes of a prompt as well.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +18,9 @@ from t2i_core.errors import CheckpointError
 from t2i_core.manifest import read_manifest
 from t2i_core.models.config import Sizes
 from t2i_core.systems.condition import Text
-from t2i_core.training.finished import read_origin
+from t2i_core.systems.config import ARPriorStageConfig, DiffusionPriorConfig
+from t2i_core.training.config import EMBEDDINGS, ENCODERS, FEATURES
+from t2i_core.training.finished import read_origins, read_run_config
 
 MAX_REMEMBERED = 256
 
@@ -66,16 +72,51 @@ class EncodedPrompts:
         return []
 
 
+class EmbeddedPrompts:
+    """Prompts as something else reads them, and beside that what a CLIP makes of them."""
+
+    def __init__(self, prompts: Prompts, clip: FrozenEncoder) -> None:
+        self._prompts, self._clip = prompts, clip
+        self._embed_one = lru_cache(MAX_REMEMBERED)(self._embed)
+
+    def _embed(self, prompt: str) -> Tensor:
+        return self._clip.encode([prompt]).pooled.float()
+
+    def text(self, prompts: Sequence[str]) -> Text:
+        """See `Prompts.text`."""
+        return replace(self._prompts.text(prompts), embedding=torch.cat([*map(self._embed_one, prompts)]))
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """See `Prompts.unknown_words`."""
+        return self._prompts.unknown_words(prompt)
+
+
 def open_prompts(run_dir: Path, sizes: Sizes) -> Prompts:
     """Load what reads prompts for a finished run.
 
     Raises:
-        ConfigError: the encoder of its features is gone, or another one.
+        ConfigError: the encoder of its features or embeddings is gone, or another one.
         CheckpointError: its tokenizer is of another run.
     """
-    if origin := read_origin(run_dir):
-        source = read_manifest(run_dir, "run").sources.get("encoder", "")
-        return EncodedPrompts(origin.open((run_dir / source).resolve()))
+    prompts = _read_by_itself(run_dir, sizes)
+    reads_embeddings = isinstance(read_run_config(run_dir)[0].system, DiffusionPriorConfig | ARPriorStageConfig)
+    return EmbeddedPrompts(prompts, open_encoder(run_dir, EMBEDDINGS)) if reads_embeddings else prompts
+
+
+def open_encoder(run_dir: Path, role: str) -> FrozenEncoder:
+    """Load the encoder of the features or embeddings that a finished run was trained on.
+
+    Raises:
+        ConfigError: it is gone, or another one.
+        CheckpointError: the config of the run is damaged.
+    """
+    source = read_manifest(run_dir, "run").sources.get(ENCODERS[role], "")
+    return read_origins(run_dir)[role].open((run_dir / source).resolve())
+
+
+def _read_by_itself(run_dir: Path, sizes: Sizes) -> Prompts:
+    if FEATURES in read_origins(run_dir):
+        return EncodedPrompts(open_encoder(run_dir, FEATURES))
     tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
     if (tokenizer.vocab_size, tokenizer.context_length) != (sizes.vocab_size, sizes.context_length):
         raise CheckpointError(f"{run_dir / 'tokenizer.json'} does not fit its config.json: one was changed.")

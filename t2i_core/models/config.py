@@ -27,6 +27,9 @@ class Sizes(Config):
     feature_width: int = Field(
         0, ge=0, le=MAX_WIDTH, description="Width of a token of features beside the pictures; 0 = there are none."
     )
+    embedding_width: int = Field(
+        0, ge=0, le=MAX_WIDTH, description="Width of a CLIP's embeddings beside the pictures; 0 = there are none."
+    )
 
 
 class TextEncoderConfig(Config):

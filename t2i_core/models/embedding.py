@@ -1,10 +1,36 @@
 """Embeddings of pictures and captions as networks read them: brought to unit variance, and as tokens of a sequence."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 # A dimension that never changes tells nothing, and is not made large.
 SMALLEST_STD = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What was measured of the embeddings of training pictures and their captions.
+
+    Attributes:
+        image_mean: (D,) float.
+        image_covariance: (D, D) float.
+        text_mean: (D,) float.
+        text_std: (D,) float.
+        products: (Q,) float, quantiles of the products of both, evenly spaced from the least to the largest.
+    """
+
+    image_mean: Tensor
+    image_covariance: Tensor
+    text_mean: Tensor
+    text_std: Tensor
+    products: Tensor
+
+    @property
+    def image_std(self) -> Tensor:
+        """Standard deviation of each dimension: (D,) float."""
+        return self.image_covariance.diagonal().sqrt()
 
 
 class Standardised(nn.Module):

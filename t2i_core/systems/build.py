@@ -11,16 +11,31 @@ from t2i_core.errors import ConfigError
 from t2i_core.machine import memory_bytes
 from t2i_core.models.config import Sizes
 from t2i_core.systems.clip import CLIPStage
-from t2i_core.systems.config import CLIPConfig, DiffusionConfig, DirectConfig, NoisedCLIPConfig, SystemConfig
+from t2i_core.systems.config import (
+    ARPriorStageConfig,
+    CLIPConfig,
+    DiffusionConfig,
+    DiffusionPriorConfig,
+    DirectConfig,
+    EnlargingConfig,
+    NoisedCLIPConfig,
+    SystemConfig,
+)
 from t2i_core.systems.diffusion import DiffusionStage
 from t2i_core.systems.direct import DirectStage
+from t2i_core.systems.enlarging import EnlargingStage
 from t2i_core.systems.noised_clip import NoisedCLIPStage
+from t2i_core.systems.priors.ar_prior import ARPriorStage
+from t2i_core.systems.priors.diffusion_prior import DiffusionPriorStage
 from t2i_core.systems.stage import Stage
 from t2i_core.systems.weights import size_bytes
 
 STAGES: dict[type[Config], Callable[[Any, Sizes, Mapping[str, Stage]], Stage]] = {
     DirectConfig: DirectStage,
     DiffusionConfig: DiffusionStage,
+    EnlargingConfig: EnlargingStage,
+    DiffusionPriorConfig: DiffusionPriorStage,
+    ARPriorStageConfig: ARPriorStage,
     CLIPConfig: CLIPStage,
     NoisedCLIPConfig: NoisedCLIPStage,
 }

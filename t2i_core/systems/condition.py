@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from t2i_core.diffusion.chance import Chance
@@ -20,17 +21,21 @@ class Text:
         mask: (B, L) bool, True = real token.
         ids: (B, L) int64.
         features: (B, L, D) float.
+        embedding: (B, E) float, what a CLIP makes of the whole; None where nobody reads it.
     """
 
     mask: Tensor
     ids: Tensor | None = None
     features: Tensor | None = None
+    embedding: Tensor | None = None
 
     @classmethod
-    def of(cls, tokens: Tensor, mask: Tensor) -> "Text":
+    def of(cls, tokens: Tensor, mask: Tensor, embedding: Tensor | None = None) -> "Text":
         """Take captions as they come: token ids (B, L) int64, or features (B, L, D) float."""
+        if not tokens.is_floating_point():
+            return cls(ids=tokens, mask=mask, embedding=embedding)
         # What runs in bfloat16 does not take float16, in which features are stored.
-        return cls(features=tokens.float(), mask=mask) if tokens.is_floating_point() else cls(ids=tokens, mask=mask)
+        return cls(features=tokens.float(), mask=mask, embedding=embedding)
 
     @property
     def tokens(self) -> Tensor:
@@ -42,7 +47,13 @@ class Text:
     def trimmed(self) -> "Text":
         """Cut the padding that no caption of the batch needs."""
         length = int(self.mask.sum(1).max())
-        return mapped(self, lambda tensor: tensor[:, :length])
+        return replace(mapped(self, lambda tensor: tensor[:, :length]), embedding=self.embedding)
+
+    def followed_by(self, other: "Text") -> "Text":
+        """Put other captions, read alike, behind these."""
+        embeddings = [text.embedding for text in (self, other) if text.embedding is not None]
+        embedding = torch.cat(embeddings) if embeddings else None
+        return Text.of(torch.cat([self.tokens, other.tokens]), torch.cat([self.mask, other.mask]), embedding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +107,18 @@ class Condition:
     def kept(self, name: FieldName, mask: Tensor) -> "Condition":
         """Keep a field for some samples only: mask: (B,) bool."""
         return replace(self, keep={**self.keep, name: self.keep[name] & mask if name in self.keep else mask})
+
+    def opposed(self, negative: Text | None = None) -> "Condition":
+        """Put the same samples behind these, with negative captions or with none, and without embeddings of pictures.
+
+        What guidance leads to is the first half, what it leads away from the second.
+        """
+        assert self.text is not None
+        both, size = self.map(lambda tensor: torch.cat([tensor, tensor])), len(self.text.mask)
+        first = torch.arange(2 * size, device=self.text.mask.device) < size
+        if self.image is not None:
+            both = both.kept("image", first)
+        return both.kept("text", first) if negative is None else replace(both, text=self.text.followed_by(negative))
 
     def dropped(self, rates: Mapping[FieldName, float], chance: Chance) -> "Condition":
         """Drop each field of each sample as often as its rate says, independently of the others."""

@@ -18,6 +18,7 @@ from t2i_core.models.config import (
     ADMSizes,
     CNNConfig,
     NoisedViTSizes,
+    PriorSizes,
     TextTransformerSizes,
     UNetConfig,
 )
@@ -99,7 +100,23 @@ class ADMNetworkConfig(ADMSizes):
     )
 
 
-NetworkConfig = UNetNetworkConfig | ADMNetworkConfig
+class UnCLIPNetworkConfig(ADMSizes):
+    """unCLIP's decoder: GLIDE's, which is told the embedding of a picture beside the caption."""
+
+    kind: Literal["unclip"] = "unclip"
+    text: TextTransformerSizes = TextTransformerSizes()
+    image_tokens: int = Field(
+        4, gt=0, le=MAX_TOKENS, description="Tokens that the embedding becomes, beside those of the caption."
+    )
+
+
+class PlainADMNetworkConfig(ADMSizes):
+    """An ADM U-Net that reads no captions, as unCLIP's upsamplers are."""
+
+    kind: Literal["adm_plain"] = "adm_plain"
+
+
+NetworkConfig = UNetNetworkConfig | ADMNetworkConfig | UnCLIPNetworkConfig | PlainADMNetworkConfig
 
 
 class NoisedConfig(StageConfig):
@@ -190,7 +207,10 @@ class DiffusionConfig(NoisedConfig):
     @property
     def inputs(self) -> tuple[str, ...]:
         """See `StageConfig.inputs`; features are no run, and are named like one."""
-        return ("features",) if self.network.text == "features" else ()
+        network = self.network
+        if isinstance(network, UnCLIPNetworkConfig):
+            return ("embeddings",)
+        return ("features",) if isinstance(network, UNetNetworkConfig) and network.text == "features" else ()
 
     @property
     def side_multiple(self) -> int:
@@ -214,8 +234,90 @@ class DiffusionConfig(NoisedConfig):
     @property
     def nulls(self) -> frozenset[FieldName]:
         """See `StageConfig.nulls`."""
-        names: dict[FieldName, bool] = {"text": True, "low": self.low_side > 0, "known": self.inpaints}
+        names: dict[FieldName, bool] = {
+            "text": not isinstance(self.network, PlainADMNetworkConfig),
+            "image": isinstance(self.network, UnCLIPNetworkConfig),
+            "low": self.low_side > 0,
+            "known": self.inpaints,
+        }
         return frozenset(name for name, there in names.items() if there)
+
+
+class EnlargingConfig(DiffusionConfig):
+    """unCLIP's upsamplers: no captions, no guidance; from small pictures made worse, trained on parts of large ones.
+
+    Being convolutions alone, they draw pictures larger than those.
+    """
+
+    draw_settings: ClassVar[frozenset[str]] = frozenset({"steps", "sampler", "eta"})
+    kind: Literal["enlarging"] = "enlarging"  # type: ignore[assignment]
+    network: PlainADMNetworkConfig = PlainADMNetworkConfig(attention=(False, False), middle_attention=False)
+    low_worse: Literal["blur", "bsr"] = Field(
+        "blur",
+        description="What is done to the small pictures in training: half of them blurred by 3 x 3 pixels, or all "
+        "blurred, shrunk, noised and compressed in random order (bsr).",
+    )
+    crops: bool = Field(True, description="Whether it is trained on parts of half the side, cut out at random.")
+    guidance_scale: float = Field(1.0, ge=1, le=1, description="There is none.")
+
+    @model_validator(mode="after")
+    def _enlarges_by_itself(self) -> Self:
+        if not self.low_side or self.low_blur or self.low_noise or self.inpaints:
+            raise ValueError("it enlarges pictures of low_side pixels, which low_worse alone makes worse")
+        if self.network.attending:
+            raise ValueError("the network attends nowhere: what it draws may be larger than what it was trained on")
+        return self
+
+
+class DiffusionPriorConfig(StageConfig):
+    """A diffusion prior: from a caption to the embedding of a picture."""
+
+    draw_settings: ClassVar[frozenset[str]] = frozenset(
+        {"guidance_scale", "guidance_interval", "guidance_rescale", "negative_prompt", "steps", "sampler", "eta"}
+    )
+    kind: Literal["prior"] = "prior"
+    network: PriorSizes = PriorSizes()
+    schedule: ScheduleName = Field("cosine", description="Path from embedding to noise.")
+    sampler: SamplerName = Field("ddim", description="Sampler used when drawing.")
+    num_steps: int = Field(64, gt=0, le=1000, description="Sampling steps.")
+    guidance_scale: float = Field(1.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
+    candidates: int = Field(
+        2, gt=0, le=64, description="Embeddings that are drawn of each caption; the one that fits it best is kept."
+    )
+
+    @property
+    def nulls(self) -> frozenset[FieldName]:
+        """See `StageConfig.nulls`; a caption goes with its embedding."""
+        return frozenset({"text"})
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See `StageConfig.inputs`."""
+        return ("embeddings",)
+
+
+class ARPriorStageConfig(StageConfig):
+    """An autoregressive prior: the same as a sequence of numbers."""
+
+    draw_settings: ClassVar[frozenset[str]] = frozenset({"guidance_scale"})
+    kind: Literal["ar_prior"] = "ar_prior"
+    text: TextTransformerSizes = TextTransformerSizes(width=128, num_layers=3, num_heads=4)
+    network: PriorSizes = PriorSizes()
+    num_buckets: int = Field(256, gt=1, le=MAX_WIDTH, description="Buckets of each component of an embedding.")
+    num_fits: int = Field(
+        64, gt=1, le=1024, description="Kinds of how well pictures fit their captions; drawing takes the better half."
+    )
+    guidance_scale: float = Field(1.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
+
+    @property
+    def nulls(self) -> frozenset[FieldName]:
+        """See `StageConfig.nulls`; a caption goes with its embedding."""
+        return frozenset({"text"})
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See `StageConfig.inputs`."""
+        return ("embeddings",)
 
 
 class CLIPConfig(StageConfig):
@@ -249,4 +351,13 @@ class NoisedCLIPConfig(NoisedConfig):
         return True
 
 
-SystemConfig = Annotated[DirectConfig | DiffusionConfig | CLIPConfig | NoisedCLIPConfig, Field(discriminator="kind")]
+SystemConfig = Annotated[
+    DirectConfig
+    | DiffusionConfig
+    | EnlargingConfig
+    | DiffusionPriorConfig
+    | ARPriorStageConfig
+    | CLIPConfig
+    | NoisedCLIPConfig,
+    Field(discriminator="kind"),
+]

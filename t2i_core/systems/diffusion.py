@@ -1,6 +1,5 @@
 """Text-conditioned diffusion in pixel space: draws pictures from noise, enlarges small ones, fills in missing parts."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.estimate import Denoiser, Estimate, Post, processed
 from t2i_core.diffusion.guidance import guide, paired
-from t2i_core.diffusion.loss import by_band, squared_errors
+from t2i_core.diffusion.loss import squared_errors
 from t2i_core.diffusion.parameterization import network_input, target_of, x_0_from
 from t2i_core.diffusion.post import clip, leaned, paste
 from t2i_core.diffusion.samplers.by_name import SAMPLERS
@@ -24,10 +23,11 @@ from t2i_core.diffusion.vlb import VLB_WEIGHT, bound
 from t2i_core.diffusion.weighting import LearnedWeight, weight_of
 from t2i_core.errors import ConfigError
 from t2i_core.models.config import Sizes
-from t2i_core.systems.condition import Condition, Known, Text
+from t2i_core.models.embedding import Statistics
+from t2i_core.systems.condition import Condition, Known
 from t2i_core.systems.config import DiffusionConfig
 from t2i_core.systems.network import NETWORKS, Channels
-from t2i_core.systems.noised import Noised, noised, schedule_of
+from t2i_core.systems.noised import Noised, loss_figures, noised, schedule_of
 from t2i_core.systems.pictures.masks import random_masks
 from t2i_core.systems.stage import Batch, DrawSettings, Losses, Stage, Start, hidden_matrices
 from t2i_core.systems.view import factor_of, known_at, known_channels, low_channels, low_of, shrunk
@@ -76,7 +76,7 @@ class DiffusionStage(Stage):
         raw = self._predictor(batch.condition, x_0.shape[1:])(at.x_t, at.t)
         target = target_of(self.config.prediction, x_0, at.eps, at.alpha, at.sigma)
         each = squared_errors(raw[:, :3], target)
-        total, figures = self._weighted(each, at).mean(), _figures(each.detach(), at.u, batch.condition)
+        total, figures = self._weighted(each, at).mean(), loss_figures(each.detach(), at.u, batch.condition)
         if self.config.learned_variance:
             bits = bound(self._estimate(raw, at.x_t, at.t), x_0, at.x_t, at.t, self.schedule)
             total, figures = total + VLB_WEIGHT * bits.mean(), figures | _variance_figures(bits, raw[:, 3:])
@@ -179,7 +179,7 @@ class DiffusionStage(Stage):
         if settings.weaker is not None:
             both = paired(alone, settings.weaker.denoiser(condition, shape))
         else:
-            both = self.denoiser(_with_opposite(condition, settings.negative), shape)
+            both = self.denoiser(condition.opposed(settings.negative), shape)
         push = settings.projection.push()
         return guide(both, scale, settings.interval, alone=alone, rescale=settings.rescale, push=push)
 
@@ -234,6 +234,10 @@ class DiffusionStage(Stage):
             parts.append(_kept(known_channels(condition.known), condition.keep.get("known")))
         return parts
 
+    def measure(self, statistics: Statistics) -> None:
+        """See `Stage.measure`."""
+        self.network.measure(statistics)
+
     def hidden_matrices(self) -> Sequence[nn.Parameter]:
         """List what Muon may train."""
         return hidden_matrices(self, self.network.outer_layers())
@@ -268,14 +272,6 @@ def _jump_of(settings: DrawSettings, num_steps: int) -> int:
     return jump
 
 
-def _figures(each: Tensor, u: Tensor, condition: Condition) -> dict[str, Tensor]:
-    """Give the losses by noise band, and those of samples without a caption: guidance lives on what they miss."""
-    figures = {"loss": each} | by_band(each, u)
-    if (keep := condition.keep.get("text")) is not None:
-        figures["loss_without_text"] = torch.where(keep, math.nan, each)
-    return figures
-
-
 def _variance_figures(bits: Tensor, raw: Tensor) -> dict[str, Tensor]:
     """Give the bound, and the share of pixels whose variance was sought beyond its bounds."""
     return {"bits": bits.detach(), "variance_beyond": (raw.detach().abs() > 1).float().flatten(1).mean(1)}
@@ -288,14 +284,3 @@ def _kept(channels: Tensor, keep: Tensor | None) -> Tensor:
 def _require_fit(side: int, multiple: int) -> None:
     if side % multiple:
         raise ValueError(f"pictures of {side} pixels do not fit this U-Net: use a multiple of {multiple}.")
-
-
-def _with_opposite(condition: Condition, negative: Text | None) -> Condition:
-    """Put the same samples behind those of a condition, with negative captions or without any."""
-    both = condition.map(lambda tensor: torch.cat([tensor, tensor]))
-    text = condition.text
-    assert text is not None
-    if negative is None:
-        return both.kept("text", torch.arange(2 * len(text.mask), device=text.mask.device) < len(text.mask))
-    pair = Text.of(torch.cat([text.tokens, negative.tokens]), torch.cat([text.mask, negative.mask]))
-    return replace(both, text=pair)

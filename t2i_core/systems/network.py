@@ -4,16 +4,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from t2i_core.models.adm_unet import ADMUNet
 from t2i_core.models.config import ADMConfig, Sizes, TextTransformerConfig, TextTransformerSizes
+from t2i_core.models.embedding import EmbeddingReader, Statistics
 from t2i_core.models.feature_reader import FeatureReader, PooledFeatures
 from t2i_core.models.text_encoder import Encoded, TextEncoder
 from t2i_core.models.text_transformer import TextTransformer
 from t2i_core.models.unet import UNet
 from t2i_core.systems.condition import Condition
-from t2i_core.systems.config import ADMNetworkConfig, NetworkConfig, UNetNetworkConfig
+from t2i_core.systems.config import (
+    ADMNetworkConfig,
+    NetworkConfig,
+    PlainADMNetworkConfig,
+    UnCLIPNetworkConfig,
+    UNetNetworkConfig,
+)
 from t2i_core.systems.stage import encode, text_encoder
 
 
@@ -33,11 +41,11 @@ class Reading(NamedTuple):
     """What a network makes of captions, whatever the noised picture.
 
     Attributes:
-        text: vectors of them.
+        text: vectors of them; None for a network that reads none.
         maps: what they ask for at each place; empty where a network makes none.
     """
 
-    text: Encoded
+    text: Encoded | None
     maps: tuple[Tensor, ...] = ()
 
 
@@ -60,6 +68,10 @@ class Network(nn.Module, ABC):
         Returns:
             (B, channels.given, H, W) float.
         """
+
+    def measure(self, statistics: Statistics) -> None:
+        """See `Stage.measure`."""
+        return
 
     @abstractmethod
     def outer_layers(self) -> Sequence[nn.Module]:
@@ -132,6 +144,7 @@ class ADMNetwork(Network):
     def forward(self, x: Tensor, t: Tensor, reading: Reading) -> Tensor:
         """See `Network.forward`."""
         text = reading.text
+        assert text is not None
         prediction: Tensor = self.unet(x, t, text.pooled, text.tokens, text.mask)
         return prediction
 
@@ -140,7 +153,61 @@ class ADMNetwork(Network):
         return [*self.text.outer_layers(), *self.unet.outer_layers()]
 
 
+class UnCLIPNetwork(ADMNetwork):
+    """unCLIP's decoder (Ramesh et al. 2022, arXiv:2204.06125, section 2.1): GLIDE's with the embedding of a picture.
+
+    It joins the time's beside the caption's own, and stands as tokens behind those of the caption.
+    """
+
+    def __init__(self, config: UnCLIPNetworkConfig, sizes: Sizes, channels: Channels) -> None:
+        if not sizes.embedding_width:
+            raise ValueError("it reads embeddings of a CLIP, and is given none")
+        super().__init__(ADMNetworkConfig(**config.model_dump(exclude={"kind", "image_tokens"})), sizes, channels)
+        self.image = EmbeddingReader(sizes.embedding_width, config.text.width, config.image_tokens)
+
+    def measure(self, statistics: Statistics) -> None:
+        """See `Stage.measure`."""
+        self.image.standardised.fit(statistics.image_mean, statistics.image_std)
+
+    def read(self, condition: Condition, shape: Sequence[int]) -> Reading:
+        """See `Network.read`; without any embedding all are dropped."""
+        text, image, keep = encode(self.text, condition), condition.image, condition.keep.get("image")
+        if image is None:
+            image = self.image.standardised.mean.expand(len(text.pooled), -1)
+            keep = torch.zeros(len(image), dtype=torch.bool, device=image.device)
+        whole, tokens = self.image(image, keep)
+        return Reading(Encoded(torch.cat([text.tokens, tokens], dim=1), text.pooled + whole, None))
+
+    def outer_layers(self) -> Sequence[nn.Module]:
+        """See `Network.outer_layers`."""
+        return [*super().outer_layers(), self.image]
+
+
+class PlainADMNetwork(Network):
+    """An ADM U-Net alone."""
+
+    def __init__(self, config: PlainADMNetworkConfig, sizes: Sizes, channels: Channels) -> None:
+        super().__init__()
+        sides = {"in_channels": channels.read, "out_channels": channels.given}
+        self.unet = ADMUNet(ADMConfig(**config.model_dump(exclude={"kind"}), **sides))
+
+    def read(self, condition: Condition, shape: Sequence[int]) -> Reading:
+        """See `Network.read`: there is nothing to be read."""
+        return Reading(None)
+
+    def forward(self, x: Tensor, t: Tensor, reading: Reading) -> Tensor:
+        """See `Network.forward`."""
+        prediction: Tensor = self.unet(x, t)
+        return prediction
+
+    def outer_layers(self) -> Sequence[nn.Module]:
+        """See `Network.outer_layers`."""
+        return self.unet.outer_layers()
+
+
 NETWORKS: dict[type[NetworkConfig], Callable[[Any, Sizes, Channels], Network]] = {
     UNetNetworkConfig: UNetNetwork,
     ADMNetworkConfig: ADMNetwork,
+    UnCLIPNetworkConfig: UnCLIPNetwork,
+    PlainADMNetworkConfig: PlainADMNetwork,
 }

@@ -1,13 +1,16 @@
 """Pictures on their way to noise, as the stages that look at such are trained on them."""
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from t2i_core.diffusion.chance import Chance
-from t2i_core.diffusion.loss import sample_times
+from t2i_core.diffusion.loss import by_band, sample_times
 from t2i_core.diffusion.schedule import Schedule, over
 from t2i_core.diffusion.schedule_by_name import SCHEDULES
+from t2i_core.systems.condition import Condition
 from t2i_core.systems.config import NoisedConfig
 
 
@@ -47,3 +50,11 @@ def noised(x_0: Tensor, chance: Chance, schedule: Schedule, config: NoisedConfig
     alpha, sigma = schedule.alpha_sigma(over(t, x_0))
     x_t = alpha * x_0 + sigma * eps
     return Noised(x_t=x_t, eps=eps, t=t, unshifted=unshifted, u=u, alpha=alpha, sigma=sigma)
+
+
+def loss_figures(each: Tensor, u: Tensor, condition: Condition) -> dict[str, Tensor]:
+    """Give the losses by noise band, and those of samples without a caption: guidance lives on what they miss."""
+    figures = {"loss": each} | by_band(each, u)
+    if (keep := condition.keep.get("text")) is not None:
+        figures["loss_without_text"] = torch.where(keep, math.nan, each)
+    return figures

@@ -14,6 +14,7 @@ from t2i_core.diffusion.estimate import Denoiser, Post
 from t2i_core.diffusion.guidance import WHOLE, Projection
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.models.config import Sizes, TextEncoderConfig
+from t2i_core.models.embedding import Statistics
 from t2i_core.models.feature_reader import FeatureReader, PooledFeatures
 from t2i_core.models.text_encoder import Encoded, TextEncoder
 from t2i_core.models.text_transformer import TextTransformer
@@ -126,6 +127,10 @@ class Stage(nn.Module, ABC):
         """Give a batch as the stage sees it: pictures of its own side, and what it makes of them to draw them by."""
         return batch
 
+    def measure(self, statistics: Statistics) -> None:
+        """Take what was measured of the embeddings that it reads, before training; it is saved with the weights."""
+        return
+
     def hidden_matrices(self) -> Sequence[nn.Parameter]:
         """List the weight matrices inside the network that Muon may train; Adam trains what is left."""
         return ()
@@ -149,6 +154,15 @@ class Drawer(Protocol):
 
     def draw(self, condition: Condition, shape: Sequence[int], chance: Chance, settings: DrawSettings) -> Tensor:
         """Draw samples (B, *shape) float, pictures about [-1, 1], that fit a condition."""
+        ...
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """A stage that makes embeddings of pictures from captions."""
+
+    def imagine(self, condition: Condition, chance: Chance, settings: DrawSettings) -> Tensor:
+        """Draw embeddings (B, E) float of length 1, of pictures that fit captions, which come with their own."""
         ...
 
 

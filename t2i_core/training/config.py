@@ -15,7 +15,9 @@ from t2i_core.manifest import OnConflict, StepKey, read_manifest
 from t2i_core.recipe import is_file_name, recipe_label
 from t2i_core.training.preset import Preset, load_preset
 
-FEATURES = "features"
+FEATURES, EMBEDDINGS = "features", "embeddings"
+# Roles of folders of features, and the name of the encoder that each was made with among what a run is made from.
+ENCODERS = {FEATURES: "encoder", EMBEDDINGS: "clip"}
 STEP, VERSION = "train", 3
 
 
@@ -120,7 +122,7 @@ class TrainConfig(Config):
     def _require_roles(self, wanted: tuple[str, ...]) -> None:
         for role in sorted(self.roles.keys() ^ set(wanted)):
             if role in wanted:
-                what, word = ("folder of features", "FOLDER") if role == FEATURES else (f"{role} run", "RUN")
+                what, word = (f"folder of {role}", "FOLDER") if role in ENCODERS else (f"{role} run", "RUN")
                 raise ConfigError(f"this recipe stands on a {what}: name a finished one with --uses {role}={word}.")
             raise ConfigError(f"this recipe stands on no {role} run: leave out --uses {role}={self.roles[role]}.")
 
@@ -130,9 +132,9 @@ class TrainConfig(Config):
         return dict(use.split("=", 1) for use in self.uses)
 
     @property
-    def features(self) -> Path | None:
-        """The folder of features that the recipe reads."""
-        return Path(self.roles[FEATURES]) if FEATURES in self.roles else None
+    def encoded(self) -> dict[str, Path]:
+        """The folders of features that the recipe reads, by role."""
+        return {role: Path(folder) for role, folder in self.roles.items() if role in ENCODERS}
 
     @property
     def runs(self) -> dict[str, str]:
@@ -157,7 +159,7 @@ class TrainConfig(Config):
 
 
 def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
-    """Say what decides the outcome of a training; of features also the encoder, which it draws with.
+    """Say what decides the outcome of a training; of features also their encoder, which it draws with.
 
     Raises:
         ConfigError: the captions folder or a run that it stands on is not finished, or the preset is unknown.
@@ -167,8 +169,7 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
     inputs = {"captions": captions.digest}
     made_from = {name: read_manifest(Path(run), _kind_of(name)) for name, run in config.runs.items()}
     inputs |= {name: manifest.digest for name, manifest in made_from.items()}
-    if FEATURES in made_from:
-        inputs["encoder"] = origin_of(made_from[FEATURES]).encoder
+    inputs |= {ENCODERS[role]: origin_of(made_from[role]).encoder for role in config.encoded}
     # Where the data lies does not matter, and which part of it is read does.
     places = by_dataset(config.shards, dataset_names(captions))
     patterns = {name: pattern for name, place in places.items() if (pattern := divided(place)[1])}
@@ -184,7 +185,7 @@ def train_key(captions_dir: Path, config: TrainConfig) -> StepKey:
 
 
 def _kind_of(name: str) -> Kind:
-    return "features" if name == FEATURES else "run"
+    return "features" if name in ENCODERS else "run"
 
 
 class TrainRequest(Config):

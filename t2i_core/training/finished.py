@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from t2i_core.models.config import Sizes
 from t2i_core.systems.build import build_stage
 from t2i_core.systems.stage import Reader, Stage
 from t2i_core.training.checkpoint import best_checkpoint, list_checkpoints, open_checkpoint
-from t2i_core.training.config import FEATURES, VERSION
+from t2i_core.training.config import ENCODERS, FEATURES, VERSION
 from t2i_core.training.curve import CheckpointName
 from t2i_core.training.optim import average_name
 from t2i_core.training.preset import Preset
@@ -119,18 +120,22 @@ def _config_of(run_dir: Path) -> Iterator[dict[str, Any]]:
         raise CheckpointError(f"{run_dir / 'config.json'} is damaged: {err!r:.300}") from err
 
 
-def read_origin(run_dir: Path) -> Origin | None:
-    """Read what the features come from that a run was trained on; None where it reads captions itself.
+def read_origins(run_dir: Path) -> dict[str, Origin]:
+    """Read what the features and the embeddings come from that a run was trained on, those that there are.
 
     Raises:
         CheckpointError: its config is damaged.
     """
     with _config_of(run_dir) as config:
-        return Origin.parse(config[FEATURES]) if FEATURES in config else None
+        return {role: Origin.parse(config[role]) for role in ENCODERS if role in config}
 
 
 def start_from(
-    run_dir: Path, stage: Stage, channels: Sequence[str], tokenizer_path: Path, origin: Origin | None = None
+    run_dir: Path,
+    stage: Stage,
+    channels: Sequence[str],
+    tokenizer_path: Path,
+    origins: Mapping[str, Origin] = MappingProxyType({}),
 ) -> dict[str, int]:
     """Load the averaged weights of a finished run, and nothing else of it, into a stage with fresh ones.
 
@@ -142,7 +147,7 @@ def start_from(
         stage: what is to be trained.
         channels: that it reads.
         tokenizer_path: of the tokenizer that it reads captions with, unless it has one of its own.
-        origin: of the features that it reads in place of captions; None where it reads none.
+        origins: of the features that it reads in place of captions and of the embeddings beside them, if it does.
 
     Returns:
         What is new, such as "unet.stem.weight[:, 48:]", and how many numbers each of it has.
@@ -157,11 +162,11 @@ def start_from(
     grown = [weight for weight in _read_channels(stage) if _grows(found.get(weight, ()), wanted[weight])]
     _require_same(found, wanted, {*grown}, run_dir)
     _require_first(read_run_config(run_dir)[0].system.channels, channels, run_dir)
-    if read_origin(run_dir) != origin:
+    if read_origins(run_dir) != origins:
         raise ConfigError(
             f"{run_dir} cannot be the start: it learned other features, or none: its encoder or its options differ."
         )
-    own_words = origin is None and not isinstance(stage, Reader)
+    own_words = FEATURES not in origins and not isinstance(stage, Reader)
     if own_words and sha256_of(run_dir / "tokenizer.json") != sha256_of(tokenizer_path):
         raise ConfigError(f"{run_dir} cannot be the start: it learned the words of other captions, in another order.")
     open_checkpoint(checkpoint, stage).restore(stage, name, partial(_with_zeros, shapes=wanted))

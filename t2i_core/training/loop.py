@@ -19,6 +19,7 @@ from torch import Tensor
 from t2i_core.canonical import digest_of
 from t2i_core.data.batches.feed import Feed
 from t2i_core.data.batches.pixels import to_unit
+from t2i_core.data.batches.read import Rows
 from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import CheckpointError, TrainingError
 from t2i_core.systems.condition import Condition, Text
@@ -184,13 +185,7 @@ class Trainer:
             size: how many.
             seed: of their chance.
         """
-        rows, device = self.feed.take(first, size), self.compute.device
-        text = Text.of(rows.token_ids, rows.token_mask).trimmed()
-        return Batch(
-            target=to_unit(rows.pixels.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last),
-            condition=Condition(text=text).map(lambda tensor: tensor.to(device, non_blocking=True)),
-            chance=Chance(seed, torch.arange(first, first + size, device=device)),
-        )
+        return batch_of(self.feed.take(first, size), first, seed, self.compute.device)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Give all that a checkpoint must hold."""
@@ -213,6 +208,24 @@ class Trainer:
             self.position = Position.from_state(checkpoint.state)
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise CheckpointError(f"checkpoint {checkpoint.path} is damaged: {err!r:.200}") from err
+
+
+def batch_of(rows: Rows, first: int, seed: int, device: str) -> Batch:
+    """Make a batch of samples as they were read.
+
+    Args:
+        rows: the samples.
+        first: number of the first one over the whole run.
+        seed: of their chance.
+        device: where they are to be.
+    """
+    text = Text.of(rows.token_ids, rows.token_mask, rows.caption_embeddings).trimmed()
+    condition = Condition(text=text, image=rows.picture_embeddings)
+    return Batch(
+        target=to_unit(rows.pixels.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last),
+        condition=condition.map(lambda tensor: tensor.to(device, non_blocking=True)),
+        chance=Chance(seed, torch.arange(first, first + len(rows), device=device)),
+    )
 
 
 def _dropped(condition: Condition) -> dict[str, Tensor]:

@@ -18,7 +18,8 @@ from t2i_core.data.batches.tokenizer import load_tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.door import is_file, open_to_append, read_file
 from t2i_core.encoding.origin import encoder_folder, origin_of
-from t2i_core.encoding.words import FeatureWords, TokenWords, Words, open_features
+from t2i_core.encoding.stored import open_stored
+from t2i_core.encoding.words import FeatureWords, TokenWords, Words
 from t2i_core.errors import ConfigError, DataError, StoppedError
 from t2i_core.layout import MAX_LOG_BYTES
 from t2i_core.manifest import (
@@ -45,7 +46,7 @@ from t2i_core.training.checkpoint import (
     save_checkpoint,
 )
 from t2i_core.training.claim import claim_run
-from t2i_core.training.config import FEATURES, TrainConfig
+from t2i_core.training.config import ENCODERS, TrainConfig
 from t2i_core.training.curve import LOSS, METRICS_NAME, validation_curve
 from t2i_core.training.device import Compute, choose_compute, choose_device, compute_on
 from t2i_core.training.finished import load_stage, start_from
@@ -138,9 +139,10 @@ class Run:
         self.preset = config.resolve()
         self.tokenizer = load_tokenizer(captions_dir)
         self.data = OpenSplit(captions_dir, "train", config.shards, self.preset.shapes)
-        self.stored = open_features(config.features, captions_dir) if config.features else None
+        self.stored = open_stored(config.encoded, captions_dir)
         self.stage = self._build()
-        self.words: Words = FeatureWords(self.stored) if self.stored else TokenWords(self.tokenizer, self.stage)
+        features = self.stored.features
+        self.words: Words = FeatureWords(features) if features else TokenWords(self.tokenizer, self.stage)
         feed = self.data.feed(
             config.seed,
             self.words.number,
@@ -151,10 +153,11 @@ class Run:
             pin=compute.device == "cuda",
             weights=config.weights,
         )
-        self.trainer = Trainer(self.stage, self.words.looked_up(feed), self.preset, config.seed, compute, ranks)
+        whole = self.stored.looked_up(self.words.looked_up(feed))
+        self.trainer = Trainer(self.stage, whole, self.preset, config.seed, compute, ranks)
         # Taken before training begins, which goes on from batch to batch.
         self._grid_batch = self.trainer.batch(0, min(NUM_GRID_PICTURES, self.preset.batch_size), seed=0)
-        looks = (captions_dir, config, self.preset, self.words.encode, compute)
+        looks = (captions_dir, config, self.preset, self.words.encode, self.stored.with_rows, compute)
         self.validation = load_validation(*looks) if ranks.is_first else None
         self._validated: dict[int, float] = {}
         self._grids_done = 0
@@ -165,18 +168,21 @@ class Run:
     def _build(self) -> Stage:
         if self.ranks.is_first:
             self.tokenizer.save(self.run_dir / "tokenizer.json")
-        given = {role: load_stage(Path(run)).stage for role, run in self.config.roles.items() if role != FEATURES}
+        given = {role: load_stage(Path(run)).stage for role, run in self.config.roles.items() if role not in ENCODERS}
         torch.manual_seed(self.config.seed)
         sizes = Sizes(
             vocab_size=self.tokenizer.vocab_size,
             context_length=self.tokenizer.context_length,
             image_size=self.data.image_size,
-            feature_width=self.stored.width if self.stored else 0,
+            feature_width=self.stored.features.width if self.stored.features else 0,
+            embedding_width=self.stored.embeddings.width if self.stored.embeddings else 0,
         )
         stage = build_stage(self.preset.system, sizes, given)
+        if self.stored.embeddings:
+            stage.measure(self.stored.embeddings.statistics)
         start = Path(self.config.init_from) if self.config.init_from else None
-        origin = origin_of(read_manifest(self.config.features)) if self.config.features else None
-        fits = (stage, self.preset.system.channels, self.run_dir / "tokenizer.json", origin)
+        origins = {role: origin_of(read_manifest(folder)) for role, folder in self.config.encoded.items()}
+        fits = (stage, self.preset.system.channels, self.run_dir / "tokenizer.json", origins)
         self.new = start_from(start, *fits) if start else {}
         resolved = {
             "schema_version": 1,
@@ -186,14 +192,14 @@ class Run:
         }
         resolved |= {"recipe": self.preset.model_dump(mode="json"), "train": self.config.record()}
         resolved |= {"new": list(self.new)} if self.new else {}
-        resolved |= {FEATURES: origin.model_dump(mode="json")} if origin else {}
+        resolved |= {role: origin.model_dump(mode="json") for role, origin in origins.items()}
         if self.ranks.is_first:
             write_atomically(self.run_dir / CONFIG_NAME, json.dumps(resolved, indent=2).encode() + b"\n")
         return stage
 
     def _sources(self) -> dict[str, Path]:
         sources = {"captions": self.captions_dir} | {name: Path(run) for name, run in self.config.runs.items()}
-        return sources | ({"encoder": encoder_folder(self.config.features)} if self.config.features else {})
+        return sources | {ENCODERS[role]: encoder_folder(folder) for role, folder in self.config.encoded.items()}
 
     @property
     def metrics_path(self) -> Path:

@@ -1,23 +1,20 @@
 """Loss on pictures that are not trained on, with the same noise each time: what is learned beyond the others."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from t2i_core.data.batches.pixels import to_unit
 from t2i_core.data.batches.read import Encode, Rows
 from t2i_core.data.batches.split import EmptySplitError, OpenSplit
-from t2i_core.diffusion.chance import Chance
-from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.config import FieldName
 from t2i_core.systems.stage import Batch, Stage
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.curve import WITHOUT_TEXT
 from t2i_core.training.device import Compute
-from t2i_core.training.loop import Sums
+from t2i_core.training.loop import Sums, batch_of
 from t2i_core.training.preset import Preset
 
 MIN_SAMPLES = 64
@@ -62,19 +59,19 @@ class Validation:
         return sums.means()
 
     def _batches(self) -> Iterator[Batch]:
-        device, first = self._compute.device, 0
+        first = 0
         for rows in self._rows:
-            text = Text.of(rows.token_ids, rows.token_mask).trimmed()
-            yield Batch(
-                target=to_unit(rows.pixels.to(device)).contiguous(memory_format=torch.channels_last),
-                condition=Condition(text=text).map(lambda tensor: tensor.to(device)),
-                chance=Chance(SEED, torch.arange(first, first + len(rows), device=device)),
-            )
+            yield batch_of(rows, first, SEED, self._compute.device)
             first += len(rows)
 
 
 def load_validation(
-    captions_dir: Path, config: TrainConfig, preset: Preset, encode: Encode, compute: Compute
+    captions_dir: Path,
+    config: TrainConfig,
+    preset: Preset,
+    encode: Encode,
+    complete: Callable[[Rows], Rows],
+    compute: Compute,
 ) -> Validation | None:
     """Load some samples of the validation split; None where it is empty.
 
@@ -83,6 +80,7 @@ def load_validation(
         config: says where its dataset lies.
         preset: says which shapes and how many pictures a batch has.
         encode: makes token ids of captions.
+        complete: adds to samples what is stored of them elsewhere.
         compute: where to work.
 
     Raises:
@@ -94,4 +92,5 @@ def load_validation(
         return None
     size = min(preset.batch_size, data.num_samples)
     num_batches = max(1, min(MIN_SAMPLES, data.num_samples) // size)
-    return Validation(data.some(num_batches, size, SEED, encode), preset, compute)
+    batches = [complete(rows) for rows in data.some(num_batches, size, SEED, encode)]
+    return Validation(batches, preset, compute)

@@ -37,6 +37,8 @@ class Rows:
         uids: stable identities.
         original: (B, 2) int64, height and width of the picture as it was found; 0 where that is not known.
         crop: (B, 2) int64, pixels cut at the top and at the left when the picture was brought to the batch's shape.
+        picture_embeddings: (B, D) float of a CLIP that made them before; None where nobody reads any.
+        caption_embeddings: (B, D) float, likewise.
     """
 
     pixels: Tensor
@@ -47,6 +49,8 @@ class Rows:
     uids: list[str]
     original: Tensor
     crop: Tensor
+    picture_embeddings: Tensor | None = None
+    caption_embeddings: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -55,7 +59,7 @@ class Rows:
         """Choose some of them, by their numbers."""
         rows = torch.from_numpy(numbers)
         return self._each(
-            lambda v: v.index_select(0, rows) if isinstance(v, Tensor) else [v[i] for i in numbers.tolist()]
+            lambda v: v.index_select(0, rows) if isinstance(v, Tensor) else v and [v[i] for i in numbers.tolist()]
         )
 
     def pin_memory(self) -> "Rows":
@@ -71,7 +75,10 @@ def joined(parts: Sequence[Rows]) -> Rows:
     whole: dict[str, Any] = {}
     for field in fields(Rows):
         column = [getattr(part, field.name) for part in parts]
-        whole[field.name] = torch.cat(column) if isinstance(column[0], Tensor) else list(chain.from_iterable(column))
+        if isinstance(column[0], Tensor):
+            whole[field.name] = torch.cat(column)
+        elif column[0] is not None:
+            whole[field.name] = list(chain.from_iterable(column))
     return Rows(**whole)
 
 

@@ -22,11 +22,17 @@ def slerp(one: Tensor, other: Tensor, theta: float) -> Tensor:
     if theta in (0, 1):
         return other if theta else one
     a, b = (x.flatten(1).double() for x in (one, other))
-    lengths = [x.norm(dim=1, keepdim=True) for x in (a, b)]
-    a, b = a / lengths[0], b / lengths[1]
-    angle = 2 * torch.atan2((a - b).norm(dim=1, keepdim=True), (a + b).norm(dim=1, keepdim=True))
+    of_a, of_b = _length(a), _length(b)
+    a, b = a / of_a, b / of_b
+    angle = 2 * torch.atan2(_length(a - b), _length(a + b))
     direction = (theta * angle).cos() * a + (theta * angle).sin() * _across(a, b)
-    return torch.lerp(*lengths, theta).mul(direction).to(one.dtype).view_as(one)
+    return (torch.lerp(of_a, of_b, theta) * direction).to(one.dtype).view_as(one)
+
+
+def _length(x: Tensor) -> Tensor:
+    """Give the length of each of x: (B, D) as (B, 1)."""
+    length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return length
 
 
 def _across(a: Tensor, b: Tensor) -> Tensor:
@@ -34,8 +40,8 @@ def _across(a: Tensor, b: Tensor) -> Tensor:
     across = b - (a * b).sum(1, keepdim=True) * a
     axis = torch.zeros_like(a).scatter(1, a.abs().argmin(1, keepdim=True), 1.0)
     shared = axis - (axis * a).sum(1, keepdim=True) * a
-    across = torch.where(across.norm(dim=1, keepdim=True) < SMALLEST_SINE, shared, across)
-    return across / across.norm(dim=1, keepdim=True)
+    across = torch.where(_length(across) < SMALLEST_SINE, shared, across)
+    return across / _length(across)
 
 
 def turned(picture: Tensor, shows: Tensor, wanted: Tensor, theta: float) -> Tensor:
@@ -51,7 +57,7 @@ def turned(picture: Tensor, shows: Tensor, wanted: Tensor, theta: float) -> Tens
         ConfigError: the captions are the same to the CLIP.
     """
     difference = wanted - shows
-    lengths = difference.norm(dim=1, keepdim=True)
+    lengths = _length(difference)
     if bool((lengths < SMALLEST_SINE).any()):
-        raise ConfigError("the two captions are the same to the CLIP: nothing tells what is to change.")
+        raise ConfigError("the two captions are the same to the CLIP: what is to change cannot be seen.")
     return slerp(picture, difference / lengths, theta)

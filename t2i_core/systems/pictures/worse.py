@@ -6,7 +6,6 @@ arXiv:2103.14006), which unCLIP trains its last upsampler with (Ramesh et al. 20
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -113,7 +112,7 @@ def compressed(picture: Tensor, quality: Tensor) -> Tensor:
     levels = ((picture.clamp(-1, 1) + 1) * 127.5).round()
     colors = torch.einsum("ij,bjhw->bihw", ycc, levels) - middle
     padded = F.pad(colors.round(), (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate")
-    basis, steps = _cosines().to(picture.device), _steps(quality)
+    basis, steps = _cosines(picture.device), _steps(quality)
     blocks = padded.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK)
     kept = (basis @ blocks @ basis.T / steps).round() * steps
     back = (basis.T @ kept @ basis).permute(0, 1, 2, 4, 3, 5).reshape(padded.shape)[..., :height, :width]
@@ -121,10 +120,10 @@ def compressed(picture: Tensor, quality: Tensor) -> Tensor:
     return torch.einsum("ij,bjhw->bihw", torch.linalg.inv(ycc), back).round().clamp(0, 255) / 127.5 - 1
 
 
-@lru_cache(maxsize=1)
-def _cosines() -> Tensor:
+def _cosines(device: torch.device) -> Tensor:
     """Give the waves of a block's side as rows (8, 8), orthonormal."""
-    place, wave = torch.arange(BLOCK) + 0.5, torch.arange(BLOCK)[:, None]
+    wave = torch.arange(BLOCK, device=device)
+    place, wave = wave + 0.5, wave[:, None]
     waves = torch.cos(math.pi * wave * place / BLOCK) * math.sqrt(2 / BLOCK)
     waves[0] /= math.sqrt(2)
     return waves

@@ -62,7 +62,7 @@ def test_key_and_lineage_name_captions_encoder_and_recipe(make_captions: Make, c
 
     manifest = read_manifest(ref.path, "features")
     assert manifest.key.inputs == {"captions": read_manifest(folder).digest, "encoder": find_encoder(clip_dir).digest}
-    assert manifest.key.config == CONFIG.model_dump(mode="json")
+    assert manifest.key.config == CONFIG.record()
     assert (ref.path / manifest.sources["encoder"]).resolve() == clip_dir.resolve()
     assert [ancestor.manifest.kind for ancestor in trace(ref.path)] == ["features", "captions"]
     assert features(folder, clip_dir, CONFIG, tmp_path / "features").hit

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from t2i_core.diffusion.chance import Chance
 from t2i_core.samples.scenes import make_scene, render_scene
@@ -61,6 +62,13 @@ def test_bsr_comes_in_every_order() -> None:
 
     # Where noise came last it is there in flat corners, where a blur came after it hardly is.
     assert (noisy > 0.02).any() and (noisy < 0.005).any()
+
+
+def test_bsr_stays_on_the_card() -> None:
+    with FakeTensorMode():
+        picture, samples = torch.zeros(2, 3, 12, 12, device="cuda"), torch.arange(2, device="cuda")
+
+        assert bsr(picture, Chance(0, samples)).device.type == "cuda"
 
 
 def test_a_kernel_of_three_pixels_is_the_one_that_is_known() -> None:

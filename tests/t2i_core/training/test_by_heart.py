@@ -1,5 +1,6 @@
 """Every stage learns eight pictures by heart within seconds, and what comes of it is theirs and no other's."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from t2i_core.encoders.config import FeaturesConfig
+from t2i_core.encoding.step import features
 from t2i_core.systems.clip import CLIPStage
 from t2i_core.systems.condition import Known, LowRes
 from t2i_core.systems.noised_clip import NoisedCLIPStage
-from t2i_core.systems.stage import Batch, Drawer, DrawSettings, Stage
+from t2i_core.systems.stage import Batch, Drawer, DrawSettings, Prior, Stage
 from t2i_core.systems.view import shrunk
 from t2i_core.training.claim import claim_run
 from t2i_core.training.config import TrainConfig
@@ -28,6 +31,12 @@ LEARNING = {
     "glide-inpaint-smoke": (250, SMALL),
     "glide-upsampler-smoke": (200, LARGE),
     "glide-upsampler-regressor-smoke": (150, LARGE),
+    "unclip-decoder-smoke": (400, SMALL),
+    "unclip-up1-smoke": (400, [*LARGE, "system.crops=false"]),
+    "unclip-up2-smoke": (400, [*LARGE, "system.crops=false"]),
+    # Of eight pictures by a CLIP that never learned to tell them apart.
+    "unclip-prior-smoke": (400, ["system.num_steps=16"]),
+    "unclip-ar-prior-smoke": (300, []),
     "clip-smoke": (100, []),
     # As wide as it takes, and mostly with the little noise that is asked for.
     "glide-clip-smoke": (
@@ -41,11 +50,18 @@ LEARNING = {
 }
 
 
-def learned(captions_dir: Path, run_dir: Path, name: str) -> tuple[Stage, Batch]:
+@pytest.fixture(scope="module")
+def embeddings(eight_dir: Path, clip_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("heart") / "embeddings"
+    return [f"embeddings={features(eight_dir, clip_dir, FeaturesConfig(pictures=True), folder).path}"]
+
+
+def learned(captions_dir: Path, run_dir: Path, name: str, uses: Sequence[str] = ()) -> tuple[Stage, Batch]:
     """Train on the eight, and give the stage of averaged weights and the eight, with other noise."""
     steps, others = LEARNING[name]
     rates = ["optim.learning_rate=0.003", "optim.muon_learning_rate=0", "ema.decays=[0.95]"]
-    asked = {"preset": name, "set": [*rates, f"batch_size={NUM}", *others], "max_images": NUM * steps}
+    asked = {"preset": name, "set": [*rates, f"batch_size={NUM}", *others], "uses": uses}
+    asked |= {"max_images": NUM * steps}
     config = TrainConfig.parse(asked)
     claim_run(captions_dir, config, run_dir, "refuse")
     run = Run(captions_dir, config, run_dir, lambda progress: None, Compute(device="cpu", precision="float32"))
@@ -91,6 +107,28 @@ def test_what_draws_from_noise_draws_the_one_of_its_caption(eight_dir: Path, tmp
     assert right(-distances(drawn(stage, batch), batch.target)) >= 7
 
 
+def test_a_decoder_draws_the_one_of_its_embedding_without_a_caption(
+    eight_dir: Path, embeddings: list[str], tmp_path: Path
+) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", "unclip-decoder-smoke", embeddings)
+    batch = stage.view(batch)
+    bare = replace(batch, condition=batch.condition.kept("text", torch.zeros(NUM, dtype=torch.bool)))
+
+    assert right(-distances(drawn(stage, bare), batch.target)) >= 7
+
+
+@pytest.mark.parametrize("name", ["unclip-prior-smoke", "unclip-ar-prior-smoke"])
+def test_a_prior_makes_the_embedding_of_each(eight_dir: Path, embeddings: list[str], tmp_path: Path, name: str) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", name, embeddings)
+    assert isinstance(stage, Prior) and batch.condition.image is not None
+    with torch.no_grad():
+        made = stage.imagine(batch.condition, batch.chance, DrawSettings())
+
+    # What all eight have in common, which is most of it with this CLIP, tells nothing.
+    mean = batch.condition.image.mean(0)
+    assert right((made - mean) @ F.normalize(batch.condition.image - mean, dim=1).T) >= 7
+
+
 def test_what_fills_in_draws_the_hidden_half_of_each(eight_dir: Path, tmp_path: Path) -> None:
     stage, batch = learned(eight_dir, tmp_path / "run", "glide-inpaint-smoke")
     batch = stage.view(batch)
@@ -101,6 +139,17 @@ def test_what_fills_in_draws_the_hidden_half_of_each(eight_dir: Path, tmp_path: 
 
     assert torch.equal(picture[..., :half], batch.target[..., :half])
     assert float(decibels(picture[..., half:], batch.target[..., half:]).min()) > 13
+
+
+@pytest.mark.parametrize("name", ["unclip-up1-smoke", "unclip-up2-smoke"])
+def test_what_enlarges_pictures_made_worse_makes_them_better(eight_dir: Path, tmp_path: Path, name: str) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", name)
+    batch = stage.view(batch)
+    assert batch.condition.low is not None
+    plain = F.interpolate(batch.condition.low.picture, scale_factor=2.0, mode="bicubic", align_corners=False)
+
+    gain = decibels(drawn(stage, batch), batch.target) - decibels(plain.clamp(-1, 1), batch.target)
+    assert float(gain.mean()) > 1.5
 
 
 @pytest.mark.parametrize("name", ["glide-upsampler-smoke", "glide-upsampler-regressor-smoke"])

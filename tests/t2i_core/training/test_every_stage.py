@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from t2i_core.encoders.config import FeaturesConfig
+from t2i_core.encoding.step import features
 from t2i_core.training.checkpoint import list_checkpoints
 from t2i_core.training.claim import claim_run
 from t2i_core.training.config import TrainConfig
@@ -15,7 +17,7 @@ from t2i_core.training.step import Run
 from tests.t2i_core.data.fork_server import ForkServer
 from tests.t2i_core.training.test_train import assert_same_run
 
-# All but the one that needs features of an encoder, whose network is another one's.
+# All but those that read features of captions, whose networks are those of others.
 STAGES = [name for name in preset_names() if name.endswith("-smoke") and "features" not in name]
 NUM_SAMPLES, RATE = 1000, 0.3
 # Trains; kills itself as soon as a step is done and logged, and before it is saved.
@@ -40,8 +42,21 @@ def act(order):
 
 def changes(name: str) -> list[str]:
     """Fit a recipe to the pictures here, which have 32 pixels."""
-    sides = ["system.side=32", "system.low_side=16"] if "upsampler" in name else ["system.side=16"]
-    return [*(sides if name.startswith("glide") else ()), "batch_size=4"]
+    enlarges = "upsampler" in name or "-up" in name
+    sides = ["system.side=32", "system.low_side=16"] if enlarges else ["system.side=16"]
+    return [*(sides if name.startswith("glide") or enlarges or "decoder" in name else ()), "batch_size=4"]
+
+
+@pytest.fixture(scope="session")
+def embeddings_dir(captions_dir: Path, clip_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return features(
+        captions_dir, clip_dir, FeaturesConfig(pictures=True), tmp_path_factory.mktemp("every") / "made"
+    ).path
+
+
+def uses(name: str, embeddings_dir: Path) -> list[str]:
+    """Name what a recipe stands on."""
+    return [f"{role}={embeddings_dir}" for role in load_preset(name).system.inputs]
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +67,10 @@ def trainer() -> Iterator[ForkServer]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_run_killed_between_two_checkpoints_resumes_to_the_same_bits(
-    trainer: ForkServer, captions_dir: Path, tmp_path: Path, name: str
+    trainer: ForkServer, captions_dir: Path, embeddings_dir: Path, tmp_path: Path, name: str
 ) -> None:
-    config = {"preset": name, "set": changes(name), "max_images": 24, "log_every": 1, "checkpoint_seconds": 1e-6}
+    config = {"preset": name, "set": changes(name), "uses": uses(name, embeddings_dir), "max_images": 24}
+    config |= {"log_every": 1, "checkpoint_seconds": 1e-6}
 
     def run(folder: str, killed_at: int = -1) -> int:
         run_dir = str(tmp_path / folder)
@@ -69,12 +85,15 @@ def test_a_run_killed_between_two_checkpoints_resumes_to_the_same_bits(
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_fields_are_dropped_as_often_as_the_recipe_says(captions_dir: Path, tmp_path: Path, name: str) -> None:
+def test_fields_are_dropped_as_often_as_the_recipe_says(
+    captions_dir: Path, embeddings_dir: Path, tmp_path: Path, name: str
+) -> None:
     """Of what the recipe always keeps, and a null is there for, a share of our own."""
     preset = load_preset(name)
     rates = dict.fromkeys(preset.system.nulls, RATE) | preset.drop_rates
     told = [f"drop.{field}={rate}" for field, rate in rates.items()]
-    config = TrainConfig.parse({"preset": name, "set": [*changes(name), *told, "batch_size=100"], "max_images": 1000})
+    asked = {"preset": name, "set": [*changes(name), *told, "batch_size=100"], "uses": uses(name, embeddings_dir)}
+    config = TrainConfig.parse(asked | {"max_images": 1000})
     claim_run(captions_dir, config, tmp_path / "run", "refuse")
     training = Run(
         captions_dir, config, tmp_path / "run", lambda progress: None, Compute(device="cpu", precision="float32")

@@ -14,6 +14,7 @@ from torch import nn
 from t2i_core.models.adm_unet import ADMUNet
 from t2i_core.models.config import ADMConfig, Sizes, TextTransformerConfig
 from t2i_core.models.text_transformer import TextTransformer
+from t2i_core.systems.build import build_stage
 from t2i_core.systems.config import DiffusionConfig
 from t2i_core.systems.diffusion import DiffusionStage
 from t2i_core.training.preset import load_preset
@@ -118,6 +119,35 @@ def test_a_recipe_of_the_papers_size_has_its_weights(
     for name, *figures in zip(("visual", "text"), parts, counted, printed, strict=True):
         check(f"{preset}, {name}", *figures)
     check(preset, sum(parts), sum(counted), sum(printed))
+
+
+@pytest.mark.parametrize(
+    ("preset", "counted", "printed"),
+    [
+        ("unclip-prior-paper", 1324, 1000),
+        ("unclip-decoder-paper", 3554 + 10.5, 3500),
+        ("unclip-up1-paper", 729.7, 700),
+        ("unclip-up2-paper", 282.1, 300),
+    ],
+)
+def test_a_recipe_of_unclip_has_the_weights_of_its_paper(preset: str, counted: float, printed: float) -> None:
+    check(preset, weights(of_unclip(preset)), counted, printed)
+
+
+def test_the_blocks_of_the_priors_are_those_of_their_paper() -> None:
+    for preset, counted in (("unclip-prior-paper", 1208), ("unclip-ar-prior-paper", 2005)):
+        named = of_unclip(preset).named_parameters()
+
+        check(f"{preset}, blocks", sum(p.numel() for name, p in named if ".blocks." in name) / 1e6, counted, 1000)
+
+
+def of_unclip(preset: str) -> nn.Module:
+    """Build a stage beside a CLIP of 1,024 dimensions and captions of 256 tokens."""
+    config = load_preset(preset).system
+    side = getattr(config, "side", 64)
+    with torch.device("meta"):
+        sizes = Sizes(vocab_size=50258, context_length=256, image_size=side, embedding_width=1024)
+        return build_stage(config, sizes)
 
 
 def check(name: str, ours: float, counted: float, printed: float) -> None:
