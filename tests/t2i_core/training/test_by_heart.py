@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.encoding.step import features
 from t2i_core.systems.clip import CLIPStage
-from t2i_core.systems.condition import Known, LowRes
+from t2i_core.systems.condition import Known, LowRes, mapped
 from t2i_core.systems.noised_clip import NoisedCLIPStage
 from t2i_core.systems.stage import Batch, Drawer, DrawSettings, Prior, Stage
 from t2i_core.systems.view import shrunk
@@ -117,9 +117,23 @@ def test_a_decoder_draws_the_one_of_its_embedding_without_a_caption(
     assert right(-distances(drawn(stage, bare), batch.target)) >= 7
 
 
-@pytest.mark.parametrize("name", ["unclip-prior-smoke", "unclip-ar-prior-smoke"])
-def test_a_prior_makes_the_embedding_of_each(eight_dir: Path, embeddings: list[str], tmp_path: Path, name: str) -> None:
-    stage, batch = learned(eight_dir, tmp_path / "run", name, embeddings)
+def test_an_autoregressive_prior_foretells_the_numbers_of_each_from_its_caption(
+    eight_dir: Path, embeddings: list[str], tmp_path: Path
+) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", "unclip-ar-prior-smoke", embeddings)
+    text = batch.condition.text
+    assert text is not None and text.embedding is not None
+    others = text.followed_by(text).trimmed()
+    swapped = mapped(others, lambda tensor: tensor[1 : NUM + 1])
+    with torch.no_grad():
+        own = stage.loss(batch).figures["accuracy"]
+        wrong = stage.loss(replace(batch, condition=replace(batch.condition, text=swapped))).figures["accuracy"]
+
+    assert float(own.min()) > 0.8 and float(wrong.mean()) < float(own.mean()) - 0.2
+
+
+def test_a_prior_makes_the_embedding_of_each(eight_dir: Path, embeddings: list[str], tmp_path: Path) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", "unclip-prior-smoke", embeddings)
     assert isinstance(stage, Prior) and batch.condition.image is not None
     with torch.no_grad():
         made = stage.imagine(batch.condition, batch.chance, DrawSettings())
