@@ -210,7 +210,8 @@ class DiffusionConfig(NoisedConfig):
         network = self.network
         if isinstance(network, UnCLIPNetworkConfig):
             return ("embeddings",)
-        return ("features",) if isinstance(network, UNetNetworkConfig) and network.text == "features" else ()
+        reads = not isinstance(network, PlainADMNetworkConfig) and network.text == "features"
+        return ("features",) if reads else ()
 
     @property
     def side_multiple(self) -> int:

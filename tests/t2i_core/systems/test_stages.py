@@ -65,7 +65,11 @@ CONFIGS = {
         network=UnCLIPNetworkConfig(**ADM.model_dump(exclude={"kind"}), image_tokens=2), prediction="x_0"
     ),
     "enlarging": EnlargingConfig(
-        network=PlainADMNetworkConfig(multiples=(1, 1), num_blocks=1, attention=(False, False), middle_attention=False),
+        network=PlainADMNetworkConfig(
+            multiples=(1, 1), num_blocks=1, attention=(False, False), middle_attention=False, carries=True
+        ),
+        prediction="eps",
+        weighting="uniform",
         low_side=16,
         crops=False,
         schedule="cosine_1000",
