@@ -17,7 +17,7 @@ def compose(runs: dict[Role, Path], output_dir: Path, on_conflict: OnConflict = 
 
     Args:
         runs: Finished run folders by role: base (needed), upsampler, second_upsampler, clip, inpaint,
-            inpaint_upsampler.
+            inpaint_upsampler, prior.
         output_dir: The system folder, which names the runs; nothing is copied.
         on_conflict: What to do with a folder made of other runs: refuse, or replace (kept as NAME.previous).
     """

@@ -194,7 +194,7 @@ def compose(runs: Mapping[str, Folder], output_dir: str | Path, *, replace: bool
 
     Args:
         runs: what `train` returned, or its folder, by role: base, upsampler, second_upsampler, clip, inpaint,
-            inpaint_upsampler.
+            inpaint_upsampler, prior.
         output_dir: the system folder, which names them; nothing is copied.
         replace: move a folder that was made of other runs aside to NAME.previous.
 

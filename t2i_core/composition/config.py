@@ -11,9 +11,10 @@ from t2i_core.manifest import OnConflict, StepKey, read_manifest
 # Raise it when systems of the same runs draw otherwise.
 STEP, VERSION = "compose", 1
 
-Role = Literal["base", "upsampler", "second_upsampler", "clip", "inpaint", "inpaint_upsampler"]
+Role = Literal["base", "upsampler", "second_upsampler", "clip", "inpaint", "inpaint_upsampler", "prior"]
 ROLES: tuple[Role, ...] = get_args(Role)
 BASE: Role = "base"
+PRIOR: Role = "prior"
 # Whose pictures each enlarges.
 ENLARGES: dict[Role, Role] = {"upsampler": "base", "inpaint_upsampler": "base", "second_upsampler": "upsampler"}
 # Who takes the place of another where parts are filled in.

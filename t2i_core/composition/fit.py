@@ -4,10 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2i_core.composition.config import BASE, ENLARGES, FILLED_BY, Role
+from t2i_core.composition.config import BASE, ENLARGES, FILLED_BY, PRIOR, Role
+from t2i_core.config import Config
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import read_manifest, sha256_of
-from t2i_core.systems.config import DiffusionConfig, DirectConfig, NoisedCLIPConfig, NoisedConfig, SystemConfig
+from t2i_core.systems.config import (
+    ARPriorStageConfig,
+    DiffusionConfig,
+    DiffusionPriorConfig,
+    DirectConfig,
+    NoisedCLIPConfig,
+    NoisedConfig,
+    SystemConfig,
+    UnCLIPNetworkConfig,
+)
+from t2i_core.training.config import EMBEDDINGS
 from t2i_core.training.finished import read_origins, read_run_config
 
 # What a run of the wrong kind lacks.
@@ -18,6 +29,12 @@ WANTED: dict[Role, str] = {
     "clip": "it is no CLIP of noised pictures",
     "inpaint": "it fills in nothing",
     "inpaint_upsampler": "it enlarges no pictures",
+    "prior": "it makes no embeddings of pictures",
+}
+# Whose run takes a role; of all others it draws from noise.
+KINDS: dict[Role, type[Config] | tuple[type[Config], ...]] = {
+    "clip": NoisedCLIPConfig,
+    "prior": (DiffusionPriorConfig, ARPriorStageConfig),
 }
 # What runs must have alike, and in words, so that one can be led away from the other.
 ALIKE = {
@@ -74,17 +91,26 @@ def _misfit(role: Role, stage: Known, stages: Mapping[Role, Known]) -> str:
     config, base = stage.config, stages[BASE]
     if isinstance(config, DirectConfig) and role == BASE:
         return ""
-    if not isinstance(config, NoisedCLIPConfig if role == "clip" else DiffusionConfig):
+    if not isinstance(config, KINDS.get(role, DiffusionConfig)):
         return WANTED[role]
-    if isinstance(config, DiffusionConfig):
-        if told := _misfit_of_drawing(role, config, stages):
-            return told
-    elif not isinstance(base.config, DiffusionConfig) or config.schedule != base.config.schedule:
+    if role == PRIOR and (told := _misfit_of_prior(stage, base)):
+        return told
+    if isinstance(config, DiffusionConfig) and (told := _misfit_of_drawing(role, config, stages)):
+        return told
+    if isinstance(config, NoisedCLIPConfig) and getattr(base.config, "schedule", None) != config.schedule:
         return "it knows pictures on another way to noise than the base's"
-    if role not in ENLARGES and stage.side != base.side:
+    if role not in (*ENLARGES, PRIOR) and stage.side != base.side:
         return f"its pictures have {stage.side} pixels a side, and the base's {base.side}"
     if stage.words != base.words:
         return f"it learned other words than {base.folder}, and would read a prompt otherwise; train both on one folder"
+    return ""
+
+
+def _misfit_of_prior(prior: Known, base: Known) -> str:
+    if not isinstance(base.config, DiffusionConfig) or not isinstance(base.config.network, UnCLIPNetworkConfig):
+        return "the base reads no embeddings of pictures"
+    if read_origins(prior.folder)[EMBEDDINGS] != read_origins(base.folder)[EMBEDDINGS]:
+        return f"its embeddings are of another CLIP than those of {base.folder}: train both on one folder of them"
     return ""
 
 

@@ -26,6 +26,7 @@ from t2i_core.evaluation.report import metrics_of, write_report
 from t2i_core.evaluation.studies.table import require_able
 from t2i_core.generation.asked import refuse_ignored, refuse_unknown_words, require_leaders, weaker_digests
 from t2i_core.generation.generator import load_generator
+from t2i_core.lineage.ancestors import trace
 from t2i_core.lineage.mark import png_bytes
 from t2i_core.manifest import (
     OnConflict,
@@ -103,7 +104,7 @@ def evaluate(
     key = evaluate_key(run_dir, config, baseline_dir=baseline_dir, clip_dir=clip_dir)
     if hit := find_hit(output_dir, key):
         return hit
-    _refuse_settings(run_dir, baseline_dir, config)
+    _refuse_settings(run_dir, baseline_dir, config, key)
     # What can be refused is refused before the folder is touched and before minutes of drawing.
     spec = _clip_spec(config, clip_dir)
     scorer = load_clip(spec) if spec else None
@@ -138,8 +139,32 @@ def _opener(config: EvaluateConfig) -> Callable[[Path], PictureMaker]:
     return partial(load_generator, compute=choose_compute(), config=config)
 
 
-def _refuse_settings(run_dir: Path, baseline_dir: Path | None, config: EvaluateConfig) -> None:
-    """Refuse settings of drawing that the model would ignore, or that fit it or the baseline ill."""
+def _refuse_own_clip(run_dir: Path, key: StepKey) -> None:
+    """Refuse to have what was trained by the eyes of a CLIP scored by the same one, which it would please.
+
+    Raises:
+        ConfigError: so it is.
+    """
+    chain = trace(run_dir)
+    inside = {ancestor.manifest.key.inputs.get("clip") for ancestor in chain if ancestor.manifest.kind == "run"}
+    weights = {
+        file.sha256
+        for ancestor in chain
+        if ancestor.manifest.digest in inside
+        for file in ancestor.manifest.files
+        if file.path.endswith("open_clip_model.safetensors")
+    }
+    scoring = {name: key.inputs.get(name) for name in ("clip", "clip_weights")}
+    if scoring["clip"] in inside - {None} or scoring["clip_weights"] in weights:
+        raise ConfigError(
+            f"{run_dir} was made by the eyes of the very CLIP that is to score it, which it would please whatever it "
+            "draws: score with another one, such as a clip run of another seed."
+        )
+
+
+def _refuse_settings(run_dir: Path, baseline_dir: Path | None, config: EvaluateConfig, key: StepKey) -> None:
+    """Refuse settings of drawing that the model would ignore, or that fit it or the baseline ill, and its own CLIP."""
+    _refuse_own_clip(run_dir, key)
     refuse_ignored(run_dir, config)
     if baseline_dir is not None:
         require_leaders(baseline_dir, config)

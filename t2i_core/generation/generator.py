@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from t2i_core.canonical import canonical_json
-from t2i_core.composition.config import BASE, Role, parts_of
+from t2i_core.composition.config import BASE, PRIOR, Role, parts_of
 from t2i_core.data.batches.pixels import to_uint8, to_unit
 from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.guidance import Projection
@@ -23,7 +23,7 @@ from t2i_core.generation.given import Given
 from t2i_core.generation.leaders import Leaders, ready_stage
 from t2i_core.generation.prompts import Prompts, open_prompts
 from t2i_core.systems.condition import Condition, Text, mapped
-from t2i_core.systems.stage import Drawer, DrawSettings, Editor
+from t2i_core.systems.stage import Drawer, DrawSettings, Editor, Prior
 from t2i_core.training.device import Compute, choose_compute
 from t2i_core.training.finished import read_run_config
 
@@ -47,9 +47,11 @@ class Generator:
         prompts: Mapping[Role, Prompts],
         compute: Compute,
         leaders: Leaders | None = None,
+        prior: Prior | None = None,
     ) -> None:
         self.cascade, self.compute = Cascade(drawers), compute
         self._prompts, self._leaders = prompts, leaders or Leaders({}, DEFAULTS, compute)
+        self._prior = prior
         self._alike: dict[str, bool] = {}
 
     @property
@@ -77,6 +79,11 @@ class Generator:
     def has_clip(self) -> bool:
         """Whether there is a CLIP of noised pictures to be guided by."""
         return self._leaders.has_clip
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether what it draws is imagined as an embedding first."""
+        return self._prior is not None
 
     @property
     def drawn_with(self) -> str:
@@ -135,7 +142,7 @@ class Generator:
 
         The order of sums is a matter of shapes alone, so one step of sampling shows it, once for each way of drawing.
         """
-        way = canonical_json([config.of(role).asked for role in self.cascade.roles])
+        way = canonical_json([config.of(role).asked for role in (*self.cascade.roles, PRIOR)])
         if way not in self._alike:
             prompts, seeds, size = [""] * LARGE_ON_CPU, range(LARGE_ON_CPU), SMALL_ON_CPU
             small = [self._draw(prompts[:size], seeds[i : i + size], config, steps=1) for i in seeds[::size]]
@@ -165,6 +172,9 @@ class Generator:
         known = given.known(self.compute.device) if given else None
         acting = {role: self.cascade.acting(role, fills=known is not None) for role in self.cascade.roles}
         conditions = {role: Condition(text=self.text(who, prompts), known=known) for role, who in acting.items()}
+        if self._prior is not None:
+            image = self.imagined(prompts, seeds, config, steps=steps)
+            conditions[BASE] = replace(conditions[BASE], image=image)
         settings = {role: self.settings(role, config, len(prompts)) for role in acting}
         if steps is not None:
             settings = {role: replace(asked, num_steps=steps) for role, asked in settings.items()}
@@ -180,6 +190,22 @@ class Generator:
         shape = given.shape if given else None
         with torch.no_grad(), self.compute.autocast():
             return self.cascade.draw(conditions, self.chance(seeds), settings, shape).float()
+
+    def imagined(
+        self, prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig, *, steps: int | None = None
+    ) -> Tensor:
+        """Make embeddings (B, E) float of pictures that fit prompts; in the prior's number of steps if none is given.
+
+        Raises:
+            ConfigError: there is no prior.
+        """
+        if self._prior is None:
+            raise ConfigError("there is no prior that makes embeddings: name a system with one (`t2i compose`).")
+        condition, settings = Condition(text=self.text(PRIOR, prompts)), self.settings(PRIOR, config, len(prompts))
+        if steps is not None:
+            settings = replace(settings, num_steps=steps)
+        with torch.no_grad(), self.compute.autocast():
+            return self._prior.imagine(condition, self.chance(seeds), settings).float()
 
     def clip_logits(self, pictures: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
         """Ask the CLIP of noised pictures how well clean ones (B, H, W, 3) uint8 fit prompts: (B,) logits.
@@ -203,7 +229,7 @@ class Generator:
 
     def settings(self, role: Role, config: DrawConfig, size: int) -> DrawSettings:
         """Give what was asked for of a stage, for some pictures at a time; what draws in one step heeds nothing."""
-        if not isinstance(self.cascade.drawers[role], Editor):
+        if role != PRIOR and not isinstance(self.cascade.drawers[role], Editor):
             return DrawSettings()
         asked = config.of(role)
         return DrawSettings(
@@ -249,10 +275,14 @@ def load_generator(
         CheckpointError: a checkpoint is damaged.
     """
     compute, parts = compute or choose_compute(), parts_of(folder)
-    drawing = {role: run_dir for role, run_dir in parts.items() if role != CLIP}
-    drawers = {role: _load_drawer(run_dir, config.of(role), compute) for role, run_dir in drawing.items()}
-    prompts = {role: open_prompts(run_dir, read_run_config(run_dir)[1]) for role, run_dir in drawing.items()}
-    return Generator(drawers, prompts, compute, Leaders(parts, config, compute))
+    reading = {role: run_dir for role, run_dir in parts.items() if role != CLIP}
+    prompts = {role: open_prompts(run_dir, read_run_config(run_dir)[1]) for role, run_dir in reading.items()}
+    drawers = {
+        role: _load_drawer(run_dir, config.of(role), compute) for role, run_dir in reading.items() if role != PRIOR
+    }
+    prior = ready_stage(parts[PRIOR], config.of(PRIOR), compute) if PRIOR in parts else None
+    assert prior is None or isinstance(prior, Prior)
+    return Generator(drawers, prompts, compute, Leaders(parts, config, compute), prior)
 
 
 def _load_drawer(run_dir: Path, config: DrawConfig, compute: Compute) -> Drawer:

@@ -1,0 +1,121 @@
+"""unCLIP as a system: a prior imagines what a decoder draws, an upsampler enlarges it, and another CLIP judges it."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from t2i_core.composition.step import compose
+from t2i_core.encoders.config import FeaturesConfig
+from t2i_core.encoding.step import features
+from t2i_core.errors import ConfigError
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.step import evaluate
+from t2i_core.generation.asked import refuse_ignored
+from t2i_core.generation.config import DrawConfig
+from t2i_core.generation.generator import Generator, load_generator
+from t2i_core.lineage.ancestors import outdated, trace
+from t2i_core.training.config import TrainConfig
+from t2i_core.training.device import Compute
+from t2i_core.training.step import train
+
+CPU = Compute(device="cpu", precision="float32")
+PROMPTS = ["a red circle on a gray background", "a blue square on a teal background"]
+RUNS = {
+    "prior": ("unclip-prior-smoke", ["system.num_steps=3"], True),
+    "ar_prior": ("unclip-ar-prior-smoke", [], True),
+    # Fast, so that what it draws depends on what it is given by more than a gray level.
+    "decoder": ("unclip-decoder-smoke", ["system.side=16", "system.num_steps=3", "optim.learning_rate=0.01"], True),
+    "up": ("unclip-up1-smoke", ["system.side=32", "system.low_side=16"], False),
+}
+
+
+@pytest.fixture(scope="module")
+def work(captions_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP, its embeddings and the runs on them."""
+    root = tmp_path_factory.mktemp("unclip")
+    eye = train(captions_dir, TrainConfig(preset="clip-smoke", max_images=160), root / "eye", compute=CPU).path
+    made = features(captions_dir, eye, FeaturesConfig(pictures=True), root / "embeddings").path
+    for name, (preset, changes, stands) in RUNS.items():
+        asked = {"preset": preset, "set": changes, "uses": [f"embeddings={made}"] * stands, "max_images": 320}
+        train(captions_dir, TrainConfig.parse(asked), root / name, compute=CPU)
+    compose({"base": root / "decoder", "prior": root / "prior", "upsampler": root / "up"}, root / "system")
+    compose({"base": root / "decoder", "prior": root / "ar_prior"}, root / "ar_system")
+    return root
+
+
+@pytest.fixture(scope="module")
+def generator(work: Path) -> Generator:
+    return load_generator(work / "system", CPU)
+
+
+def test_the_prior_imagines_what_is_drawn(generator: Generator) -> None:
+    config = DrawConfig()
+    drawn = generator.generate(PROMPTS, [1, 2], config)
+    images = generator.imagined(PROMPTS, [1, 2], config)
+
+    assert drawn.shape == (2, 32, 32, 3) and generator.has_prior
+    assert images.shape == (2, 32) and torch.allclose(images.norm(dim=1), torch.ones(2))
+    assert np.array_equal(generator.generate(PROMPTS[1:], [2], config)[0], drawn[1])
+    other = DrawConfig.parse({"set": ["prior.guidance_scale=8"]})
+    assert not torch.allclose(generator.imagined(PROMPTS, [1, 2], other), images, atol=1e-4)
+    assert not np.array_equal(generator.generate(PROMPTS, [1, 2], other), drawn)
+
+
+def test_either_prior_may_take_the_role_and_a_decoder_draws_without_one(work: Path, generator: Generator) -> None:
+    numbered, alone = load_generator(work / "ar_system", CPU), load_generator(work / "decoder", CPU)
+
+    pictures = [each.generate(PROMPTS[:1], [1], DrawConfig()) for each in (numbered, alone)]
+
+    assert [picture.shape for picture in pictures] == [(1, 16, 16, 3)] * 2
+    assert not np.array_equal(*pictures) and not alone.has_prior
+    with pytest.raises(ConfigError, match="no prior"):
+        alone.imagined(PROMPTS, [1, 2], DrawConfig())
+
+
+def test_settings_that_a_stage_would_ignore_are_refused(work: Path) -> None:
+    refuse_ignored(work / "system", DrawConfig.parse({"set": ["prior.steps=4", "upsampler.steps=2"]}))
+    for setting in ("upsampler.guidance_scale=3", "prior.clip_guidance_scale=2"):
+        with pytest.raises(ConfigError, match="would change nothing"):
+            refuse_ignored(work / "system", DrawConfig.parse({"set": [setting]}))
+
+
+def test_what_does_not_fit_is_refused(work: Path, captions_dir: Path, tmp_path: Path) -> None:
+    eye = train(captions_dir, TrainConfig(preset="clip-smoke", max_images=64, seed=1), tmp_path / "eye", compute=CPU)
+    other = features(captions_dir, eye.path, FeaturesConfig(pictures=True), tmp_path / "embeddings").path
+    asked = {"preset": "unclip-prior-smoke", "uses": [f"embeddings={other}"], "max_images": 32}
+    train(captions_dir, TrainConfig.parse(asked), tmp_path / "prior", compute=CPU)
+    glide = {"preset": "glide-base-smoke", "set": ["system.side=16"], "max_images": 32}
+    train(captions_dir, TrainConfig.parse(glide), tmp_path / "glide", compute=CPU)
+    for base, prior, words in (
+        (work / "decoder", tmp_path / "prior", "embeddings are of another CLIP"),
+        (tmp_path / "glide", work / "prior", "base reads no embeddings"),
+        (work / "decoder", work / "up", "makes no embeddings"),
+        (work / "prior", work / "prior", "cannot be the base: it does not draw"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            compose({"base": base, "prior": prior}, tmp_path / "system")
+
+
+def test_the_lineage_holds_the_clip_and_this_one_may_not_judge(work: Path, tmp_path: Path) -> None:
+    chain = trace(work / "system")
+
+    assert {work / name for name in ("eye", "embeddings", "prior", "decoder", "up")} <= {a.folder for a in chain}
+    assert outdated(chain) == []
+    for options in ({"clip_dir": work / "eye"}, {}):
+        config = EvaluateConfig() if options else EvaluateConfig(clip=str(work / "eye" / "open_clip"))
+        with pytest.raises(ConfigError, match="very CLIP that is to score it"):
+            evaluate(work / "system", config, tmp_path / "evaluation", **options)
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_a_clip_that_is_gone_is_named(work: Path) -> None:
+    shutil.move(work / "eye", work / "moved")
+    try:
+        with pytest.raises(ConfigError, match="gone"):
+            load_generator(work / "system", CPU)
+        assert not load_generator(work / "decoder", CPU).has_prior
+    finally:
+        shutil.move(work / "moved", work / "eye")
