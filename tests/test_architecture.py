@@ -77,7 +77,15 @@ ROOM_ARROWS: dict[str, set[str]] = {
         "data.batches",
         "data.bounded",
     },
-    "generation.edits": {"generation", "composition", "systems", "data.batches", "data.bounded", "lineage"},
+    "generation.edits": {
+        "generation",
+        "composition",
+        "encoders",
+        "systems",
+        "data.batches",
+        "data.bounded",
+        "lineage",
+    },
     "evaluation.judges": {"samples", "encoders"},
     "evaluation.metrics": {"evaluation.judges", "samples"},
     "evaluation.studies": {

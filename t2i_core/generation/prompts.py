@@ -14,7 +14,7 @@ from torch import Tensor
 
 from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.encoders.encoder import FrozenEncoder
-from t2i_core.errors import CheckpointError
+from t2i_core.errors import CheckpointError, ConfigError
 from t2i_core.manifest import read_manifest
 from t2i_core.models.config import Sizes
 from t2i_core.systems.condition import Text
@@ -107,11 +107,14 @@ def open_encoder(run_dir: Path, role: str) -> FrozenEncoder:
     """Load the encoder of the features or embeddings that a finished run was trained on.
 
     Raises:
-        ConfigError: it is gone, or another one.
+        ConfigError: it is gone, or another one; or the run was trained on none.
         CheckpointError: the config of the run is damaged.
     """
+    origins = read_origins(run_dir)
+    if role not in origins:
+        raise ConfigError(f"{run_dir} was trained on no {role}: name a run or system that was.")
     source = read_manifest(run_dir, "run").sources.get(ENCODERS[role], "")
-    return read_origins(run_dir)[role].open((run_dir / source).resolve())
+    return origins[role].open((run_dir / source).resolve())
 
 
 def _read_by_itself(run_dir: Path, sizes: Sizes) -> Prompts:

@@ -9,7 +9,19 @@ from pydantic import Field, field_validator, model_validator
 from t2i_core.config import Config
 from t2i_core.generation.config import DrawConfig
 
-EditKind = Literal["inpaint", "outpaint", "image-to-image", "iterative", "upscale", "invert"]
+EditKind = Literal[
+    "inpaint",
+    "outpaint",
+    "image-to-image",
+    "iterative",
+    "upscale",
+    "invert",
+    "variations",
+    "interpolate",
+    "text-diff",
+]
+# Kinds that draw no words.
+WORDLESS: frozenset[EditKind] = frozenset({"variations", "interpolate"})
 MAX_EDITS = 100
 
 
@@ -41,6 +53,9 @@ READS: MappingProxyType[EditKind, frozenset[str]] = MappingProxyType(
         "iterative": frozenset({"mask", "box"}) | RESAMPLING,
         "upscale": frozenset(),
         "invert": frozenset({"source_prompt", "iterations"}),
+        "variations": frozenset({"iterations"}),
+        "interpolate": frozenset({"other", "theta", "iterations"}),
+        "text-diff": frozenset({"source_prompt", "theta", "iterations"}),
     }
 )
 
@@ -78,10 +93,20 @@ class EditConfig(DrawConfig):
         "Empty: 0.6. (image-to-image)",
     )
     source_prompt: str = Field(
-        "", max_length=10_000, description="What the picture shows; empty: the prompt itself. (invert)"
+        "", max_length=10_000, description="What the picture shows; empty: the prompt itself. (invert, text-diff)"
     )
     iterations: int | None = Field(
-        None, ge=1, le=50, description="Fixed-point rounds of each step back to noise. Empty: 5. (invert)"
+        None,
+        ge=1,
+        le=50,
+        description="Fixed-point rounds of each step back to noise. Empty: 5. (invert, variations, interpolate, "
+        "text-diff)",
+    )
+    other: str = Field("", max_length=4096, description="Picture at the other end of the way. (interpolate)")
+    theta: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="Share of the way to the other picture, or to the difference of the prompts; several pictures lie "
+        "evenly from the start to it. Empty: 1, and 0.4 of text-diff. (interpolate, text-diff)",
     )
     num_images: int = Field(1, gt=0, le=10_000, description="Pictures to draw.")
     seed: int = Field(0, ge=0, description="Seed; picture i depends on (seed, prompt, i) alone.")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from t2i_core.data.bounded.disk import disk_errors
 from t2i_core.errors import ConfigError
 from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new, weaker_digests
 from t2i_core.generation.edits.canvas import Mask, Pixels, box_mask, enlarged, psnrs, read_mask, read_picture, veiled
-from t2i_core.generation.edits.config import READS, EditConfig, EditKind, EditRequest
+from t2i_core.generation.edits.config import READS, WORDLESS, EditConfig, EditKind, EditRequest
+from t2i_core.generation.edits.imagined import Imagination, thetas
 from t2i_core.generation.edits.inversion import drawn_from, inverted
+from t2i_core.generation.edits.sphere import turned
 from t2i_core.generation.edits.upscaling import upscaled
 from t2i_core.generation.generator import Generator, load_generator
 from t2i_core.generation.given import Given
@@ -25,15 +27,39 @@ from t2i_core.manifest import read_manifest, write_atomically
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.report.pictures import side_by_side
 
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """All numbers between two."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+
 # Of the kinds that draw their own way: values of the settings of drawing that they go by, and why of no others.
 READS_OF_DRAWING: dict[EditKind, tuple[Mapping[str, Container[object]], str]] = {
     "invert": (
         {"steps": range(1, 1001), "sampler": {"ddim"}, "guidance_scale": {1}},
         "goes back by DDIM and without guidance, or it would be no way back",
     ),
+    "variations": (
+        {"steps": range(1, 1001), "sampler": {"ddim"}, "guidance_scale": Span(0, 100), "eta": Span(0, 1)},
+        "draws by DDIM from the noise that the picture is drawn from, by its embedding alone",
+    ),
+    "interpolate": (
+        {"steps": range(1, 1001), "sampler": {"ddim"}, "guidance_scale": Span(0, 100)},
+        "draws by DDIM from the noise that both pictures are drawn from, by their embeddings alone",
+    ),
+    "text-diff": (
+        {"steps": range(1, 1001), "sampler": {"ddim"}, "guidance_scale": Span(0, 100)},
+        "draws by DDIM from the noise that the picture is drawn from, by its embedding alone",
+    ),
     "upscale": ({}, "draws with the upsampler alone, whose settings are such as --set upsampler.steps=8"),
 }
-STRENGTH, ITERATIONS = 0.6, 5
+STRENGTH, ITERATIONS, THETA, ETA = 0.6, 5, 0.4, 1.0
 # Results that the strip shows.
 NUM_SHOWN = 8
 
@@ -77,6 +103,7 @@ class Job:
         config: what to change.
         prompts: what to show, in turn.
         picture: (H, W, 3) uint8, to be changed.
+        folder: of the run or system that draws.
         on_drawn: called after each pass over all pictures.
     """
 
@@ -84,6 +111,7 @@ class Job:
     config: EditConfig
     prompts: Sequence[str]
     picture: Pixels
+    folder: Path
     on_drawn: Callable[[], None]
 
     def seeds(self, prompt: str) -> list[int]:
@@ -150,7 +178,7 @@ def edit(request: EditRequest, *, on_progress: OnProgress = ignore_progress) -> 
         done = next(steps, len(prompts)) * config.num_images
         on_progress(Progress(step=f"edit {kind}", done=done, total=len(prompts) * config.num_images, unit="pictures"))
 
-    edited = EDITS[kind](Job(generator, config, prompts, picture, told))
+    edited = EDITS[kind](Job(generator, config, prompts, picture, request.run_dir, told))
     with disk_errors(request.output_dir):
         return _written(request, edited, hashlib.sha256(request.picture.read_bytes()).hexdigest())
 
@@ -202,6 +230,40 @@ def _invert(job: Job) -> Edited:
     return Edited(pictures, [job.picture], [{"psnr": float(psnrs(pictures, job.picture[None])[0])}])
 
 
+def _variations(job: Job) -> Edited:
+    """Draw what a CLIP sees in a picture again, with noise on the way (unCLIP, arXiv:2204.06125, section 3.1)."""
+    imagination = Imagination(job.folder, job.generator, job.config)
+    latent = imagination.latent(job.picture, job.config.iterations or ITERATIONS)
+    eta = ETA if job.config.eta is None else job.config.eta
+    pictures = imagination.drawn([latent] * job.config.num_images, job.seeds(""), eta)
+    job.on_drawn()
+    return Edited(pictures, [job.picture])
+
+
+def _interpolate(job: Job) -> Edited:
+    """Draw what lies between two pictures (section 3.2)."""
+    config, imagination = job.config, Imagination(job.folder, job.generator, job.config)
+    iterations, other = config.iterations or ITERATIONS, read_picture(Path(config.other))
+    one, end = (imagination.latent(picture, iterations) for picture in (job.picture, other))
+    places = thetas(config.num_images, 1.0 if config.theta is None else config.theta)
+    # On the way nothing is by chance but what upsamplers add, which is to be the same all along.
+    pictures = imagination.drawn([one.towards(end, theta) for theta in places], [job.seeds("")[0]] * len(places))
+    job.on_drawn()
+    return Edited(pictures, [job.picture, other])
+
+
+def _text_diff(job: Job) -> Edited:
+    """Turn a picture to what tells two captions apart (section 3.3)."""
+    config, imagination = job.config, Imagination(job.folder, job.generator, job.config)
+    latent = imagination.latent(job.picture, config.iterations or ITERATIONS)
+    shows, wanted = (imagination.caption(text) for text in (config.source_prompt, job.prompts[0]))
+    places = thetas(config.num_images, THETA if config.theta is None else config.theta)
+    latents = [replace(latent, image=turned(latent.image, shows, wanted, theta)) for theta in places]
+    pictures = imagination.drawn(latents, [job.seeds("")[0]] * len(places))
+    job.on_drawn()
+    return Edited(pictures, [job.picture])
+
+
 EDITS: dict[EditKind, Callable[[Job], Edited]] = {
     "inpaint": _inpaint,
     "outpaint": _outpaint,
@@ -209,6 +271,9 @@ EDITS: dict[EditKind, Callable[[Job], Edited]] = {
     "iterative": _inpaint,
     "upscale": _upscale,
     "invert": _invert,
+    "variations": _variations,
+    "interpolate": _interpolate,
+    "text-diff": _text_diff,
 }
 
 
@@ -222,7 +287,13 @@ def _require_fit(request: EditRequest) -> None:
     if ignored := config.ignored_by(kind):
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in ignored)
         raise ConfigError(f"{kind} does not read {flags}: leave out what would change nothing.")
-    if kind != "upscale" and not all(prompt.strip() for prompt in request.prompts or ("",)):
+    if kind in WORDLESS and request.prompts:
+        raise ConfigError(f"{kind} goes by what the CLIP sees in pictures: leave out --prompt.")
+    if kind == "interpolate" and not config.other:
+        raise ConfigError("interpolate needs --other FILE: the picture at the other end of the way.")
+    if kind == "text-diff" and not config.source_prompt.strip():
+        raise ConfigError("text-diff needs --source-prompt TEXT: what the picture shows, beside what it is to show.")
+    if kind not in {"upscale", *WORDLESS} and not all(prompt.strip() for prompt in request.prompts or ("",)):
         raise ConfigError(f"{kind} needs --prompt TEXT: what the result is to show.")
     if kind != "iterative" and num_prompts > 1:
         raise ConfigError(f"{kind} takes one --prompt, not {num_prompts}; several in turn are for iterative.")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from t2i_core.composition.step import compose
 from t2i_core.encoders.config import FeaturesConfig
@@ -15,8 +16,12 @@ from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
 from t2i_core.generation.asked import refuse_ignored
 from t2i_core.generation.config import DrawConfig
+from t2i_core.generation.edits.config import EditConfig, EditRequest
+from t2i_core.generation.edits.edit import edit
+from t2i_core.generation.edits.imagined import Imagination
 from t2i_core.generation.generator import Generator, load_generator
 from t2i_core.lineage.ancestors import outdated, trace
+from t2i_core.samples.scenes import make_scene, render_scene
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute
 from t2i_core.training.step import train
@@ -109,6 +114,87 @@ def test_the_lineage_holds_the_clip_and_this_one_may_not_judge(work: Path, tmp_p
         with pytest.raises(ConfigError, match="very CLIP that is to score it"):
             evaluate(work / "system", config, tmp_path / "evaluation", **options)
     assert not (tmp_path / "evaluation").exists()
+
+
+def scene_file(folder: Path, number: int) -> Path:
+    path = folder / f"{number}.png"
+    render_scene(make_scene(7, number), 32).save(path)
+    return path
+
+
+def edited(work: Path, tmp_path: Path, kind: str, **options: object) -> np.ndarray:
+    prompts = options.pop("prompts", ())
+    output = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+    picture, config = scene_file(tmp_path, int(options.pop("number", 0))), EditConfig.parse(options)  # type: ignore[call-overload]
+    asked = {"run_dir": work / "system", "kind": kind, "picture": picture, "prompts": prompts}
+    images = edit(EditRequest.parse(asked | {"output_dir": output, "config": config}))
+    return np.stack([np.asarray(Image.open(output / image.file)) for image in images]).astype(int)
+
+
+def test_variations_spread_with_eta_and_without_are_one_drawing(work: Path, tmp_path: Path) -> None:
+    drawn = [edited(work, tmp_path, "variations", eta=eta, num_images=4, steps=8) for eta in (0, 0.3, 1)]
+    spreads = [pictures.std(axis=0).mean() for pictures in drawn]
+
+    assert drawn[0].shape == (4, 32, 32, 3)
+    assert spreads[0] < spreads[1] < spreads[2]
+    # Of its system's upsampler each has noise of its own.
+    small = [Taken(work, 0).draw(seed) for seed in (1, 2)]
+    assert np.array_equal(*small)
+
+
+class Taken:
+    """A picture taken apart by the decoder alone."""
+
+    def __init__(self, work: Path, number: int) -> None:
+        generator = load_generator(work / "decoder", CPU)
+        picture = np.asarray(render_scene(make_scene(7, number), 16))
+        self.imagination = Imagination(work / "decoder", generator, DrawConfig(steps=8))
+        self.latent = self.imagination.latent(picture, 5)
+
+    def draw(self, seed: int) -> np.ndarray:
+        return self.imagination.drawn([self.latent], [seed])
+
+
+def test_both_ends_of_a_way_are_the_pictures_own_drawings_and_exchange_changes_nothing(
+    work: Path, tmp_path: Path
+) -> None:
+    one, other = Taken(work, 0), Taken(work, 1)
+    way, back = (
+        [start.imagination.drawn([start.latent.towards(end.latent, theta)], [1]) for theta in (0, 0.3, 0.7, 1)]
+        for start, end in ((one, other), (other, one))
+    )
+
+    assert np.array_equal(way[0], one.draw(1)) and np.array_equal(way[3], other.draw(1))
+    for there, here in zip(way, back[::-1], strict=True):
+        assert np.abs(there.astype(int) - here).max() <= 1
+    whole = edited(work, tmp_path, "interpolate", other=str(scene_file(tmp_path, 1)), num_images=3, steps=4)
+    assert whole.shape == (3, 32, 32, 3) and not np.array_equal(whole[0], whole[2])
+
+
+def test_a_text_diff_begins_with_the_picture_and_needs_two_captions(work: Path, tmp_path: Path) -> None:
+    asked = {"source_prompt": PROMPTS[0], "prompts": PROMPTS[1:], "steps": 4}
+    drawn = edited(work, tmp_path, "text-diff", num_images=3, **asked)
+    own = edited(work, tmp_path, "interpolate", other=str(scene_file(tmp_path, 0)), theta=0, steps=4)
+
+    assert np.array_equal(edited(work, tmp_path, "text-diff", theta=0, **asked)[0], drawn[0])
+    assert own.shape[1:] == drawn.shape[1:] and not np.array_equal(drawn[0], drawn[2])
+    with pytest.raises(ConfigError, match="same to the CLIP"):
+        edited(work, tmp_path, "text-diff", **(asked | {"source_prompt": PROMPTS[1]}))
+
+
+def test_what_these_edits_lack_or_ignore_is_refused(work: Path, tmp_path: Path) -> None:
+    for kind, options, words in (
+        ("interpolate", {}, "needs --other"),
+        ("text-diff", {"prompts": PROMPTS[:1]}, "needs --source-prompt"),
+        ("variations", {"prompts": PROMPTS[:1]}, "leave out --prompt"),
+        ("variations", {"sampler": "heun"}, "leave out --sampler"),
+        ("variations", {"theta": 0.5}, "does not read --theta"),
+        ("interpolate", {"other": "x", "eta": 1.0, "sampler": "ddim"}, "leave out --eta"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            edited(work, tmp_path, kind, **options)
+    with pytest.raises(ConfigError, match="was trained on no embeddings"):
+        Imagination(work / "up", load_generator(work / "decoder", CPU), DrawConfig())
 
 
 def test_a_clip_that_is_gone_is_named(work: Path) -> None:
