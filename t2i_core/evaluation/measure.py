@@ -1,11 +1,10 @@
 """Everything an evaluation measures, as values: nothing in here writes a file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -18,36 +17,14 @@ from t2i_core.evaluation.metrics.evidence import Drawn, Evidence, Pictures
 from t2i_core.evaluation.metrics.section import Section
 from t2i_core.evaluation.metrics.table import METRICS
 from t2i_core.evaluation.stopwatch import Stopwatch
-from t2i_core.evaluation.studies.table import STUDIES, able
+from t2i_core.evaluation.studies.maker import PictureMaker
+from t2i_core.evaluation.studies.table import studied
 from t2i_core.generation.asked import image_seed
-from t2i_core.generation.config import DrawConfig
 from t2i_core.lineage.ancestors import Ancestor, captions_of, trace
 from t2i_core.manifest import read_manifest
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 BATCH = 32
-
-
-class PictureMaker(Protocol):
-    """Whatever draws pictures from prompts: a finished run or system, or a stand-in whose answers are known."""
-
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int], config: DrawConfig) -> Pictures:
-        """Draw one picture, (H, W, 3) uint8, a prompt and seed."""
-        ...
-
-    def prompt_words_unknown(self, prompt: str) -> list[str]:
-        """List the words of a prompt that the system never learned."""
-        ...
-
-    @property
-    def drawn_with(self) -> str:
-        """Say which device and precision draw."""
-        ...
-
-    @property
-    def image_size(self) -> int:
-        """Side of its pictures, in pixels."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +96,7 @@ def measure(
         for study in config.studies:
             _tell(on_progress, config, study)
             with watch.part(f"studying {study}"):
-                sections[study] = STUDIES[study](evidence, able(makers, study))
+                sections[study] = studied(study, evidence, makers)
     notes = _notes(benchmark, makers["model"], config, "baseline" in makers)
     return Evaluation(
         config=config,

@@ -20,9 +20,10 @@ from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.judges.clip_score import load_clip
 from t2i_core.evaluation.judges.composition import CHECKER_VERSION
 from t2i_core.evaluation.judges.statistics import plain
-from t2i_core.evaluation.measure import Evaluation, PictureMaker, measure
+from t2i_core.evaluation.measure import Evaluation, measure
 from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.report import metrics_of, write_report
+from t2i_core.evaluation.studies.maker import PictureMaker
 from t2i_core.evaluation.studies.table import require_able
 from t2i_core.generation.asked import refuse_ignored, refuse_unknown_words, require_leaders, weaker_digests
 from t2i_core.generation.generator import load_generator

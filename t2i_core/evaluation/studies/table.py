@@ -8,15 +8,23 @@ from t2i_core.evaluation.config import StudyName
 from t2i_core.evaluation.metrics.evidence import Evidence
 from t2i_core.evaluation.metrics.section import Section
 from t2i_core.evaluation.studies import edits, guidance, language, upsampler
+from t2i_core.evaluation.studies.maker import PictureMaker
 from t2i_core.generation.generator import Generator
 
-# Of who draws, "model" and perhaps "baseline", those that can be studied so.
-STUDIES: dict[StudyName, Callable[[Evidence, Mapping[str, Generator]], Section]] = {
+# What can be studied of whatever draws, and what only of a generator that draws from noise.
+OF_ALL: dict[StudyName, Callable[[Evidence, Mapping[str, PictureMaker]], Section]] = {"language": language.study}
+OF_NOISE: dict[StudyName, Callable[[Evidence, Mapping[str, Generator]], Section]] = {
     "guidance": guidance.study,
     "upsampler": upsampler.study,
     "edits": edits.study,
-    "language": language.study,
 }
+
+
+def studied(study: StudyName, evidence: Evidence, makers: Mapping[str, PictureMaker]) -> Section:
+    """Make a study of who draws, "model" and perhaps "baseline"; `require_able` sees to the model."""
+    if study in OF_ALL:
+        return OF_ALL[study](evidence, makers)
+    return OF_NOISE[study](evidence, _able(makers, study))
 
 
 def require_able(maker: object, studies: Iterable[StudyName]) -> None:
@@ -26,11 +34,12 @@ def require_able(maker: object, studies: Iterable[StudyName]) -> None:
         ConfigError: it draws in one step, or has no upsampler.
     """
     for study in studies:
-        _require_able(maker, study)
+        if study in OF_NOISE:
+            _require_able(maker, study)
 
 
-def able(makers: Mapping[str, object], study: StudyName) -> dict[str, Generator]:
-    """Give those of whom a study can be made; "model" must be one, which `require_able` sees to."""
+def _able(makers: Mapping[str, object], study: StudyName) -> dict[str, Generator]:
+    """Give those of whom a study can be made."""
     found = dict[str, Generator]()
     for name, maker in makers.items():
         with suppress(ConfigError):

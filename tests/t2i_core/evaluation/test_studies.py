@@ -253,6 +253,19 @@ def test_a_run_shows_every_edit_that_it_can_do(system_runs: dict[str, Path], tmp
     assert "Upscaled" not in page
 
 
+def test_words_that_a_run_never_learned_are_reported_whatever_draws(
+    system_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    settings = {name: value for name, value in BRIEF.items() if name != "steps"}
+    config = EvaluateConfig.parse(settings | {"studies": ["language"], "bootstrap_resamples": 100})
+    evaluate(system_runs["direct"], config, tmp_path / "evaluation", baseline_dir=system_runs["plain"])
+
+    rows = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["language"]["rows"]
+    for who in ("model", "baseline"):
+        refused = {told: row["refused"]["value"] for told, row in rows["single"][who].items()}
+        assert refused["plain"] == 0 and refused["new sentences"] == refused["new words"] == refused["both"] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "study", "told"),
     [
