@@ -158,6 +158,11 @@ class PipelineRequest(Config):
         title="Image size",
         description="Side of the pictures, pixels; 0 for the preset's own.",
     )
+    language: Literal["", "plain", "wide"] = Field(
+        default="",
+        title="Language",
+        description="How the built-in site's captions say what scenes show; empty for the preset's own.",
+    )
     icons: tuple[str, ...] = Field(
         default=(),
         max_length=100,
@@ -184,6 +189,8 @@ class PipelineRequest(Config):
         if self.image_size:
             changes["ingest"] = config.ingest.with_changes(image_size=self.image_size)
             changes["site"] = changes.get("site", config.site).with_changes(image_size=self.image_size)
+        if self.language:
+            changes["site"] = changes.get("site", config.site).with_changes(language=self.language)
         return config.with_changes(**changes) if changes else config
 
 

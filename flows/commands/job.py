@@ -13,7 +13,7 @@ from flows.help import PlainCommand, examples
 from flows.recipe import run_pipeline
 from flows.steps import CoreSteps
 from t2i_core.errors import ConfigError
-from t2i_core.samples.site import SourceName
+from t2i_core.samples.site import LanguageName, SourceName
 
 app = command_app()
 
@@ -36,6 +36,9 @@ def demo_command(
         list[str] | None, typer.Option(help="Folder of an icon set for emoji-styles; again for more, three at least.")
     ] = None,
     image_size: Annotated[int, typer.Option(min=0, help="Side of the pictures, pixels. [default: the preset's]")] = 0,
+    language: Annotated[
+        LanguageName | None, typer.Option(help="How captions say what scenes show. [default: the preset's]")
+    ] = None,
     preset: Annotated[
         str, typer.Option(help="Complete settings to start from. [default: demo, or emoji-styles for that source]")
     ] = "",
@@ -48,6 +51,7 @@ def demo_command(
             "source": f"site:{source}",
             "minutes": minutes,
             "image_size": image_size,
+            "language": language or "",
             "icons": icons or [],
         }
     )

@@ -141,6 +141,8 @@ def test_a_request_changes_what_it_names_and_nothing_else() -> None:
     assert changed.site == plain.site.with_changes(source="emoji", image_size=32)
     assert changed.ingest == plain.ingest.with_changes(image_size=32)
     assert (changed.caption, changed.runs, changed.evaluate) == (plain.caption, plain.runs, plain.evaluate)
+    wide = PipelineRequest(preset="demo-smoke", language="wide").resolve()
+    assert wide.site == plain.site.with_changes(language="wide") and wide.ingest == plain.ingest
 
 
 def test_a_source_of_ones_own_needs_no_site() -> None:
