@@ -2,7 +2,7 @@
 
 Usage: python tests/benchmarks/probe.py ENCODER... [--language wide|plain] [--train 1200] [--test 300] [--ridge 0.1]
 
-A ridge regression learns to tell attributes from captions of training scenes, and is asked on other scenes told as in
+A ridge regression learns attributes from captions of training scenes, and is asked on other scenes told as in
 training, in new sentences, by new words of known things, and by both. It reads either the mean of all tokens (pooled)
 or, as attention could, the mean of the tokens of the word itself (word), for which the probe is told where that word
 stands. Color, shape and background are of scenes of one object, relations of scenes of two. Each layer's tokens are
@@ -94,7 +94,7 @@ def read(encoder: FrozenEncoder, found: Sequence[Scene], texts: list[str], langu
 
 
 def ridge_accuracy(train: Tensor, labels: Tensor, asked: Tensor, truth: Tensor, ridge: float) -> float:
-    """Learn classes (N,) from features (N, D), and give the share of others (M, D) that is told rightly.
+    """Learn classes (N,) from features (N, D), and give the share of others (M, D) that is right.
 
     The penalty is a share of the mean variance of a dimension; dimensions that never vary do no harm then.
     """
