@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.composition.config import Role, require_base
 from t2i_core.config import Config
+from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.errors import ConfigError, did_you_mean
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.ingestion.config import IngestConfig
@@ -19,7 +20,16 @@ from t2i_core.training.config import TrainConfig
 
 SITE_PREFIX = "site:"
 PRESETS = files("flows") / "presets"
-PresetName = Literal["demo", "demo-smoke", "emoji-styles", "emoji-styles-smoke", "glide-smoke", "glide-toy"]
+PresetName = Literal[
+    "demo",
+    "demo-smoke",
+    "emoji-styles",
+    "emoji-styles-smoke",
+    "glide-smoke",
+    "glide-toy",
+    "imagen-smoke",
+    "imagen-toy",
+]
 
 # Minutes of a timed job kept for everything that is not training, and never more than this share of it.
 OTHER_MINUTES, MAX_OTHER_SHARE = 2.6, 0.4
@@ -39,6 +49,18 @@ class PlannedRun(TrainConfig):
         """Give the training with its minutes; 0 leaves it its own budget."""
         changes = {"max_minutes": minutes} if minutes else {}
         return TrainConfig.parse(self.model_dump(exclude={"share"}) | changes)
+
+
+class PlannedFeatures(FeaturesConfig):
+    """Features of one frozen encoder, made when the first run that reads them is trained."""
+
+    encoder: str = Field(
+        min_length=1, description="A clip run of the job, or folder of an encoder, that reads the captions."
+    )
+
+    def encoding(self) -> FeaturesConfig:
+        """Give what the features step takes."""
+        return FeaturesConfig.parse(self.model_dump(exclude={"encoder"}))
 
 
 class JudgeConfig(EvaluateConfig):
@@ -68,6 +90,9 @@ class PipelineConfig(Config):
     site: SiteConfig = Field(description="The built-in site, when it is the source.")
     ingest: IngestConfig
     caption: CaptionConfig
+    features: dict[RunName, PlannedFeatures] = Field(
+        default_factory=dict, max_length=MAX_RUNS, description="Features by name, for runs that name them in `uses`."
+    )
     runs: dict[RunName, PlannedRun] = Field(
         min_length=1, max_length=MAX_RUNS, description="The trainings by name, in their order."
     )
@@ -99,8 +124,11 @@ class PipelineConfig(Config):
         order = list(self.runs)
         for number, (name, run) in enumerate(self.runs.items()):
             for late in order[number:]:
-                if late in run.runs.values():
+                if late in self._made_from(run):
                     raise ConfigError(f"the run {name} is made from {late}, which is not trained before it.")
+        for name in self.features:
+            if name in self.runs:
+                raise ConfigError(f"{name} is a run and a folder of features: give one of them another name.")
         for name, roles in self.systems.items():
             require_base(roles)
             if name in self.runs:
@@ -108,6 +136,11 @@ class PipelineConfig(Config):
             for role, part in roles.items():
                 _require(part, self.runs, f"the {role} of the system {name} is")
         return self
+
+    def _made_from(self, run: PlannedRun) -> set[str]:
+        """Name what a run is made from, and what reads its captions."""
+        named = set(run.runs.values())
+        return named | {self.features[name].encoder for name in named & self.features.keys()}
 
     @classmethod
     def preset(cls, wanted: str) -> Self:

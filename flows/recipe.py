@@ -1,6 +1,6 @@
 """The main job, written once: ingest, caption, train each model, compose systems, evaluate. Steps decide how."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from flows.steps import Steps
 from t2i_core.canonical import digest_of
 from t2i_core.captioning.config import CaptionRequest
 from t2i_core.composition.config import ComposeRequest
+from t2i_core.encoding.config import FeaturesRequest
 from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.ingestion.config import IngestRequest, ingest_key
 from t2i_core.layout import require_workspace
@@ -24,13 +25,14 @@ def run_pipeline(steps: Steps, config: PipelineConfig, output_dir: Path) -> dict
     Args:
         steps: how each step is done.
         config: what to do.
-        output_dir: the workspace: `dataset/`, `captions/`, `runs/NAME/`, `systems/NAME/` and `evaluation/` are made in
-            it.
+        output_dir: the workspace: `dataset/`, `captions/`, `features/NAME/`, `runs/NAME/`, `systems/NAME/` and
+            `evaluation/` are made in it.
 
     Returns:
         The reference of each finished folder, by its path in the workspace.
     """
-    made = [*(f"runs/{name}" for name in config.trainings), *(f"systems/{name}" for name in config.systems)]
+    named: dict[str, Iterable[str]] = {"features": config.features, "runs": config.runs, "systems": config.systems}
+    made = [f"{kind}/{name}" for kind, names in named.items() for name in names]
     require_workspace(output_dir, ["dataset", "captions", "evaluation", *made])
     dataset = ingest_source(steps, config, output_dir / "dataset")
     captions = steps.caption(
@@ -38,24 +40,48 @@ def run_pipeline(steps: Steps, config: PipelineConfig, output_dir: Path) -> dict
             dataset_dir=dataset.path, config=config.caption, output_dir=output_dir / "captions", on_conflict="replace"
         )
     )
-    runs = _trained(steps, config, captions, output_dir / "runs")
+    features, runs = _trained(steps, config, captions, output_dir)
     systems = _composed(steps, config, runs, output_dir / "systems")
     evaluation = _evaluated(steps, config.evaluate, runs | systems, output_dir / "evaluation")
-    placed = {f"runs/{name}": ref for name, ref in runs.items()}
+    placed = {f"features/{name}": ref for name, ref in features.items()}
+    placed |= {f"runs/{name}": ref for name, ref in runs.items()}
     placed |= {f"systems/{name}": ref for name, ref in systems.items()}
     return {"dataset": dataset, "captions": captions, **placed, "evaluation": evaluation}
 
 
-def _trained(steps: Steps, config: PipelineConfig, captions: StepRef, folder: Path) -> dict[str, StepRef]:
-    """Train all runs, each after those that it stands on."""
-    runs: dict[str, StepRef] = {}
+def _trained(
+    steps: Steps, config: PipelineConfig, captions: StepRef, folder: Path
+) -> tuple[dict[str, StepRef], dict[str, StepRef]]:
+    """Train all runs, each after those, and the features, that it stands on; gives the features, and the runs."""
+    features, runs = dict[str, StepRef](), dict[str, StepRef]()
+
+    def place(name: str) -> str:
+        made = runs | features
+        return str(made[name].path) if name in made else name
+
     for name, training in config.trainings.items():
-        placed = training.standing_on(lambda run: str(runs[run].path) if run in runs else run)
-        request = TrainRequest(
-            captions_dir=captions.path, config=placed, output_dir=folder / name, on_conflict="replace"
+        for used in training.runs.values():
+            if used in config.features and used not in features:
+                encoder_dir = Path(place(config.features[used].encoder))
+                features[used] = _encoded(steps, config, captions, encoder_dir, folder / "features" / used)
+        placed, output_dir = training.standing_on(place), folder / "runs" / name
+        runs[name] = steps.train(
+            TrainRequest(captions_dir=captions.path, config=placed, output_dir=output_dir, on_conflict="replace")
         )
-        runs[name] = steps.train(request)
-    return runs
+    return features, runs
+
+
+def _encoded(steps: Steps, config: PipelineConfig, captions: StepRef, encoder_dir: Path, output_dir: Path) -> StepRef:
+    """Make one folder of features, under the name that the config gives it."""
+    return steps.features(
+        FeaturesRequest(
+            captions_dir=captions.path,
+            encoder_dir=encoder_dir,
+            config=config.features[output_dir.name].encoding(),
+            output_dir=output_dir,
+            on_conflict="replace",
+        )
+    )
 
 
 def _composed(steps: Steps, config: PipelineConfig, runs: Mapping[str, StepRef], folder: Path) -> dict[str, StepRef]:

@@ -87,7 +87,9 @@ def parameters_said() -> dict[str, str]:
     """Give what the tables say of each preset."""
     rows = re.findall(r"^\| `([a-z0-9-]+)` \|[^|]*\| ([^|]*) \|", README, re.MULTILINE)
     training = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    for name, cells in re.findall(r"^\| `((?:glide|unclip)-[a-z0-9-]+)` \|[^|]*\|(.*) \|$", training, re.MULTILINE):
+    for name, cells in re.findall(
+        r"^\| `((?:glide|unclip|imagen)-[a-z0-9-]+)` \|[^|]*\|(.*) \|$", training, re.MULTILINE
+    ):
         rows += zip((f"{name}{size}" for size in SIZES), map(str.strip, cells.split("|")), strict=True)
     return dict(row for row in rows if row[1] != "–")
 

@@ -28,6 +28,7 @@ MAX_CONFIG_BYTES = 1_000_000
 LINKED = {
     "evaluation": ("metrics.json", "samples.jsonl", "report.md", CIRCUMSTANCES_NAME, "images"),
     "run": ("config.json", "metrics.jsonl", "compute.json", "train.log", "manifest.json", "samples"),
+    "features": ("manifest.json",),
     "captions": ("report.html", "report.json", "captions.parquet", "manifest.json"),
     "dataset": ("report.html", "README.md", "croissant.json", "hosts.json", "manifest.json"),
 }

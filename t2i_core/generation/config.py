@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +12,7 @@ from t2i_core.config import Config
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.errors import ConfigError, did_you_mean
 from t2i_core.recipe import apply_changes
+from t2i_core.systems.config import DynamicThreshold
 from t2i_core.training.curve import CheckpointName
 
 # Settings that all stages have: those that say which weights draw, and what others are told.
@@ -21,10 +22,12 @@ OF_GUIDANCE = (
     *("negative_prompt", "autoguide", "guidance_interval", "guidance_rescale"),
     *("apg_parallel", "apg_momentum", "apg_radius"),
 )
+# What says how estimates are brought back to [-1, 1].
+OF_THRESHOLD = ("threshold", "threshold_percentile", "threshold_cap")
 # The settings by the heading that they stand under in the help of commands.
 DRAW_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "Sampling": ("steps", "sampler", "eta", "low_level", "checkpoint", "ema", "set"),
+        "Sampling": ("steps", "sampler", "eta", "low_level", *OF_THRESHOLD, "checkpoint", "ema", "set"),
         "Guidance": ("guidance_scale", *OF_GUIDANCE, "clip_guidance_scale"),
     }
 )
@@ -48,6 +51,17 @@ class DrawConfig(Config):
         ge=0,
         le=1,
         description="Of an upsampler: noise that is put on small pictures before they are enlarged. Empty: its own.",
+    )
+    threshold: Literal["none", "static", "dynamic"] | None = Field(
+        None,
+        description="What is done to values that guidance drives out of a picture's bounds: nothing, cut off (static), "
+        "or all divided by a percentile of them (dynamic). Empty: the run's own.",
+    )
+    threshold_percentile: float | None = Field(
+        None, gt=0.5, le=1, description="Of the dynamic threshold: share of values that are not cut off. Empty: 0.995."
+    )
+    threshold_cap: float | None = Field(
+        None, ge=1, le=100, description="Of the dynamic threshold: largest value that is brought back to 1. Empty: 1.5."
     )
     negative_prompt: str = Field(
         "", max_length=10_000, description="What guidance leads away from, in place of the empty prompt."
@@ -113,6 +127,12 @@ class DrawConfig(Config):
             self.of(role)
         return self
 
+    @model_validator(mode="after")
+    def _has_what_it_details(self) -> Self:
+        if self.threshold != "dynamic" and (self.threshold_percentile or self.threshold_cap):
+            raise ConfigError("a percentile or a cap is of the dynamic threshold: add --threshold dynamic.")
+        return self
+
     @field_validator("guidance_interval")
     @classmethod
     def _is_an_interval(cls, text: str) -> str:
@@ -123,6 +143,14 @@ class DrawConfig(Config):
     def interval(self) -> tuple[float, float]:
         """Times between which guidance acts."""
         return _interval(self.guidance_interval)
+
+    @property
+    def bounds(self) -> bool | DynamicThreshold | None:
+        """How estimates are brought back to [-1, 1]; None: as the run does."""
+        if self.threshold != "dynamic":
+            return None if self.threshold is None else self.threshold == "static"
+        asked = {"percentile": self.threshold_percentile, "cap": self.threshold_cap}
+        return DynamicThreshold.parse({name: value for name, value in asked.items() if value is not None})
 
     @property
     def weaker(self) -> dict[str, Path]:

@@ -236,6 +236,7 @@ class Generator:
             guidance_scale=asked.guidance_scale,
             num_steps=asked.steps,
             low_level=asked.low_level,
+            threshold=asked.bounds,
             sampler=asked.sampler,
             eta=asked.eta or 0.0,
             interval=asked.interval,

@@ -226,6 +226,60 @@ class ADMConfig(ADMSizes):
         return self
 
 
+class EfficientSizes(Config):
+    """Size of the Efficient U-Net; the defaults learn scenes on a CPU."""
+
+    patch_size: int = Field(
+        1, ge=1, le=MAX_PATCH_SIZE, description="Pixels a side of a patch that the stem folds into channels; 1 = none."
+    )
+    channels: tuple[Width, ...] = Field(
+        (64, 96), min_length=1, max_length=MAX_LEVELS, description="Channels of each level, finest first."
+    )
+    num_blocks: tuple[Annotated[int, Field(gt=0, le=MAX_LAYERS)], ...] = Field(
+        (1, 2), max_length=MAX_LEVELS, description="Residual blocks of each level, down and again up."
+    )
+    attention: tuple[bool, ...] = Field(
+        (False, True), max_length=MAX_LEVELS, description="Whether the places of each level attend."
+    )
+    self_attention: bool = Field(
+        True, description="Whether places that attend see each other beside the caption, or the caption alone."
+    )
+    num_heads: int = Field(8, gt=0, le=MAX_WIDTH, description="Attention heads.")
+    positions: bool = Field(
+        False,
+        description="Whether attention sees the places' coordinates, which short trainings do not learn.",
+    )
+    groups: int = Field(32, gt=0, le=MAX_WIDTH, description="Groups of channels that a norm goes over.")
+    embedding_width: int = Field(
+        512, gt=0, le=MAX_WIDTH, description="Width of the joint embedding of time, pooled text and level of noise."
+    )
+
+    @model_validator(mode="after")
+    def _fitting_parts(self) -> Self:
+        if not len(self.channels) == len(self.num_blocks) == len(self.attention):
+            raise ValueError("channels, num_blocks and attention must have one entry a level")
+        if any(channels % self.groups for channels in self.channels):
+            raise ValueError(f"channels must be multiples of {self.groups} groups")
+        if not any(self.attention):
+            raise ValueError("some level must attend: captions are read there")
+        if any(c % self.num_heads for c, attends in zip(self.channels, self.attention, strict=True) if attends):
+            raise ValueError(f"the channels of levels that attend must be multiples of num_heads {self.num_heads}")
+        return self
+
+    @property
+    def side_multiple(self) -> int:
+        """What the sides of a picture must be multiples of, pixels."""
+        return self.patch_size << len(self.channels)
+
+
+class EfficientConfig(EfficientSizes):
+    """An Efficient U-Net for what a stage gives it and takes from it."""
+
+    in_channels: int = Field(6, gt=0, le=MAX_WIDTH, description="Channels it reads: the picture's, and what joins it.")
+    out_channels: int = Field(3, gt=0, le=MAX_WIDTH, description="Channels it gives; twice as many learn the variance.")
+    text_width: int = Field(gt=0, le=MAX_WIDTH, description="Width of the tokens, and of the vector of all.")
+
+
 class NoisedViTSizes(Config):
     """Size of a vision transformer of noised pictures."""
 

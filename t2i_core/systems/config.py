@@ -17,6 +17,7 @@ from t2i_core.models.config import (
     MAX_WIDTH,
     ADMSizes,
     CNNConfig,
+    EfficientSizes,
     NoisedViTSizes,
     PriorSizes,
     TextTransformerSizes,
@@ -89,11 +90,14 @@ class UNetNetworkConfig(UNetConfig):
     text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of its own text encoder.")
 
 
+CaptionReader = TextTransformerSizes | Literal["features"]
+
+
 class ADMNetworkConfig(ADMSizes):
     """GLIDE's: an ADM U-Net and a text transformer; with features of a frozen encoder in its place Imagen's base."""
 
     kind: Literal["adm"] = "adm"
-    text: TextTransformerSizes | Literal["features"] = Field(
+    text: CaptionReader = Field(
         TextTransformerSizes(),
         description="What reads captions: a text transformer of this size that is trained with it, or a frozen encoder "
         "beforehand (features).",
@@ -116,7 +120,20 @@ class PlainADMNetworkConfig(ADMSizes):
     kind: Literal["adm_plain"] = "adm_plain"
 
 
-NetworkConfig = UNetNetworkConfig | ADMNetworkConfig | UnCLIPNetworkConfig | PlainADMNetworkConfig
+class EfficientNetworkConfig(EfficientSizes):
+    """Imagen's for what enlarges: an Efficient U-Net, which is also told the level of the noise on small pictures."""
+
+    kind: Literal["efficient_unet"] = "efficient_unet"
+    text: CaptionReader = Field(
+        "features",
+        description="What reads captions: a frozen encoder beforehand (features), or a text transformer of this size "
+        "that is trained with it.",
+    )
+
+
+NetworkConfig = (
+    UNetNetworkConfig | ADMNetworkConfig | UnCLIPNetworkConfig | PlainADMNetworkConfig | EfficientNetworkConfig
+)
 
 
 class NoisedConfig(StageConfig):
@@ -145,12 +162,22 @@ class NoisedConfig(StageConfig):
     time_std: float = Field(1.3, gt=0, description="Standard deviation of logit(t), or of log(sigma / alpha).")
 
 
+class DynamicThreshold(Config):
+    """Dynamic thresholding (Imagen, 2.3): how what guidance drives out of [-1, 1] is brought back."""
+
+    percentile: float = Field(
+        0.995, gt=0.5, le=1, description="Share of a picture's absolute values that are not cut off."
+    )
+    cap: float = Field(1.5, ge=1, description="Largest value that is brought back to 1; what lies beyond is cut off.")
+
+
 class DiffusionConfig(NoisedConfig):
     """A stage that draws from noise: whole pictures, larger ones from small ones, or what is missing of them."""
 
     draw_settings: ClassVar[frozenset[str]] = frozenset(
         {"guidance_scale", "guidance_interval", "guidance_rescale", "apg_parallel", "apg_momentum", "apg_radius"}
         | {"negative_prompt", "autoguide", "clip_guidance_scale", "steps", "sampler", "eta", "low_level"}
+        | {"threshold", "threshold_percentile", "threshold_cap"}
     )
     kind: Literal["diffusion"] = "diffusion"
     network: NetworkConfig = Field(UNetNetworkConfig(), discriminator="kind")
@@ -193,7 +220,11 @@ class DiffusionConfig(NoisedConfig):
     min_time: float = Field(
         0.3, gt=0, le=1, description="Of the weighting edges; t before the shift: edges count beside layout."
     )
-    clips: bool = Field(False, description="Whether each estimate of a picture is clipped to [-1, 1] when drawing.")
+    clips: bool | DynamicThreshold = Field(
+        False,
+        description="Whether each estimate of a picture is clipped to [-1, 1] when drawing; or brought back to it by a "
+        "percentile of its own.",
+    )
     sampler: SamplerName = Field("dpmpp_2m", description="Sampler used when drawing.")
     num_steps: int = Field(20, gt=0, le=1000, description="Sampling steps.")
     spacing: tuple[Annotated[int, Field(gt=0, le=1000)], ...] = Field(
@@ -229,7 +260,8 @@ class DiffusionConfig(NoisedConfig):
     @property
     def channels(self) -> tuple[str, ...]:
         """See `StageConfig.channels`: the noised picture's, then the small one's, then what is known and where."""
-        low = (3 * ("low",) + ("level",) * (self.low_noise > 0)) if self.low_side else ()
+        tells = self.low_noise > 0 and not isinstance(self.network, EfficientNetworkConfig)
+        low = (3 * ("low",) + ("level",) * tells) if self.low_side else ()
         return 3 * ("picture",) + low + (4 * ("known",) if self.inpaints else ())
 
     @property

@@ -12,7 +12,7 @@ from t2i_core.diffusion.estimate import Denoiser, Estimate, Post, processed
 from t2i_core.diffusion.guidance import guide, paired
 from t2i_core.diffusion.loss import squared_errors
 from t2i_core.diffusion.parameterization import network_input, target_of, x_0_from
-from t2i_core.diffusion.post import clip, leaned, paste
+from t2i_core.diffusion.post import clip, dynamic_threshold, leaned, paste
 from t2i_core.diffusion.samplers.by_name import SAMPLERS
 from t2i_core.diffusion.samplers.course import Course
 from t2i_core.diffusion.samplers.ddim import invert_ddim, sample_ddim
@@ -25,7 +25,7 @@ from t2i_core.errors import ConfigError
 from t2i_core.models.config import Sizes
 from t2i_core.models.embedding import Statistics
 from t2i_core.systems.condition import Condition, Known
-from t2i_core.systems.config import DiffusionConfig
+from t2i_core.systems.config import DiffusionConfig, DynamicThreshold
 from t2i_core.systems.network import NETWORKS, Channels
 from t2i_core.systems.noised import Noised, loss_figures, noised, schedule_of
 from t2i_core.systems.pictures.masks import random_masks
@@ -188,8 +188,15 @@ class DiffusionStage(Stage):
         if settings.clip is not None:
             gradient = settings.clip.gradient(condition)
             posts.append(leaned(gradient, settings.clip_guidance_scale, self.schedule, settings.clip_interval))
-        posts += [clip, *settings.posts] if self.config.clips else settings.posts
+        posts += [*self._bounded(settings), *settings.posts]
         return posts if condition.known is None else [*posts, paste(condition.known.picture, condition.known.mask)]
+
+    def _bounded(self, settings: DrawSettings) -> list[Post]:
+        """Give what keeps estimates in bounds, as was asked for or else as the recipe says."""
+        how = self.config.clips if settings.threshold is None else settings.threshold
+        if isinstance(how, DynamicThreshold):
+            return [dynamic_threshold(how.percentile, how.cap)]
+        return [clip] if how else []
 
     def denoiser(self, condition: Condition, shape: Sequence[int]) -> Denoiser:
         """See `Editor.denoiser`."""
@@ -228,7 +235,7 @@ class DiffusionStage(Stage):
         if config.low_side:
             if condition.low is None:
                 raise ValueError("this stage enlarges pictures, and was given none")
-            low = low_channels(condition.low, shape, tells_level=config.low_noise > 0)
+            low = low_channels(condition.low, shape, tells_level="level" in config.channels)
             parts.append(_kept(low, condition.keep.get("low")))
         if config.inpaints and condition.known is not None:
             parts.append(_kept(known_channels(condition.known), condition.keep.get("known")))

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from t2i_core.models.adm_unet import ADMUNet
-from t2i_core.models.config import ADMConfig, Sizes, TextTransformerConfig, TextTransformerSizes
+from t2i_core.models.config import ADMConfig, EfficientConfig, Sizes, TextTransformerConfig
+from t2i_core.models.efficient_unet import EfficientUNet
 from t2i_core.models.embedding import EmbeddingReader, Statistics
 from t2i_core.models.feature_reader import FeatureReader, PooledFeatures
 from t2i_core.models.text_encoder import Encoded, TextEncoder
@@ -17,6 +18,8 @@ from t2i_core.models.unet import UNet
 from t2i_core.systems.condition import Condition
 from t2i_core.systems.config import (
     ADMNetworkConfig,
+    CaptionReader,
+    EfficientNetworkConfig,
     NetworkConfig,
     PlainADMNetworkConfig,
     UnCLIPNetworkConfig,
@@ -43,10 +46,12 @@ class Reading(NamedTuple):
     Attributes:
         text: vectors of them; None for a network that reads none.
         maps: what they ask for at each place; empty where a network makes none.
+        level: (B,) float, noise on the small pictures, where a network reads it; what is dropped is zero.
     """
 
     text: Encoded | None
     maps: tuple[Tensor, ...] = ()
+    level: Tensor | None = None
 
 
 class Network(nn.Module, ABC):
@@ -93,7 +98,7 @@ class UNetNetwork(Network):
 
     def forward(self, x: Tensor, t: Tensor, reading: Reading) -> Tensor:
         """See `Network.forward`."""
-        prediction: Tensor = self.unet(x, t, *reading)
+        prediction: Tensor = self.unet(x, t, reading.text, reading.maps)
         return prediction
 
     def outer_layers(self) -> Sequence[nn.Module]:
@@ -107,7 +112,7 @@ def _reader(sizes: Sizes, config: UNetNetworkConfig) -> TextEncoder | FeatureRea
     return FeatureReader(_feature_width(sizes), config.text_width)
 
 
-def _pooling_reader(sizes: Sizes, text: TextTransformerSizes | Literal["features"]) -> TextTransformer | PooledFeatures:
+def _pooling_reader(sizes: Sizes, text: CaptionReader) -> TextTransformer | PooledFeatures:
     if text == "features":
         return PooledFeatures(_feature_width(sizes))
     return TextTransformer(
@@ -205,9 +210,44 @@ class PlainADMNetwork(Network):
         return self.unet.outer_layers()
 
 
+class EfficientNetwork(Network):
+    """Imagen's for what enlarges: an Efficient U-Net that is told captions and the level of noise."""
+
+    def __init__(self, config: EfficientNetworkConfig, sizes: Sizes, channels: Channels) -> None:
+        super().__init__()
+        self.text = _pooling_reader(sizes, config.text)
+        self.unet = EfficientUNet(
+            EfficientConfig(
+                **config.model_dump(exclude={"kind", "text"}),
+                in_channels=channels.read,
+                out_channels=channels.given,
+                text_width=self.text.width,
+            )
+        )
+
+    def read(self, condition: Condition, shape: Sequence[int]) -> Reading:
+        """See `Network.read`."""
+        level, keep = None if condition.low is None else condition.low.level, condition.keep.get("low")
+        if level is not None and keep is not None:
+            level = torch.where(keep, level, 0)
+        return Reading(encode(self.text, condition), level=level)
+
+    def forward(self, x: Tensor, t: Tensor, reading: Reading) -> Tensor:
+        """See `Network.forward`."""
+        text = reading.text
+        assert text is not None
+        prediction: Tensor = self.unet(x, t, text.pooled, text.tokens, text.mask, reading.level)
+        return prediction
+
+    def outer_layers(self) -> Sequence[nn.Module]:
+        """See `Network.outer_layers`."""
+        return [*self.text.outer_layers(), *self.unet.outer_layers()]
+
+
 NETWORKS: dict[type[NetworkConfig], Callable[[Any, Sizes, Channels], Network]] = {
     UNetNetworkConfig: UNetNetwork,
     ADMNetworkConfig: ADMNetwork,
     UnCLIPNetworkConfig: UnCLIPNetwork,
     PlainADMNetworkConfig: PlainADMNetwork,
+    EfficientNetworkConfig: EfficientNetwork,
 }

@@ -19,6 +19,7 @@ from t2i_core.models.feature_reader import FeatureReader, PooledFeatures
 from t2i_core.models.text_encoder import Encoded, TextEncoder
 from t2i_core.models.text_transformer import TextTransformer
 from t2i_core.systems.condition import Condition, Text, mapped
+from t2i_core.systems.config import DynamicThreshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ class DrawSettings:
 
     Attributes:
         low_level: noise that is put on a small picture before it is enlarged, 0 to 1.
+        threshold: whether and how each estimate of a picture is brought back to [-1, 1], as `DiffusionConfig.clips`.
         negative: (B, L) captions that guidance leads away from, in place of the null.
         weaker: a stage that knows less of the same pictures, which guidance leads away from in place of the null.
         interval: times between which guidance acts.
@@ -98,6 +100,7 @@ class DrawSettings:
     guidance_scale: float | None = None
     num_steps: int | None = None
     low_level: float | None = None
+    threshold: bool | DynamicThreshold | None = None
     sampler: SamplerName | None = None
     negative: Text | None = None
     weaker: "Editor | None" = None

@@ -96,6 +96,15 @@ def test_a_system_of_runs_is_judged_by_its_name() -> None:
             {"runs": {"cnn": {"uses": ["clip=b"]}, "b": {}}, "evaluate": {"judged": ["cnn"]}},
             "cnn is made from b, which",
         ),
+        (
+            {
+                "runs": {"cnn": {"uses": ["features=words"]}, "b": {}},
+                "features": {"words": {"encoder": "b"}},
+                "evaluate": {"judged": ["cnn"]},
+            },
+            "cnn is made from b, which is not trained before it",
+        ),
+        ({"features": {"cnn": {"encoder": "clip"}}}, "cnn is a run and a folder of features"),
         ({"evaluate": {"judged": []}}, r"evaluate\.judged"),
         ({"systems": {"whole": {"clip": "clip"}}}, "has a base run"),
         (

@@ -113,6 +113,20 @@ def test_the_same_job_without_prefect_finds_all_its_folders(first: State[dict[st
     assert all(ref.hit for ref in refs.values())
 
 
+def test_features_are_made_before_the_run_that_reads_them_by_a_run_before_it(tmp_path: Path) -> None:
+    config, smoke = tiny(), PipelineConfig.preset("imagen-smoke")
+    few = {"max_images": 32}
+    runs = {"encoder": smoke.runs["encoder"].with_changes(**few), "base": smoke.runs["base"].with_changes(**few)}
+    asked = config.model_dump() | {"runs": runs, "features": smoke.features, "systems": {"whole": {"base": "base"}}}
+
+    refs = run_pipeline(CoreSteps(), PipelineConfig.parse(asked), tmp_path / "work")
+
+    made = read_manifest(tmp_path / "work/features/words", "features")
+    assert made.key.inputs["encoder"] == refs["runs/encoder"].digest
+    assert read_manifest(tmp_path / "work/runs/base").key.inputs["features"] == refs["features/words"].digest
+    assert (tmp_path / "work/evaluation/report.html").stat().st_size > 1000
+
+
 def test_a_deleted_output_is_made_again_and_nothing_else(first: State[dict[str, StepRef]], workspace: Path) -> None:
     (workspace / "work" / "evaluation" / "report.html").unlink()
     repaired = run(workspace, tiny())

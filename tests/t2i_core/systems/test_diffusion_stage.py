@@ -8,7 +8,7 @@ from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import ConfigError
 from t2i_core.systems.build import build_stage
 from t2i_core.systems.condition import Known, LowRes
-from t2i_core.systems.config import DiffusionConfig
+from t2i_core.systems.config import DiffusionConfig, DynamicThreshold
 from t2i_core.systems.diffusion import DiffusionStage
 from t2i_core.systems.noised_clip import NoisedCLIPStage
 from t2i_core.systems.pictures.masks import random_masks
@@ -293,6 +293,39 @@ def test_an_upsampler_has_noise_of_its_own():
     assert not torch.isclose(base, upsampler[:, : base.shape[1]]).any(1).all()
 
 
+def test_an_efficient_unet_is_told_the_level_of_noise_unless_the_small_picture_is_dropped():
+    stage = shaken("imagen_upsampler")
+    batch = seen(stage)
+    levels = {level: replace(batch.condition.low, level=torch.full((4,), level)) for level in (0.1, 0.9)}
+    kept = [draw(stage, replace(batch, condition=replace(batch.condition, low=low))) for low in levels.values()]
+    nothing = batch.condition.kept("low", torch.zeros(4, dtype=torch.bool))
+    dropped = [draw(stage, replace(batch, condition=replace(nothing, low=low))) for low in levels.values()]
+
+    assert float((kept[0] - kept[1]).abs().amax((1, 2, 3)).min()) > 1e-4
+    assert torch.equal(*dropped)
+
+
+def test_estimates_are_brought_back_as_the_recipe_says_or_as_is_asked():
+    stage = shaken("imagen_upsampler")
+    stage.network.unet.head.bias += 3
+    batch = seen(stage)
+    by_hand = {
+        "none": draw(stage, batch, threshold=False),
+        "static": draw(stage, batch, threshold=True),
+        "dynamic": draw(stage, batch, threshold=DynamicThreshold(percentile=1, cap=100)),
+        "capped": draw(stage, batch, threshold=DynamicThreshold(percentile=1, cap=1)),
+    }
+    stage.config = stage.config.with_changes(clips=DynamicThreshold(percentile=1, cap=100))
+
+    assert float(by_hand["none"].max()) > 2 and float(by_hand["static"].max()) == 1
+    assert torch.equal(draw(stage, batch), by_hand["dynamic"]) and torch.equal(by_hand["capped"], by_hand["static"])
+    # What is divided keeps its differences, what is cut off loses them.
+    assert float(by_hand["dynamic"].std()) > 1.5 * float(by_hand["static"].std())
+    for config, how in ((True, "static"), (False, "none")):
+        stage.config = stage.config.with_changes(clips=config)
+        assert torch.equal(draw(stage, batch), by_hand[how])
+
+
 @pytest.mark.parametrize("name", ["base", "inpaint_upsampler"])
 def test_no_gradient_passes_through_what_is_dropped(name):
     stage = shaken(name)
@@ -304,6 +337,20 @@ def test_no_gradient_passes_through_what_is_dropped(name):
     # Only the last sample has the word 11, and its caption is dropped.
     assert words.grad[11].tolist() == [0.0] * words.shape[1]
     assert words.grad[5].any()
+
+
+@pytest.mark.parametrize("name", ["imagen_base", "imagen_upsampler"])
+def test_no_gradient_passes_through_features_that_are_dropped(name):
+    stage = shaken(name)
+    batch = seen(stage)
+    features = batch.condition.text.features.clone().requires_grad_()
+    text = replace(batch.condition.text, features=features)
+    whole = torch.randn(4, 3, SIZES.image_size, SIZES.image_size, generator=torch.Generator().manual_seed(0))
+
+    stage.loss(replace(batch, target=whole, condition=replace(batch.condition, text=text))).total.backward()
+
+    assert batch.condition.keep["text"].tolist() == [True, True, True, False]
+    assert [bool(row.any()) for row in features.grad] == [True, True, True, False]
 
 
 def a_dropped_batch(stage: DiffusionStage) -> Batch:
@@ -352,7 +399,8 @@ def test_a_variance_beyond_its_bounds_is_brought_back():
 
 
 def test_every_kind_of_stage_reads_as_many_channels_as_its_recipe_says():
-    wanted = {"diffusion": 3, "base": 3, "upsampler": 7, "inpaint": 7, "inpaint_upsampler": 10}
+    # An Efficient U-Net is told the level beside the time, in place of a channel.
+    wanted = {"diffusion": 3, "base": 3, "upsampler": 7, "inpaint": 7, "inpaint_upsampler": 10, "imagen_upsampler": 6}
 
     assert {name: len(CONFIGS[name].channels) for name in wanted} == wanted
 

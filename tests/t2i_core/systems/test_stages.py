@@ -20,6 +20,8 @@ from t2i_core.systems.config import (
     DiffusionConfig,
     DiffusionPriorConfig,
     DirectConfig,
+    DynamicThreshold,
+    EfficientNetworkConfig,
     EnlargingConfig,
     NoisedCLIPConfig,
     PlainADMNetworkConfig,
@@ -41,6 +43,9 @@ ADM = ADMNetworkConfig(
     carries=True,
     head_width=16,
     text=TextTransformerSizes(width=32, num_layers=1, num_heads=2, directional=True),
+)
+EFFICIENT = EfficientNetworkConfig(
+    patch_size=2, channels=(16, 32), num_blocks=(1, 2), num_heads=2, positions=True, groups=8, embedding_width=32
 )
 GLIDE = DiffusionConfig(
     network=ADM,
@@ -82,6 +87,16 @@ CONFIGS = {
         network=PriorSizes(width=32, num_layers=1, num_heads=2),
         num_buckets=8,
         num_fits=4,
+    ),
+    "imagen_upsampler": GLIDE.with_changes(
+        side=0,
+        low_side=16,
+        low_noise=1,
+        low_level=0.1,
+        network=EFFICIENT,
+        prediction="x_0",
+        learned_variance=False,
+        clips=DynamicThreshold(),
     ),
     "noised_clip": NoisedCLIPConfig(
         side=16,

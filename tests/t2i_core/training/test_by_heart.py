@@ -28,6 +28,7 @@ LEARNING = {
     "cnn-smoke": (250, []),
     "diffusion-smoke": (200, []),
     "glide-base-smoke": (400, SMALL),
+    "imagen-base-smoke": (400, SMALL),
     "glide-inpaint-smoke": (250, SMALL),
     "glide-upsampler-smoke": (200, LARGE),
     "glide-upsampler-regressor-smoke": (150, LARGE),
@@ -37,6 +38,8 @@ LEARNING = {
     # Of eight pictures by a CLIP that never learned to tell them apart.
     "unclip-prior-smoke": (400, ["system.num_steps=16"]),
     "unclip-ar-prior-smoke": (300, []),
+    "imagen-sr1-smoke": (400, [*LARGE, "system.low_noise=0.1"]),
+    "imagen-sr2-smoke": (400, [*LARGE, "system.low_noise=0.1", "system.network.patch_size=2"]),
     "clip-smoke": (100, []),
     # As wide as it takes, and mostly with the little noise that is asked for.
     "glide-clip-smoke": (
@@ -54,6 +57,12 @@ LEARNING = {
 def embeddings(eight_dir: Path, clip_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("heart") / "embeddings"
     return [f"embeddings={features(eight_dir, clip_dir, FeaturesConfig(pictures=True), folder).path}"]
+
+
+@pytest.fixture(scope="module")
+def words(embeddings: list[str]) -> list[str]:
+    """Give the same folder for the features of captions in it."""
+    return [use.replace("embeddings=", "features=") for use in embeddings]
 
 
 def learned(captions_dir: Path, run_dir: Path, name: str, uses: Sequence[str] = ()) -> tuple[Stage, Batch]:
@@ -143,6 +152,13 @@ def test_a_prior_makes_the_embedding_of_each(eight_dir: Path, embeddings: list[s
     assert right((made - mean) @ F.normalize(batch.condition.image - mean, dim=1).T) >= 7
 
 
+def test_imagens_base_draws_the_one_of_its_captions_features(eight_dir: Path, words: list[str], tmp_path: Path) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", "imagen-base-smoke", words)
+    batch = stage.view(batch)
+
+    assert right(-distances(drawn(stage, batch), batch.target)) >= 7
+
+
 def test_what_fills_in_draws_the_hidden_half_of_each(eight_dir: Path, tmp_path: Path) -> None:
     stage, batch = learned(eight_dir, tmp_path / "run", "glide-inpaint-smoke")
     batch = stage.view(batch)
@@ -166,9 +182,11 @@ def test_what_enlarges_pictures_made_worse_makes_them_better(eight_dir: Path, tm
     assert float(gain.mean()) > 1.5
 
 
-@pytest.mark.parametrize("name", ["glide-upsampler-smoke", "glide-upsampler-regressor-smoke"])
-def test_what_enlarges_is_far_above_interpolation(eight_dir: Path, tmp_path: Path, name: str) -> None:
-    stage, batch = learned(eight_dir, tmp_path / "run", name)
+@pytest.mark.parametrize(
+    "name", ["glide-upsampler-smoke", "glide-upsampler-regressor-smoke", "imagen-sr1-smoke", "imagen-sr2-smoke"]
+)
+def test_what_enlarges_is_far_above_interpolation(eight_dir: Path, words: list[str], tmp_path: Path, name: str) -> None:
+    stage, batch = learned(eight_dir, tmp_path / "run", name, words if name.startswith("imagen") else ())
     small = shrunk(batch.target, 2)
     low = LowRes(picture=small, level=torch.zeros(NUM))
     batch = replace(batch, condition=replace(batch.condition, low=low))

@@ -17,8 +17,7 @@ from t2i_core.training.step import Run
 from tests.t2i_core.data.fork_server import ForkServer
 from tests.t2i_core.training.test_train import assert_same_run
 
-# All but those that read features of captions, whose networks are those of others.
-STAGES = [name for name in preset_names() if name.endswith("-smoke") and "features" not in name]
+STAGES = [name for name in preset_names() if name.endswith("-smoke")]
 NUM_SAMPLES, RATE = 1000, 0.3
 # Trains; kills itself as soon as a step is done and logged, and before it is saved.
 TRAIN = """
@@ -42,9 +41,10 @@ def act(order):
 
 def changes(name: str) -> list[str]:
     """Fit a recipe to the pictures here, which have 32 pixels."""
-    enlarges = "upsampler" in name or "-up" in name
-    sides = ["system.side=32", "system.low_side=16"] if enlarges else ["system.side=16"]
-    return [*(sides if name.startswith("glide") or enlarges or "decoder" in name else ()), "batch_size=4"]
+    system = load_preset(name).system
+    small = ["system.side=16"] if getattr(system, "side", 0) else []
+    sides = ["system.side=32", "system.low_side=16"] if getattr(system, "low_side", 0) else small
+    return [*sides, "batch_size=4"]
 
 
 @pytest.fixture(scope="session")

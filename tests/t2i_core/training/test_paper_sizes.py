@@ -89,6 +89,10 @@ PARTS = (
 )
 
 
+# Of which Imagen's networks are counted without what makes one embedding of the pooled caption and the level of noise.
+UNCOUNTED = ("pooled", "level", "embedding")
+
+
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_a_part_has_the_weights_that_its_paper_gives_it(part: Part) -> None:
     with torch.device("meta"):
@@ -148,6 +152,23 @@ def of_unclip(preset: str) -> nn.Module:
     with torch.device("meta"):
         sizes = Sizes(vocab_size=50258, context_length=256, image_size=side, embedding_width=1024)
         return build_stage(config, sizes)
+
+
+@pytest.mark.parametrize(
+    ("preset", "counted", "printed"),
+    # The last one is the one before without keys and values of its own places, 8.4 million.
+    [("imagen-base-paper", 2379, 2000), ("imagen-sr1-paper", 490, 600), ("imagen-sr2-paper", 481.6, 400)],
+)
+def test_a_recipe_of_imagens_size_has_its_weights(preset: str, counted: float, printed: float) -> None:
+    config = load_preset(preset).system
+    assert isinstance(config, DiffusionConfig)
+    sizes = Sizes(vocab_size=50258, context_length=128, image_size=config.side, feature_width=4096)
+    with torch.device("meta"):
+        unet = DiffusionStage(config, sizes, {}).network.unet
+    assert isinstance(unet, nn.Module)
+    apart = sum(weights(part) for name, part in unet.named_children() if name in UNCOUNTED)
+
+    check(preset, weights(unet) - apart, counted, printed)
 
 
 def check(name: str, ours: float, counted: float, printed: float) -> None:
