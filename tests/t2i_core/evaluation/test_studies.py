@@ -1,7 +1,6 @@
 """Studies of a small system, and what they measure on pictures whose answer is known."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,10 @@ from t2i_core.evaluation.judges.verdict import judge
 from t2i_core.evaluation.metrics.benchmark import Benchmark, Prompt
 from t2i_core.evaluation.metrics.evidence import Evidence, Pictures
 from t2i_core.evaluation.step import evaluate
-from t2i_core.evaluation.studies import language
 from t2i_core.evaluation.studies.edit_tasks import around, edge_of, halves_of, tasks_of, turns_of
 from t2i_core.evaluation.studies.upsampler import averaged
 from t2i_core.progress import Progress
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
-from t2i_core.samples.wordings import HELD_OUT, Language, told
 
 STRIPS = ("Objects replaced", "Replaced", "Outpainted: ", "In turn: ", "Image to image, strength 0 to 1")
 BRIEF: dict[str, Any] = {"prompts_per_task": 2, "images_per_prompt": 1, "num_real": 10, "num_train": 10, "steps": 2}
@@ -149,83 +146,6 @@ def test_a_system_is_studied(system_runs: dict[str, Path], tmp_path: Path) -> No
     ):
         assert title in page
     assert "Inverted: " not in page
-
-
-class Listener:
-    """Draws the scenes that some words ask for, otherwise than they say, and refuses words that it does not know."""
-
-    def __init__(self, prompts: tuple[Prompt, ...], change: dict[str, Any], refused: str) -> None:
-        self._change, self._refused = change, refused
-        languages = [lambda p, _: p.text, *(partial(told_in, language) for language in HELD_OUT.values())]
-        self._scenes = {say(p, i): p.scene for say in languages for i, p in enumerate(prompts)}
-
-    def prompt_words_unknown(self, text: str) -> list[str]:
-        return [word for word in text.split() if word == self._refused]
-
-    def generate(self, texts: list[str], seeds: list[int], config: EvaluateConfig) -> Pictures:
-        scenes = [self._scenes[text] for text in texts]
-        changed = [
-            scene.with_changes(objects=[o.model_dump() | self._change for o in scene.objects])
-            for scene in scenes
-            if scene
-        ]
-        return np.stack([np.asarray(render_scene(scene)) for scene in changed])
-
-
-def told_in(language: Language, prompt: Prompt, number: int) -> str:
-    assert prompt.scene is not None
-    return told(prompt.scene, language, f"0:{number}")
-
-
-def heard(change: dict[str, Any], refused: str = "") -> dict[str, Any]:
-    scenes = [make_scene(5, i) for i in range(60)]
-    prompts = tuple(
-        Prompt(f"{i}", scene.task, caption_scene(scene), scene, np.asarray(render_scene(scene)), str(i))
-        for i, scene in enumerate(scenes)
-        if scene.task in ("single", "position")
-    )
-    evidence = evidence_of(prompts)
-    listener = Listener(prompts, change, refused)
-    found = language.study(evidence, {"model": listener}).data  # type: ignore[dict-item]
-    assert list(found) == [
-        f"{name}, {task}" for name in ("as in training", *HELD_OUT) for task in ("one object", "two objects")
-    ]
-    return found
-
-
-def test_who_understands_every_word_is_right_in_everything() -> None:
-    for name, row in heard({}).items():
-        assert row.pop("refused") == 0
-        assert {estimate.value for estimate in row.values()} == {1.0}, name
-        assert ("relation" in row) == name.endswith("two objects")
-
-
-def test_who_takes_one_thing_for_another_is_wrong_in_that() -> None:
-    found = heard({"color": "red"})
-    for name, row in found.items():
-        assert row["color"].value < 0.5 and row["background"].value == 1, name
-        assert row["strict"].value <= row["color"].value
-    assert found["both, one object"]["shape"].value == 1
-
-
-def test_who_refuses_a_word_is_wrong_where_it_stands() -> None:
-    found = heard({}, refused="scarlet")
-    assert found["as in training, one object"]["refused"] == found["new sentences, two objects"]["refused"] == 0
-    for name in ("new words, one object", "both, two objects"):
-        row = found[name]
-        assert row["refused"] > 0
-        assert row["strict"].value == row["color"].value == 1 - row["refused"] / row["strict"].num
-
-
-def test_a_run_that_knows_its_own_words_alone_is_told_to_refuse(system_runs: dict[str, Path], tmp_path: Path) -> None:
-    config = EvaluateConfig.parse(BRIEF | {"studies": ["language"], "bootstrap_resamples": 100})
-    evaluate(system_runs["plain"], config, tmp_path / "evaluation")
-
-    rows = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["language"]
-    assert rows["as in training, one object"]["refused"] == 0
-    assert rows["both, one object"]["refused"] == rows["new words, two objects"]["refused"] == 2
-    assert rows["both, one object"]["strict"]["value"] == 0
-    assert "refused" in (tmp_path / "evaluation" / "report.html").read_text()
 
 
 def test_what_has_no_upsampler_is_not_compared_with(system_runs: dict[str, Path], tmp_path: Path) -> None:
