@@ -29,6 +29,8 @@ PresetName = Literal[
     "glide-toy",
     "imagen-smoke",
     "imagen-toy",
+    "unclip-smoke",
+    "unclip-toy",
 ]
 
 # Minutes of a timed job kept for everything that is not training, and never more than this share of it.
