@@ -43,7 +43,7 @@ class DiffusionStage(Stage):
         super().__init__()
         self.config = config
         self.side = config.side or sizes.image_size
-        self.low_level, self.inpaints = config.low_level, config.inpaints
+        self.low_level, self.low_noise, self.inpaints = config.low_level, config.low_noise, config.inpaints
         self._shrinks = factor_of(sizes.image_size, self.side)
         self._enlarges = factor_of(self.side, config.low_side)
         _require_fit(self.side, config.network.side_multiple)

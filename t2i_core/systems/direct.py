@@ -19,7 +19,7 @@ class DirectStage(Stage):
 
     def __init__(self, config: DirectConfig, sizes: Sizes, given: Mapping[str, Stage]) -> None:
         super().__init__()
-        self.side, self.low_level = sizes.image_size, 0.0
+        self.side, self.low_level, self.low_noise = sizes.image_size, 0.0, 0.0
         self.clip_weight = config.clip_weight
         self.clip = _frozen_clip(given["clip"], sizes) if "clip" in given else None
         self.text = text_encoder(sizes, config.text_width, config.text_layers)

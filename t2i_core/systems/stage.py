@@ -146,10 +146,12 @@ class Drawer(Protocol):
     Attributes:
         side: of the squares that it was trained to draw, pixels.
         low_level: noise that it wants on a base's pictures before it enlarges them.
+        low_noise: the most that it was trained with.
     """
 
     side: int
     low_level: float
+    low_noise: float
 
     def view(self, batch: Batch) -> Batch:
         """See `Stage.view`."""

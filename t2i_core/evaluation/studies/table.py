@@ -7,7 +7,7 @@ from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import StudyName
 from t2i_core.evaluation.metrics.evidence import Evidence
 from t2i_core.evaluation.metrics.section import Section
-from t2i_core.evaluation.studies import edits, guidance, language, upsampler
+from t2i_core.evaluation.studies import edits, guidance, language, sweeps, upsampler
 from t2i_core.evaluation.studies.maker import PictureMaker
 from t2i_core.generation.generator import Generator
 
@@ -17,6 +17,7 @@ OF_NOISE: dict[StudyName, Callable[[Evidence, Mapping[str, Generator]], Section]
     "guidance": guidance.study,
     "upsampler": upsampler.study,
     "edits": edits.study,
+    "sweeps": sweeps.study,
 }
 
 

@@ -95,10 +95,15 @@ def study(evidence: Evidence, generators: Mapping[str, Generator]) -> Section:
     )
 
 
-def _given(evidence: Evidence, factor: int) -> Given:
+def spread_over(evidence: Evidence, number: int) -> tuple[Sequence[Prompt], Pictures]:
+    """Choose prompts evenly, at most so many, and give their real pictures: (B, H, W, 3) uint8."""
     prompts = evidence.benchmark.prompts
-    chosen = [prompts[i] for i in np.linspace(0, len(prompts) - 1, min(NUM_PICTURES, len(prompts))).round().astype(int)]
-    real = np.stack([prompt.real for prompt in chosen])
+    chosen = [prompts[i] for i in np.linspace(0, len(prompts) - 1, min(number, len(prompts))).round().astype(int)]
+    return chosen, np.stack([prompt.real for prompt in chosen])
+
+
+def _given(evidence: Evidence, factor: int) -> Given:
+    chosen, real = spread_over(evidence, NUM_PICTURES)
     small = averaged(real, factor)
     return Given(chosen, real, small, np.stack([_blurred(picture) for picture in small]), factor)
 

@@ -112,7 +112,8 @@ def test_averaging_is_of_squares_of_pixels() -> None:
 
 
 def test_a_system_is_studied(system_runs: dict[str, Path], tmp_path: Path) -> None:
-    config = EvaluateConfig.parse(BRIEF | {"studies": ["guidance", "upsampler", "edits"], "bootstrap_resamples": 100})
+    names = ["guidance", "upsampler", "edits", "sweeps"]
+    config = EvaluateConfig.parse(BRIEF | {"studies": names, "bootstrap_resamples": 100})
     told: list[Progress] = []
     evaluate(
         system_runs["system"],
@@ -124,7 +125,7 @@ def test_a_system_is_studied(system_runs: dict[str, Path], tmp_path: Path) -> No
     )
 
     studies = [(each.done, each.total, each.fields["next"]) for each in told if each.unit == "studies"]
-    assert studies == [(0, 3, "guidance"), (1, 3, "upsampler"), (2, 3, "edits")]
+    assert studies == [(number, 4, name) for number, name in enumerate(names)]
 
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert set(metrics["guidance"]["rows"]) == {"none", "classifier-free, 3", "CLIP, 2"}
@@ -136,6 +137,13 @@ def test_a_system_is_studied(system_runs: dict[str, Path], tmp_path: Path) -> No
     assert set(metrics["edits"]["image_to_image"]) == {"0", "0.2", "0.4", "0.6", "0.8", "1"}
     assert metrics["edits"]["image_to_image"]["0"] == {"distance": 0, "strict": 0}
     assert set(metrics["edits"]["ways"]) == {"trained to fill in"}
+    sweeps = metrics["sweeps"]
+    assert list(sweeps["guidance"]) == ["1", "3", "7"] and list(sweeps["level"]) == ["0", "0.1", "0.2"]
+    assert set(sweeps["guidance"]["1"]) == {"strict, static", "strict, dynamic", "apart"}
+    assert 0 <= sweeps["guidance"]["1"]["apart"] < 1
+    plain = upsampler["upsampler"]
+    assert sweeps["level"]["0"]["fidelity"] == pytest.approx(plain["fidelity"]["value"], abs=0.01)
+    assert sweeps["level"]["0.2"] != sweeps["level"]["0"]
     page = (tmp_path / "evaluation" / "report.html").read_text()
     for title in (
         "Ways of guidance",
