@@ -61,6 +61,17 @@ class TextTransformerSizes(Config):
         return self
 
 
+class FeatureTransformerSizes(TextTransformerSizes):
+    """Size of trained blocks that read on in the features of a frozen encoder."""
+
+    noise: float = Field(
+        ge=0,
+        le=10,
+        description="Noise put on features in training, in standard deviations of a token, so that no small difference "
+        "between words is learned by heart.",
+    )
+
+
 class TextTransformerConfig(TextTransformerSizes):
     """GLIDE's text transformer for some data."""
 

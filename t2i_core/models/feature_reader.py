@@ -4,9 +4,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from t2i_core.models.text_encoder import Encoded
+from t2i_core.models.config import FeatureTransformerSizes
+from t2i_core.models.text_encoder import Encoded, TextBlock, mean_of, visible_tokens
 
 # Of attention pooling, where they divide the width.
 POOLING_HEADS = 8
@@ -52,9 +52,7 @@ class FeatureReader(nn.Module):
         if keep is not None:
             x = torch.where(keep[:, None, None], x, self.null.to(x.dtype))
             mask = first_alone(mask, keep)
-        weights = mask.to(x.dtype)[..., None]
-        pooled = (x * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return Encoded(x, F.layer_norm(pooled, pooled.shape[-1:]), mask)
+        return Encoded(x, mean_of(x, mask), mask)
 
 
 class PooledFeatures(nn.Module):
@@ -84,10 +82,7 @@ class PooledFeatures(nn.Module):
         """
         tokens = self.norm(features.float())
         pooled = self.norm_pooled(self._pooled(tokens, mask))
-        if keep is None:
-            return Encoded(tokens, pooled, mask)
-        tokens, pooled = torch.where(keep[:, None, None], tokens, 0), torch.where(keep[:, None], pooled, 0)
-        return Encoded(tokens, pooled, first_alone(mask, keep))
+        return _or_zeros(tokens, pooled, mask, keep)
 
     def _pooled(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Give each head's share of the channels as its query weighs the tokens: (B, D)."""
@@ -99,3 +94,55 @@ class PooledFeatures(nn.Module):
     def outer_layers(self) -> list[nn.Module]:
         """List the layers that face the outside."""
         return [self.queries]
+
+
+class FeatureTransformer(nn.Module):
+    """Features -> token vectors and their mean, by blocks that are trained with the network.
+
+    What a frozen encoder gives hardly tells "left of" from "right of" in two sentences that are alike otherwise; the
+    network alone takes long to read it out, these blocks do not. The null is zeros, behind the norms.
+
+    Args:
+        feature_width: of a token as the frozen encoder gives it.
+        config: of the blocks.
+    """
+
+    def __init__(self, feature_width: int, config: FeatureTransformerSizes) -> None:
+        super().__init__()
+        self.config, self.width = config, config.width
+        self.norm = token_norm(feature_width)
+        self.project = nn.Linear(feature_width, config.width)
+        self.blocks = nn.ModuleList(TextBlock(config.width, config.num_heads) for _ in range(config.num_layers))
+        self.norm_out = nn.LayerNorm(config.width)
+
+    def forward(self, features: Tensor, mask: Tensor, keep: Tensor | None = None) -> Encoded:
+        """Read captions.
+
+        Args:
+            features: (B, L, D) float.
+            mask: (B, L) bool, True = real token.
+            keep: (B,) bool, False = the null caption: one token of zeros, and zeros as its pooled vector.
+        """
+        x = self.norm(features.float())
+        if self.training and self.config.noise:
+            x = x + self.config.noise * torch.randn_like(x)
+        x = self.project(x)
+        heads, length = self.config.num_heads, mask.shape[1]
+        plain = mask[:, None, None].expand(-1, heads, length, -1)
+        visible = visible_tokens(mask, heads) if self.config.directional else plain
+        for block in self.blocks:
+            x = block(x, visible)
+        tokens = self.norm_out(x)
+        return _or_zeros(tokens, mean_of(tokens, mask), mask, keep)
+
+    def outer_layers(self) -> list[nn.Module]:
+        """List the layers that face the outside."""
+        return [self.project]
+
+
+def _or_zeros(tokens: Tensor, pooled: Tensor, mask: Tensor, keep: Tensor | None) -> Encoded:
+    """Put zeros in the place of captions that are dropped."""
+    if keep is None:
+        return Encoded(tokens, pooled, mask)
+    tokens, pooled = torch.where(keep[:, None, None], tokens, 0), torch.where(keep[:, None], pooled, 0)
+    return Encoded(tokens, pooled, first_alone(mask, keep))

@@ -66,6 +66,13 @@ class TextBlock(nn.Module):
         return mixed
 
 
+def mean_of(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Give the mean of the real tokens of (B, L, D), brought back to unit variance: (B, D)."""
+    weights = mask.to(tokens.dtype)[..., None]
+    pooled = (tokens * weights).sum(1) / weights.sum(1).clamp(min=1)
+    return F.layer_norm(pooled, pooled.shape[-1:])
+
+
 class TextEncoder(nn.Module):
     """Token ids -> token vectors and a pooled vector."""
 
@@ -100,6 +107,4 @@ class TextEncoder(nn.Module):
         for block in self.blocks:
             x = block(x, visible)
         x = self.norm(x)
-        weights = mask.to(x.dtype)[..., None]
-        pooled = (x * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return Encoded(x, F.layer_norm(pooled, pooled.shape[-1:]), mask)
+        return Encoded(x, mean_of(x, mask), mask)

@@ -18,6 +18,7 @@ from t2i_core.models.config import (
     ADMSizes,
     CNNConfig,
     EfficientSizes,
+    FeatureTransformerSizes,
     NoisedViTSizes,
     PriorSizes,
     TextTransformerSizes,
@@ -90,7 +91,8 @@ class UNetNetworkConfig(UNetConfig):
     text_layers: int = Field(3, ge=0, le=MAX_LAYERS, description="Blocks of its own text encoder.")
 
 
-CaptionReader = TextTransformerSizes | Literal["features"]
+# The one with more fields first: what is written of a config is what the first that fits knows.
+CaptionReader = FeatureTransformerSizes | TextTransformerSizes | Literal["features"]
 
 
 class ADMNetworkConfig(ADMSizes):
@@ -100,7 +102,7 @@ class ADMNetworkConfig(ADMSizes):
     text: CaptionReader = Field(
         TextTransformerSizes(),
         description="What reads captions: a text transformer of this size that is trained with it, or a frozen encoder "
-        "beforehand (features).",
+        "beforehand (features), behind it trained blocks if a size with noise is given.",
     )
 
 
@@ -126,8 +128,8 @@ class EfficientNetworkConfig(EfficientSizes):
     kind: Literal["efficient_unet"] = "efficient_unet"
     text: CaptionReader = Field(
         "features",
-        description="What reads captions: a frozen encoder beforehand (features), or a text transformer of this size "
-        "that is trained with it.",
+        description="What reads captions: a frozen encoder beforehand (features), behind it trained blocks if a size "
+        "with noise is given, or a text transformer of this size that is trained with it.",
     )
 
 
@@ -241,8 +243,8 @@ class DiffusionConfig(NoisedConfig):
         network = self.network
         if isinstance(network, UnCLIPNetworkConfig):
             return ("embeddings",)
-        reads = not isinstance(network, PlainADMNetworkConfig) and network.text == "features"
-        return ("features",) if reads else ()
+        text = None if isinstance(network, PlainADMNetworkConfig) else network.text
+        return ("features",) if text == "features" or isinstance(text, FeatureTransformerSizes) else ()
 
     @property
     def side_multiple(self) -> int:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from t2i_core.models.adm_unet import ADMUNet
-from t2i_core.models.config import ADMConfig, EfficientConfig, Sizes, TextTransformerConfig
+from t2i_core.models.config import ADMConfig, EfficientConfig, FeatureTransformerSizes, Sizes, TextTransformerConfig
 from t2i_core.models.efficient_unet import EfficientUNet
 from t2i_core.models.embedding import EmbeddingReader, Statistics
-from t2i_core.models.feature_reader import FeatureReader, PooledFeatures
+from t2i_core.models.feature_reader import FeatureReader, FeatureTransformer, PooledFeatures
 from t2i_core.models.text_encoder import Encoded, TextEncoder
 from t2i_core.models.text_transformer import TextTransformer
 from t2i_core.models.unet import UNet
@@ -112,9 +112,11 @@ def _reader(sizes: Sizes, config: UNetNetworkConfig) -> TextEncoder | FeatureRea
     return FeatureReader(_feature_width(sizes), config.text_width)
 
 
-def _pooling_reader(sizes: Sizes, text: CaptionReader) -> TextTransformer | PooledFeatures:
+def _pooling_reader(sizes: Sizes, text: CaptionReader) -> TextTransformer | PooledFeatures | FeatureTransformer:
     if text == "features":
         return PooledFeatures(_feature_width(sizes))
+    if isinstance(text, FeatureTransformerSizes):
+        return FeatureTransformer(_feature_width(sizes), text)
     return TextTransformer(
         TextTransformerConfig(**text.model_dump(), vocab_size=sizes.vocab_size, context_length=sizes.context_length)
     )

@@ -15,7 +15,7 @@ from t2i_core.diffusion.guidance import WHOLE, Projection
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.models.config import Sizes, TextEncoderConfig
 from t2i_core.models.embedding import Statistics
-from t2i_core.models.feature_reader import FeatureReader, PooledFeatures
+from t2i_core.models.feature_reader import FeatureReader, FeatureTransformer, PooledFeatures
 from t2i_core.models.text_encoder import Encoded, TextEncoder
 from t2i_core.models.text_transformer import TextTransformer
 from t2i_core.systems.condition import Condition, Text, mapped
@@ -248,13 +248,16 @@ def text_encoder(sizes: Sizes, width: int, num_layers: int) -> TextEncoder:
     )
 
 
-def encode(encoder: TextEncoder | TextTransformer | FeatureReader | PooledFeatures, condition: Condition) -> Encoded:
+CaptionEncoder = TextEncoder | TextTransformer | FeatureReader | PooledFeatures | FeatureTransformer
+
+
+def encode(encoder: CaptionEncoder, condition: Condition) -> Encoded:
     """Encode the captions of a condition; those that are dropped become the encoder's null.
 
     Raises:
         ValueError: there are none in it, or not as this encoder reads them.
     """
-    text, reads_features = condition.text, isinstance(encoder, FeatureReader | PooledFeatures)
+    text, reads_features = condition.text, not isinstance(encoder, TextEncoder | TextTransformer)
     if text is None or (text.features is None) == reads_features:
         raise ValueError(f"the condition has no captions as {'features' if reads_features else 'token ids'}")
     encoded: Encoded = encoder(text.tokens, text.mask, condition.keep.get("text"))

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from t2i_core.models.feature_reader import FeatureReader, PooledFeatures
+from t2i_core.models.config import FeatureTransformerSizes
+from t2i_core.models.feature_reader import FeatureReader, FeatureTransformer, PooledFeatures
 
 MASK = torch.tensor([[True, True, True], [True, False, False]])
 
@@ -26,9 +27,21 @@ def pooler() -> PooledFeatures:
     return made
 
 
-@pytest.mark.parametrize("reader", [reader, pooler])
+def reading_on(*, noise: float = 0.5, directional: bool = True) -> FeatureTransformer:
+    """Give one in evaluation, whose output norm has a bias, which would show through a null in front of it."""
+    torch.manual_seed(0)
+    sizes = FeatureTransformerSizes(width=8, num_layers=2, num_heads=2, noise=noise, directional=directional)
+    made = FeatureTransformer(6, sizes).eval()
+    torch.nn.init.normal_(made.norm_out.bias)
+    for block in made.blocks:
+        for weight in block.parameters():
+            torch.nn.init.normal_(weight, std=0.3)
+    return made
+
+
+@pytest.mark.parametrize("reader", [reader, pooler, reading_on])
 def test_the_scale_of_features_does_not_matter_and_constant_ones_stay_finite(
-    reader: Callable[[], FeatureReader | PooledFeatures],
+    reader: Callable[[], FeatureReader | PooledFeatures | FeatureTransformer],
 ) -> None:
     features = torch.randn(2, 3, 6)
 
@@ -48,8 +61,8 @@ def test_what_is_dropped_is_the_same_null_whatever_it_was() -> None:
     assert not one.tokens[0].allclose(other.tokens[0])
 
 
-@pytest.mark.parametrize("reader", [reader, pooler])
-def test_padding_changes_nothing(reader: Callable[[], FeatureReader | PooledFeatures]) -> None:
+@pytest.mark.parametrize("reader", [reader, pooler, reading_on, lambda: reading_on(directional=False)])
+def test_padding_changes_nothing(reader: Callable[[], FeatureReader | PooledFeatures | FeatureTransformer]) -> None:
     features = torch.randn(1, 3, 6)
     longer = torch.cat([features, torch.randn(1, 2, 6)], 1)
 
@@ -60,8 +73,9 @@ def test_padding_changes_nothing(reader: Callable[[], FeatureReader | PooledFeat
     torch.testing.assert_close(long.tokens[:, :3], short.tokens)
 
 
-def test_the_null_of_pooled_features_is_zeros_and_no_gradient_comes_back_from_it() -> None:
-    made, features = pooler(), torch.randn(2, 3, 6, requires_grad=True)
+@pytest.mark.parametrize("reader", [pooler, reading_on])
+def test_a_null_of_zeros_gives_no_gradient_back(reader: Callable[[], PooledFeatures | FeatureTransformer]) -> None:
+    made, features = reader(), torch.randn(2, 3, 6, requires_grad=True)
 
     read = made(features, torch.ones(2, 3, dtype=torch.bool), torch.tensor([True, False]))
     (read.tokens.square().sum() + read.pooled.square().sum()).backward()
@@ -83,3 +97,30 @@ def test_attention_pooling_follows_its_queries() -> None:
 
     torch.testing.assert_close(even, made.norm_pooled(tokens.mean(0)))
     torch.testing.assert_close(second, made.norm_pooled(tokens[1]))
+
+
+def test_a_word_hears_those_before_and_behind_it_by_heads_of_their_own() -> None:
+    features = torch.randn(1, 3, 6, requires_grad=True)
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    for made in (reading_on(), reading_on(directional=False)):
+        (heard,) = torch.autograd.grad(made(features, mask).tokens[0, 1, 0], features)
+        assert heard.abs().sum(-1).min() > 0
+    swapped = features[:, [1, 0, 2]]
+    kept = {
+        on: torch.allclose(
+            *(reading_on(directional=on)(given, mask).pooled for given in (swapped, features)), atol=1e-5
+        )
+        for on in (True, False)
+    }
+    # Who hears all others alike cannot tell an order that its features do not.
+    assert kept == {True: False, False: True}
+
+
+def test_noise_is_put_on_features_in_training_alone() -> None:
+    features, mask = torch.randn(1, 3, 6), torch.ones(1, 3, dtype=torch.bool)
+    made = reading_on()
+    assert made(features, mask).tokens.equal(made(features, mask).tokens)
+    made.train()
+    assert not made(features, mask).tokens.allclose(made(features, mask).tokens)
+    without = reading_on(noise=0).train()
+    assert without(features, mask).tokens.equal(without.eval()(features, mask).tokens)

@@ -10,7 +10,14 @@ from torch.nn import functional as F
 from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.errors import ConfigError
-from t2i_core.models.config import CNNConfig, NoisedViTSizes, PriorSizes, Sizes, TextTransformerSizes
+from t2i_core.models.config import (
+    CNNConfig,
+    FeatureTransformerSizes,
+    NoisedViTSizes,
+    PriorSizes,
+    Sizes,
+    TextTransformerSizes,
+)
 from t2i_core.systems.build import STAGES, build_stage
 from t2i_core.systems.condition import Condition, Text, mapped
 from t2i_core.systems.config import (
@@ -66,6 +73,10 @@ CONFIGS = {
     "inpaint": GLIDE.with_changes(inpaints=True),
     "inpaint_upsampler": GLIDE.with_changes(side=0, low_side=16, inpaints=True),
     "imagen_base": GLIDE.with_changes(network=ADM.with_changes(text="features"), prediction="x_0"),
+    "imagen_base_reading_on": GLIDE.with_changes(
+        network=ADM.with_changes(text=FeatureTransformerSizes(width=32, num_layers=1, num_heads=2, noise=0.5)),
+        prediction="x_0",
+    ),
     "decoder": GLIDE.with_changes(
         network=UnCLIPNetworkConfig(**ADM.model_dump(exclude={"kind"}), image_tokens=2), prediction="x_0"
     ),
