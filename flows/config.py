@@ -225,6 +225,10 @@ class PipelineRequest(Config):
             changes["ingest"] = config.ingest.with_changes(image_size=self.image_size)
             changes["site"] = changes.get("site", config.site).with_changes(image_size=self.image_size)
         if self.language:
+            if not source.startswith(SITE_PREFIX):
+                raise ConfigError(
+                    "--language is of the built-in site's scenes, and this source is another: leave it out."
+                )
             changes["site"] = changes.get("site", config.site).with_changes(language=self.language)
         return config.with_changes(**changes) if changes else config
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, get_args
+from typing import IO, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from t2i_core.children import module_command, start
 from t2i_core.config import Config
@@ -60,6 +60,12 @@ class SiteConfig(Config):
     )
     port: int = Field(0, ge=0, le=65535, description="Port on 127.0.0.1; 0 takes any free one.")
     slow_seconds: float = Field(1.0, ge=0, le=60, description="How late the slow pictures come.")
+
+    @model_validator(mode="after")
+    def _has_words_for_it(self) -> Self:
+        if self.language == "wide" and self.source != "scenes":
+            raise ValueError(f"the language wide is of scenes, and this site shows {self.source}: leave it out")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

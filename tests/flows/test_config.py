@@ -152,6 +152,9 @@ def test_a_request_changes_what_it_names_and_nothing_else() -> None:
     assert (changed.caption, changed.runs, changed.evaluate) == (plain.caption, plain.runs, plain.evaluate)
     wide = PipelineRequest(preset="demo-smoke", language="wide").resolve()
     assert wide.site == plain.site.with_changes(language="wide") and wide.ingest == plain.ingest
+    for source, told in (("site:emoji", "this site shows emoji"), ("photos", "this source is another")):
+        with pytest.raises(ConfigError, match=told):
+            PipelineRequest(preset="demo-smoke", source=source, language="wide").resolve()
 
 
 def test_a_source_of_ones_own_needs_no_site() -> None:
