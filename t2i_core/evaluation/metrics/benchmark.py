@@ -1,7 +1,8 @@
 """Which prompts a model is asked, and whether it could have seen them: held-out combinations of the test split.
 
-For scenes every prompt comes with its exact specification. Other data has no truth to check against; its prompts are
-captions of the training split, and what they measure is recall of training data, not generalisation.
+For scenes every prompt comes with its exact specification. For things in styles, prompts are the pairs of the two that
+training never saw, each with its real picture. Other data has no truth to check against; its prompts are captions of
+the training split, and what they measure is recall of training data, not generalisation.
 
 A small world has few combinations of a kind, fewer still that are held out. Where a task has fewer than are asked for,
 each is asked again in other words, and statistics take all prompts of one combination as one draw.
@@ -11,7 +12,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from itertools import zip_longest
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,14 +25,22 @@ BENCHMARK_VERSION = "prompts-2"
 TASKS: tuple[Task, ...] = get_args(Task)
 # The plain one first; all of them are in the training captions.
 DISTINCT_WORDINGS: tuple[str, ...] = tuple(dict.fromkeys(WORDINGS))
-RECALL_TASK = "recall"
+RECALL_TASK, STYLE_TASK = "recall", "style"
 TASK_TITLES = {
     "single": "One object",
     "pair": "Two objects, colors bound",
     "position": "Position",
     "counting": "Counting",
     RECALL_TASK: "Captions seen in training",
+    STYLE_TASK: "Things in styles that training never paired",
 }
+
+
+class Pair(NamedTuple):
+    """A thing, and the style that it is drawn in."""
+
+    thing: str
+    style: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +54,7 @@ class Prompt:
         scene: the exact specification, or None where there is none.
         real: (H, W, 3) uint8 real picture of the prompt.
         key: key of that picture's sample.
+        pair: the thing and its style, or None where there are none.
     """
 
     id: str
@@ -52,6 +63,7 @@ class Prompt:
     scene: Scene | None
     real: npt.NDArray[np.uint8]
     key: str
+    pair: Pair | None = None
 
     @property
     def meaning(self) -> str:
@@ -64,13 +76,14 @@ class Benchmark:
     """The prompts of one evaluation.
 
     Attributes:
-        kind: "scenes" (held-out combinations, exact truth) or "captions" (recall of training data, no truth).
+        kind: "scenes" (held-out combinations, exact truth), "styles" (held-out pairs, real pictures as truth), or
+            "captions" (recall of training data, no truth).
         prompts: all prompts, task by task.
         num_leaked: test combinations left out because the training split has them too.
         num_available: distinct combinations (without scenes: captions) there were to choose from.
     """
 
-    kind: Literal["scenes", "captions"]
+    kind: Literal["scenes", "styles", "captions"]
     prompts: tuple[Prompt, ...]
     num_leaked: int
     num_available: int
@@ -118,6 +131,12 @@ def scene_of(attributes: Mapping[str, Any]) -> Scene | None:
         raise DataError(f"a sample's scene specification is damaged: {err}. Ingest the data again.") from err
 
 
+def pair_of(attributes: Mapping[str, Any]) -> Pair | None:
+    """Read the thing and its style out of a sample's attributes `concept` and `style`, if it has both."""
+    thing, style = attributes.get("concept"), attributes.get("style")
+    return Pair(thing, style) if isinstance(thing, str) and isinstance(style, str) else None
+
+
 def choose_prompts(
     test: Sequence[Sample],
     train: Sequence[Sample],
@@ -130,7 +149,7 @@ def choose_prompts(
 
     Args:
         test: samples of the test split.
-        train: samples of the training split, used only where there are no scenes.
+        train: samples of the training split, looked at only where there are no scenes.
         train_groups: group (for scenes: the combination) of every training sample.
         prompts_per_task: at most this many prompts a task.
         seed: of the choice.
@@ -140,6 +159,9 @@ def choose_prompts(
     """
     if any("scene" in sample.attributes for sample in test):
         return _held_out_scenes(test, train_groups, prompts_per_task, seed)
+    held_out, num_leaked = _held_out_pairs(test, train)
+    if held_out:
+        return _styles(held_out, num_leaked, prompts_per_task, seed)
     return _seen_captions(train, prompts_per_task, seed)
 
 
@@ -172,6 +194,30 @@ def _asked(name: str, wording: str, samples: Sequence[tuple[Sample, Scene]]) -> 
     """Ask for a combination in some words; each wording stands beside another real picture where there are several."""
     sample, scene = samples[DISTINCT_WORDINGS.index(wording) % len(samples)]
     return Prompt(name, scene.task, caption_scene(scene, wording), scene, sample.picture(), sample.key)
+
+
+def _held_out_pairs(test: Sequence[Sample], train: Sequence[Sample]) -> tuple[dict[Pair, Sample], int]:
+    """Find the pairs that training never saw of things and styles that it did see, and count the other ones."""
+    seen = {pair for sample in train if (pair := pair_of(sample.attributes))}
+    things, styles = {pair.thing for pair in seen}, {pair.style for pair in seen}
+    asked = {pair: sample for sample in test if (pair := pair_of(sample.attributes))}
+    chosen = {pair: sample for pair, sample in asked.items() if pair.thing in things and pair.style in styles}
+    return {pair: sample for pair, sample in chosen.items() if pair not in seen}, len(seen & asked.keys())
+
+
+def _styles(held_out: Mapping[Pair, Sample], num_leaked: int, num: int, seed: int) -> Benchmark:
+    """Ask for pairs, each of another thing as far as there are enough, the styles taking turns."""
+    by_style: dict[str, list[Pair]] = defaultdict(list)
+    for pair in sorted(held_out, key=lambda pair: _rank(seed, "\n".join(pair))):
+        by_style[pair.style].append(pair)
+    turns = [pair for turn in zip_longest(*(by_style[style] for style in sorted(by_style))) for pair in turn if pair]
+    first = set({pair.thing: pair for pair in reversed(turns)}.values())
+    ranked = [*(pair for pair in turns if pair in first), *(pair for pair in turns if pair not in first)][:num]
+    prompts = [
+        Prompt(f"{STYLE_TASK}-{i:03d}", STYLE_TASK, sample.caption, None, sample.picture(), sample.key, pair)
+        for i, (pair, sample) in enumerate((pair, held_out[pair]) for pair in ranked)
+    ]
+    return Benchmark("styles", tuple(prompts), num_leaked, len(held_out))
 
 
 def _seen_captions(train: Sequence[Sample], num: int, seed: int) -> Benchmark:

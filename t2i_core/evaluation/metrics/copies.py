@@ -5,9 +5,9 @@ Where prompts are training captions, being near is what is asked: then recall is
 
 import numpy as np
 
-from t2i_core.evaluation.judges.neighbours import Neighbours, find_neighbours, recall_at_1
+from t2i_core.evaluation.judges.neighbours import Neighbours, recall_at_1
 from t2i_core.evaluation.judges.statistics import Estimate, share_by_prompt, wilson
-from t2i_core.evaluation.metrics.evidence import Evidence, in_parts
+from t2i_core.evaluation.metrics.evidence import Evidence
 from t2i_core.evaluation.metrics.failures import picture_of
 from t2i_core.evaluation.metrics.section import (
     Block,
@@ -20,20 +20,23 @@ from t2i_core.evaluation.metrics.section import (
 )
 
 TITLE = "Nearest training pictures"
-NUM_HELD_OUT, NUM_CLOSEST = 500, 12
+NUM_CLOSEST = 12
+EXPECTED = {
+    "scenes": "In a small closed world near-coincidences are expected, so held-out pictures set the scale.",
+    "styles": "The same thing in another style may be near, as it is for held-out pictures, which set the scale.",
+    "captions": "The prompts are training captions, so being near is what is asked.",
+}
 # A share of pictures near to training that is surely above this is worth a look; chance is 0.01.
 COPYING_WARN = 0.05
 
 
 def measure(evidence: Evidence) -> Section:
     """Look for copies of training pictures; for training captions, also whether the right one is drawn."""
-    if not evidence.config.num_train or not len(evidence.test) or not len(evidence.train):
+    if not evidence.has_neighbours:
         reason = "Search for copies of training pictures: switched off, or there is nothing to compare with."
         return Section(title=TITLE, key="copies", not_scored=[reason])
-    drawn = evidence.drawn["model"].pictures
-    pictures = drawn.reshape(-1, *drawn.shape[2:])
-    found = find_neighbours(pictures, in_parts(evidence.test, NUM_HELD_OUT), in_parts(evidence.train))
-    recall = None if evidence.has_scenes else _recall(evidence, found)
+    found = evidence.neighbours
+    recall = _recall(evidence, found) if evidence.benchmark.kind == "captions" else None
     return Section(
         title=TITLE,
         key="copies",
@@ -66,10 +69,7 @@ def _closeness(found: Neighbours) -> Figure:
 
 
 def _blocks(evidence: Evidence, found: Neighbours) -> list[Block]:
-    data = found.as_dict()
-    expected = "The prompts are training captions, so being near is what is asked."
-    if evidence.has_scenes:
-        expected = "In a small closed world near-coincidences are expected, so held-out pictures set the scale."
+    data, expected = found.as_dict(), EXPECTED[evidence.benchmark.kind]
     lead = (
         f"Left generated, right the nearest of {found.num_train:,} training pictures ({data['distance']}). Median "
         f"distance {data['median_generated']:.1f}, of held-out real pictures {data['median_held_out']:.1f}. {expected}"

@@ -15,6 +15,7 @@ from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.judges.clip_score import ClipScorer
 from t2i_core.evaluation.judges.composition import Extraction, extract
 from t2i_core.evaluation.judges.composition_gate import CheckerGate, check_checker
+from t2i_core.evaluation.judges.neighbours import Neighbours, find_neighbours
 from t2i_core.evaluation.judges.verdict import Verdict, judge
 from t2i_core.evaluation.metrics.benchmark import Benchmark
 from t2i_core.samples.scenes import SHAPES
@@ -23,6 +24,8 @@ Pictures = npt.NDArray[np.uint8]
 
 # Pictures of a split that are in memory at once.
 PART = 256
+# Held-out real pictures that say how near is near.
+NUM_HELD_OUT = 500
 # Fresh renders a task that the checker is tried on.
 GATE_SCENES = 25
 
@@ -110,6 +113,18 @@ class Evidence:
     def verdicts(self) -> dict[str, list[list[Verdict]]]:
         """What the checker says, likewise; empty without scenes."""
         return {who: compare(self.benchmark, rows) for who, rows in self.seen.items()} if self.has_scenes else {}
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """How near the model's pictures, prompt by prompt, are to training, beside real ones that it never saw."""
+        drawn = self.drawn["model"].pictures
+        pictures = drawn.reshape(-1, *drawn.shape[2:])
+        return find_neighbours(pictures, in_parts(self.test, NUM_HELD_OUT), in_parts(self.train))
+
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether training pictures are to be searched, and there is something to compare with."""
+        return bool(self.config.num_train and len(self.test) and len(self.train))
 
     @cached_property
     def checker_gate(self) -> CheckerGate:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from t2i_core.evaluation.metrics import accuracy, breakdown, checker, clip, copies, failures, pictures
+from t2i_core.evaluation.metrics import accuracy, breakdown, checker, clip, copies, failures, pictures, styles
 from t2i_core.evaluation.metrics.evidence import Evidence
 from t2i_core.evaluation.metrics.section import Section
 
@@ -10,6 +10,7 @@ Metric = Callable[[Evidence], Section]
 
 METRICS: dict[str, Metric] = {
     "accuracy": accuracy.measure,
+    "styles": styles.measure,
     "breakdown": breakdown.measure,
     "pictures": pictures.measure,
     "failures": failures.measure,
