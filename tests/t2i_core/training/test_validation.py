@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
+from t2i_core.data.batches.read import Rows
 from t2i_core.data.batches.split import load_split
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.evaluation.background import training_section
@@ -41,6 +42,10 @@ def finished(captions_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return run_dir
 
 
+def as_they_are(rows: Rows) -> Rows:
+    return rows
+
+
 def rows(run_dir: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if LOSS in line]
@@ -64,7 +69,7 @@ def test_the_same_weights_have_the_same_loss_and_nothing_is_learned(captions_dir
     stage = run.stage
     before = {name: tensor.clone() for name, tensor in stage.state_dict().items()}
 
-    twice = [load_validation(captions_dir, config(), run.preset, run.words.encode, CPU) for _ in range(2)]
+    twice = [load_validation(captions_dir, config(), run.preset, run.words.encode, as_they_are, CPU) for _ in range(2)]
     losses = [validation.losses(stage) for validation in twice if validation]
 
     assert losses[0] == losses[1]
@@ -85,7 +90,7 @@ def test_at_most_one_picture_in_sixteen_is_looked_at(captions_dir: Path, tmp_pat
             return run.stage.loss(batch)
 
     validation = load_validation(
-        captions_dir, config(), run.preset.with_changes(batch_size=size), run.words.encode, CPU
+        captions_dir, config(), run.preset.with_changes(batch_size=size), run.words.encode, as_they_are, CPU
     )
     assert validation is not None
     assert validation.losses(Counted()).keys() == {"loss"}  # type: ignore[arg-type]
@@ -109,7 +114,7 @@ def test_a_validation_split_that_cannot_be_read_is_no_empty_one(captions_dir: Pa
 
     gone = config("cnn-smoke", shards=str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="nowhere"):
-        load_validation(captions_dir, gone, run.preset, run.words.encode, CPU)
+        load_validation(captions_dir, gone, run.preset, run.words.encode, as_they_are, CPU)
 
 
 def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path: Path) -> None:
