@@ -9,12 +9,11 @@ from t2i_core.config import Config
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import read_manifest, sha256_of
 from t2i_core.systems.config import (
-    ARPriorStageConfig,
     DiffusionConfig,
-    DiffusionPriorConfig,
     DirectConfig,
     NoisedCLIPConfig,
     NoisedConfig,
+    PriorStageConfig,
     SystemConfig,
     UnCLIPNetworkConfig,
 )
@@ -32,9 +31,9 @@ WANTED: dict[Role, str] = {
     "prior": "it makes no embeddings of pictures",
 }
 # Whose run takes a role; of all others it draws from noise.
-KINDS: dict[Role, type[Config] | tuple[type[Config], ...]] = {
+KINDS: dict[Role, type[Config]] = {
     "clip": NoisedCLIPConfig,
-    "prior": (DiffusionPriorConfig, ARPriorStageConfig),
+    "prior": PriorStageConfig,
 }
 # What runs must have alike, and in words, so that one can be led away from the other.
 ALIKE = {

@@ -18,7 +18,7 @@ from t2i_core.errors import CheckpointError, ConfigError
 from t2i_core.manifest import read_manifest
 from t2i_core.models.config import Sizes
 from t2i_core.systems.condition import Text
-from t2i_core.systems.config import ARPriorStageConfig, DiffusionPriorConfig
+from t2i_core.systems.config import PriorStageConfig
 from t2i_core.training.config import EMBEDDINGS, ENCODERS, FEATURES
 from t2i_core.training.finished import read_origins, read_run_config
 
@@ -99,7 +99,7 @@ def open_prompts(run_dir: Path, sizes: Sizes) -> Prompts:
         CheckpointError: its tokenizer is of another run.
     """
     prompts = _read_by_itself(run_dir, sizes)
-    reads_embeddings = isinstance(read_run_config(run_dir)[0].system, DiffusionPriorConfig | ARPriorStageConfig)
+    reads_embeddings = isinstance(read_run_config(run_dir)[0].system, PriorStageConfig)
     return EmbeddedPrompts(prompts, open_encoder(run_dir, EMBEDDINGS)) if reads_embeddings else prompts
 
 

@@ -128,8 +128,10 @@ class FeatureTransformer(nn.Module):
             x = x + self.config.noise * torch.randn_like(x)
         x = self.project(x)
         heads, length = self.config.num_heads, mask.shape[1]
-        plain = mask[:, None, None].expand(-1, heads, length, -1)
-        visible = visible_tokens(mask, heads) if self.config.directional else plain
+        if self.config.directional:
+            visible = visible_tokens(mask, heads)
+        else:
+            visible = mask[:, None, None].expand(-1, heads, length, -1)
         for block in self.blocks:
             x = block(x, visible)
         tokens = self.norm_out(x)

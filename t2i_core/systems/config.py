@@ -304,7 +304,21 @@ class EnlargingConfig(DiffusionConfig):
         return self
 
 
-class DiffusionPriorConfig(StageConfig):
+class PriorStageConfig(StageConfig):
+    """What priors have in common: they make an embedding of a picture of a caption and its embedding."""
+
+    @property
+    def nulls(self) -> frozenset[FieldName]:
+        """See `StageConfig.nulls`; a caption goes with its embedding."""
+        return frozenset({"text"})
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See `StageConfig.inputs`."""
+        return ("embeddings",)
+
+
+class DiffusionPriorConfig(PriorStageConfig):
     """A diffusion prior: from a caption to the embedding of a picture."""
 
     draw_settings: ClassVar[frozenset[str]] = frozenset(
@@ -320,18 +334,8 @@ class DiffusionPriorConfig(StageConfig):
         2, gt=0, le=64, description="Embeddings that are drawn of each caption; the one that fits it best is kept."
     )
 
-    @property
-    def nulls(self) -> frozenset[FieldName]:
-        """See `StageConfig.nulls`; a caption goes with its embedding."""
-        return frozenset({"text"})
 
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """See `StageConfig.inputs`."""
-        return ("embeddings",)
-
-
-class ARPriorStageConfig(StageConfig):
+class ARPriorStageConfig(PriorStageConfig):
     """An autoregressive prior: the same as a sequence of numbers."""
 
     draw_settings: ClassVar[frozenset[str]] = frozenset({"guidance_scale"})
@@ -343,16 +347,6 @@ class ARPriorStageConfig(StageConfig):
         64, gt=1, le=1024, description="Kinds of how well pictures fit their captions; drawing takes the better half."
     )
     guidance_scale: float = Field(1.0, ge=0, description="Classifier-free guidance; 1 switches it off.")
-
-    @property
-    def nulls(self) -> frozenset[FieldName]:
-        """See `StageConfig.nulls`; a caption goes with its embedding."""
-        return frozenset({"text"})
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """See `StageConfig.inputs`."""
-        return ("embeddings",)
 
 
 class CLIPConfig(StageConfig):
