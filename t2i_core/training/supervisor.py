@@ -112,12 +112,13 @@ def supervise(
             while not _is_over([trainer.process.poll() for trainer in trainers]):
                 watch.look()
                 time.sleep(POLL_SECONDS)
-            codes = [trainer.process.returncode for trainer in trainers]
+            # Asked again: of two that have ended, the one that ended first was perhaps looked at before it had.
+            codes = [trainer.process.poll() for trainer in trainers]
         finally:
             _stop([trainer.process for trainer in trainers], grace_seconds)
         watch.look()
-        # The one that failed is asked before those that it left alone.
-        for rank in sorted(range(len(codes)), key=lambda rank: codes[rank] == EXIT_LEFT):
+        # The one that failed is asked before those that it left alone, which end by themselves or are aborted.
+        for rank in sorted(range(len(codes)), key=lambda rank: codes[rank] in (EXIT_LEFT, -signal.SIGABRT)):
             if codes[rank] and (error := failure(codes[rank], trainers[rank].message, run_dir / log_name(rank))):
                 raise error
 
