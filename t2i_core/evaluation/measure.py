@@ -1,30 +1,24 @@
 """Everything an evaluation measures, as values: nothing in here writes a file."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from t2i_core.data.batches.captions import read_captions
 from t2i_core.data.batches.split import Split, load_split
 from t2i_core.evaluation.config import EvaluateConfig, StudyName
 from t2i_core.evaluation.judges.clip_score import ClipScorer
-from t2i_core.evaluation.metrics.benchmark import Benchmark, Sample, choose_prompts
-from t2i_core.evaluation.metrics.evidence import Drawn, Evidence, Pictures
+from t2i_core.evaluation.metrics.benchmark import Benchmark, choose_prompts
+from t2i_core.evaluation.metrics.evidence import Drawn, Evidence, samples_of
 from t2i_core.evaluation.metrics.section import Section
 from t2i_core.evaluation.metrics.table import METRICS
 from t2i_core.evaluation.stopwatch import Stopwatch
-from t2i_core.evaluation.studies.maker import PictureMaker
+from t2i_core.evaluation.studies.maker import PictureMaker, draw
 from t2i_core.evaluation.studies.table import studied
-from t2i_core.generation.asked import image_seed
 from t2i_core.lineage.ancestors import Ancestor, captions_of, trace
 from t2i_core.manifest import read_manifest
 from t2i_core.progress import OnProgress, Progress, ignore_progress
-
-BATCH = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,18 +68,8 @@ def measure(
     with ExitStack() as opened:
         with watch.part("reading the data"):
             # Real pictures are shown as large as those that are drawn, whatever size they are stored in.
-            side = makers["model"].image_size
-            test = opened.enter_context(closing(load_split(captions_dir, "test", side=side)))
-            # Data without scenes asks for training captions even when no search for copies is wanted.
-            limit = config.num_train or config.prompts_per_task
-            train = opened.enter_context(closing(load_split(captions_dir, "train", limit=limit, side=side)))
-            benchmark = choose_prompts(
-                _samples(test),
-                _samples(train),
-                train_groups(captions_dir),
-                prompts_per_task=config.prompts_per_task,
-                seed=config.seed,
-            )
+            asked = open_benchmark(captions_dir, config, side=makers["model"].image_size)
+            benchmark, test, train = opened.enter_context(asked)
         for name, maker in makers.items():
             with watch.part(f"drawing by the {name}"):
                 drawn[name] = draw(maker, benchmark, config, name, on_progress)
@@ -110,19 +94,38 @@ def measure(
     )
 
 
+@contextmanager
+def open_benchmark(
+    captions_dir: Path, config: EvaluateConfig, *, side: int
+) -> Iterator[tuple[Benchmark, Split, Split]]:
+    """Choose the prompts of an evaluation, and hold the test split and the part of training that it looks at open.
+
+    Args:
+        captions_dir: a finished captions folder.
+        config: how many prompts are wanted, and of what seed.
+        side: of the real pictures, in pixels.
+
+    Raises:
+        ConfigError: the captions or their dataset are gone, or have changed.
+        DataError: they are damaged, or there is nothing to ask.
+    """
+    # Data without scenes asks for training captions even when no search for copies is wanted.
+    limit = config.num_train or config.prompts_per_task
+    with (
+        closing(load_split(captions_dir, "test", side=side)) as test,
+        closing(load_split(captions_dir, "train", limit=limit, side=side)) as train,
+    ):
+        groups, how_many = train_groups(captions_dir), config.prompts_per_task
+        chosen = choose_prompts(
+            samples_of(test), samples_of(train), groups, prompts_per_task=how_many, seed=config.seed
+        )
+        yield chosen, test, train
+
+
 def _tell(on_progress: OnProgress, config: EvaluateConfig, study: StudyName) -> None:
     """Say which study is next: some take as long as the drawing."""
     done, total = config.studies.index(study), len(config.studies)
     on_progress(Progress(step="evaluate studies", done=done, total=total, unit="studies", fields={"next": study}))
-
-
-def _samples(split: Split) -> list[Sample]:
-    rows = zip(split.keys, split.captions, range(len(split)), split.attributes, strict=True)
-    return [Sample(key, caption, partial(_picture, split, index), said) for key, caption, index, said in rows]
-
-
-def _picture(split: Split, index: int) -> Pictures:
-    return np.asarray(split.pictures([index])[0])
 
 
 def train_groups(captions_dir: Path) -> set[str]:
@@ -132,22 +135,6 @@ def train_groups(captions_dir: Path) -> set[str]:
         DataError: the table of captions is missing or damaged.
     """
     return {row["group"] for row in read_captions(captions_dir, "train", ["group"])}
-
-
-def draw(
-    maker: PictureMaker, benchmark: Benchmark, config: EvaluateConfig, name: str, on_progress: OnProgress
-) -> Drawn:
-    """Draw every prompt `images_per_prompt` times; seeds depend on prompt and index alone."""
-    texts = [p.text for p in benchmark.prompts for _ in range(config.images_per_prompt)]
-    seeds = [image_seed(config.seed, p.text, i) for p in benchmark.prompts for i in range(config.images_per_prompt)]
-    batches = []
-    for start in range(0, len(texts), BATCH):
-        stop = start + BATCH
-        batches.append(maker.generate(texts[start:stop], seeds[start:stop], config))
-        on_progress(Progress(step=f"evaluate {name}", done=min(stop, len(texts)), total=len(texts), unit="pictures"))
-    pictures = np.concatenate(batches)
-    shape = (len(benchmark.prompts), config.images_per_prompt)
-    return Drawn(pictures.reshape(*shape, *pictures.shape[1:]), np.array(seeds, dtype=np.int64).reshape(shape))
 
 
 def _notes(benchmark: Benchmark, maker: PictureMaker, config: EvaluateConfig, has_baseline: bool) -> list[str]:

@@ -1,5 +1,6 @@
 """Intervals that respect how the pictures were made: the unit of resampling is the prompt, never the picture."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -110,6 +111,17 @@ def paired_difference(
         raise ValueError(f"{len(first)} prompts against {len(second)}: a paired difference needs the same prompts")
     gaps = np.array([np.mean(a) - np.mean(b) for a, b in zip(first, second, strict=True)], dtype=np.float64)
     return mean_by_prompt(gaps, seed=seed, resamples=resamples)
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """Estimate first minus second of two that were measured apart, from the intervals of each.
+
+    For shares this is the hybrid score method of Newcombe (1998, Statistics in Medicine 17, 873-890, method 10).
+    """
+    value = first.value - second.value
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(value, value - below, value + above, first.num + second.num)
 
 
 def skill(

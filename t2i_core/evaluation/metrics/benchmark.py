@@ -165,29 +165,48 @@ def choose_prompts(
     return _seen_captions(train, prompts_per_task, seed)
 
 
+def seen_scenes(train: Sequence[Sample], *, prompts_per_task: int, seed: int) -> Benchmark:
+    """Choose prompts of combinations that training held, as `choose_prompts` chooses those of held-out ones.
+
+    Raises:
+        DataError: a sample's scene is damaged.
+    """
+    seen = _by_combination(train)
+    return Benchmark("scenes", _prompts_of(seen, prompts_per_task, seed), 0, len(seen))
+
+
 def _held_out_scenes(test: Sequence[Sample], train_groups: set[str], per_task: int, seed: int) -> Benchmark:
-    held_out: dict[str, list[tuple[Sample, Scene]]] = defaultdict(list)
-    leaked = set()
-    for sample in test:
-        scene = scene_of(sample.attributes)
-        if scene is None:
-            continue
-        if scene.combination in train_groups:
-            leaked.add(scene.combination)
-        else:
-            held_out[scene.combination].append((sample, scene))
+    found = _by_combination(test)
+    held_out = {combination: samples for combination, samples in found.items() if combination not in train_groups}
+    leaked = found.keys() - held_out.keys()
     if not held_out:
         raise DataError(
             f"the test split has no combination that training never saw ({len(leaked)} leaked). "
             "Run the caption step again with a held-out share above zero."
         )
-    ranked = sorted(held_out, key=lambda combination: _rank(seed, combination))
+    return Benchmark("scenes", _prompts_of(held_out, per_task, seed), len(leaked), len(held_out))
+
+
+def _by_combination(samples: Iterable[Sample]) -> dict[str, list[tuple[Sample, Scene]]]:
+    """Put the samples of each combination together; those without a scene are left out."""
+    found: dict[str, list[tuple[Sample, Scene]]] = defaultdict(list)
+    for sample in samples:
+        if scene := scene_of(sample.attributes):
+            found[scene.combination].append((sample, scene))
+    return dict(found)
+
+
+def _prompts_of(
+    combinations: Mapping[str, Sequence[tuple[Sample, Scene]]], per_task: int, seed: int
+) -> tuple[Prompt, ...]:
+    """Ask for combinations, task by task, in the order that the seed gives them."""
+    ranked = sorted(combinations, key=lambda combination: _rank(seed, combination))
     prompts: list[Prompt] = []
     for task in TASKS:
-        mine = [held_out[c] for c in ranked if held_out[c][0][1].task == task]
+        mine = [combinations[c] for c in ranked if combinations[c][0][1].task == task]
         asked = [(wording, samples) for wording in DISTINCT_WORDINGS for samples in mine][:per_task]
         prompts += [_asked(f"{task}-{i:03d}", wording, samples) for i, (wording, samples) in enumerate(asked)]
-    return Benchmark("scenes", tuple(prompts), len(leaked), len(held_out))
+    return tuple(prompts)
 
 
 def _asked(name: str, wording: str, samples: Sequence[tuple[Sample, Scene]]) -> Prompt:

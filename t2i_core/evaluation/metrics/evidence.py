@@ -5,7 +5,7 @@ No split is decoded as a whole: a metric asks for the pictures that it looks at,
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol, TypedDict
 
 import numpy as np
@@ -17,7 +17,7 @@ from t2i_core.evaluation.judges.composition import Extraction, extract
 from t2i_core.evaluation.judges.composition_gate import CheckerGate, check_checker
 from t2i_core.evaluation.judges.neighbours import Neighbours, find_neighbours
 from t2i_core.evaluation.judges.verdict import Verdict, judge
-from t2i_core.evaluation.metrics.benchmark import Benchmark
+from t2i_core.evaluation.metrics.benchmark import Benchmark, Sample
 from t2i_core.samples.scenes import SHAPES
 
 Pictures = npt.NDArray[np.uint8]
@@ -50,6 +50,16 @@ def in_parts(split: RealPictures, limit: int | None = None) -> Iterator[Pictures
     num = len(split) if limit is None else min(limit, len(split))
     for start in range(0, num, PART):
         yield split.pictures(range(start, min(start + PART, num)))
+
+
+def samples_of(split: RealPictures) -> list[Sample]:
+    """Give the samples of a split for a benchmark; their pictures are decoded when one is chosen."""
+    rows = zip(split.keys, split.captions, range(len(split)), split.attributes, strict=True)
+    return [Sample(key, caption, partial(_picture, split, index), said) for key, caption, index, said in rows]
+
+
+def _picture(split: RealPictures, index: int) -> Pictures:
+    return np.asarray(split.pictures([index])[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,8 +3,16 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from t2i_core.evaluation.metrics.evidence import Pictures
+import numpy as np
+
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.metrics.benchmark import Benchmark
+from t2i_core.evaluation.metrics.evidence import Drawn, Pictures
+from t2i_core.generation.asked import image_seed
 from t2i_core.generation.config import DrawConfig
+from t2i_core.progress import OnProgress, Progress
+
+BATCH = 32
 
 
 class PictureMaker(Protocol):
@@ -27,3 +35,19 @@ class PictureMaker(Protocol):
     def image_size(self) -> int:
         """Side of its pictures, in pixels."""
         ...
+
+
+def draw(
+    maker: PictureMaker, benchmark: Benchmark, config: EvaluateConfig, name: str, on_progress: OnProgress
+) -> Drawn:
+    """Draw every prompt `images_per_prompt` times; seeds depend on prompt and index alone."""
+    texts = [p.text for p in benchmark.prompts for _ in range(config.images_per_prompt)]
+    seeds = [image_seed(config.seed, p.text, i) for p in benchmark.prompts for i in range(config.images_per_prompt)]
+    batches = []
+    for start in range(0, len(texts), BATCH):
+        stop = start + BATCH
+        batches.append(maker.generate(texts[start:stop], seeds[start:stop], config))
+        on_progress(Progress(step=f"evaluate {name}", done=min(stop, len(texts)), total=len(texts), unit="pictures"))
+    pictures = np.concatenate(batches)
+    shape = (len(benchmark.prompts), config.images_per_prompt)
+    return Drawn(pictures.reshape(*shape, *pictures.shape[1:]), np.array(seeds, dtype=np.int64).reshape(shape))

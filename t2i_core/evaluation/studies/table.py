@@ -7,12 +7,15 @@ from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import StudyName
 from t2i_core.evaluation.metrics.evidence import Evidence
 from t2i_core.evaluation.metrics.section import Section
-from t2i_core.evaluation.studies import edits, guidance, language, sweeps, upsampler
+from t2i_core.evaluation.studies import edits, guidance, language, seen, sweeps, upsampler
 from t2i_core.evaluation.studies.maker import PictureMaker
 from t2i_core.generation.generator import Generator
 
 # What can be studied of whatever draws, and what only of a generator that draws from noise.
-OF_ALL: dict[StudyName, Callable[[Evidence, Mapping[str, PictureMaker]], Section]] = {"language": language.study}
+OF_ALL: dict[StudyName, Callable[[Evidence, Mapping[str, PictureMaker]], Section]] = {
+    "language": language.study,
+    "seen": seen.study,
+}
 OF_NOISE: dict[StudyName, Callable[[Evidence, Mapping[str, Generator]], Section]] = {
     "guidance": guidance.study,
     "upsampler": upsampler.study,

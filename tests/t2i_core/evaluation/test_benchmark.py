@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from t2i_core.errors import DataError
-from t2i_core.evaluation.metrics.benchmark import Sample, choose_prompts, scene_of
+from t2i_core.evaluation.metrics.benchmark import Sample, choose_prompts, scene_of, seen_scenes
 from t2i_core.samples.scenes import caption_scene, make_scene
 
 PIXELS = np.zeros((8, 8, 3), dtype=np.uint8)
@@ -58,6 +58,13 @@ def test_a_combination_seen_in_training_is_left_out_and_counted():
     benchmark = choose(groups=seen, prompts_per_task=1000)
     assert benchmark.num_leaked == len(seen)
     assert not seen & {p.scene.combination for p in benchmark.prompts}
+
+
+def test_prompts_of_seen_combinations_are_chosen_likewise():
+    held_out, seen = choose(), seen_scenes(SCENES, prompts_per_task=10, seed=0)
+    assert [(p.id, p.text, p.key) for p in seen.prompts] == [(p.id, p.text, p.key) for p in held_out.prompts]
+    without = [Sample("bare", "no scene", lambda: PIXELS, {})]
+    assert seen_scenes(without, prompts_per_task=10, seed=0).prompts == ()
 
 
 def test_only_the_pictures_of_chosen_prompts_are_decoded():

@@ -77,6 +77,18 @@ class Contrary(Oracle):
         return scene.with_changes(objects=moved)
 
 
+class Rote(Oracle):
+    """Draws what training held, and of anything else always the same."""
+
+    def __init__(self, scenes, groups):
+        super().__init__(scenes)
+        self.groups = groups
+
+    def scene(self, prompt):
+        scene = self.scenes[prompt]
+        return scene if scene.combination in self.groups else next(iter(self.scenes.values()))
+
+
 def finish_run(folder, captions_ref):
     """Make a finished run folder with a log and a sample grid."""
     (folder / "samples").mkdir(parents=True)
@@ -162,6 +174,25 @@ def test_every_picture_has_one_record_and_carries_its_origin(evaluated):
             origin = json.loads(picture.text["t2i"])
         assert (origin["prompt"], origin["seed"], origin["run"]) == (record["prompt"], record["seed"], record["run"])
     assert len({record["run"] for record in records}) == 2
+
+
+def test_who_learned_by_heart_is_right_on_seen_combinations_alone(world, tmp_path):
+    root, scenes = world
+    makers = {"model": Rote(scenes, measure.train_groups(root / "captions")), "baseline": Oracle(scenes)}
+    config = CONFIG.with_changes(studies=["seen"])
+    evaluate(
+        root / "model", config, tmp_path / "out", baseline_dir=root / "baseline", open_run=lambda run: makers[run.name]
+    )
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    seen = found["seen"]
+    tasks = ["single", "pair", "position", "counting"]
+    assert {task: e["value"] for task, e in seen["rows"]["model"]["strict"].items()} == dict.fromkeys(tasks, 1)
+    assert {task: e["value"] for task, e in seen["held_out_minus_seen"]["baseline"].items()} == dict.fromkeys(
+        [*tasks, "overall"], 0
+    )
+    gap, held_out = seen["held_out_minus_seen"]["model"], found["composition"]["rows"]["model"]
+    assert gap["overall"]["value"] == pytest.approx(held_out["overall"]["value"] - 1) and gap["overall"]["high"] < -0.5
+    assert "Strict accuracy of the model, held out and seen" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_the_score_can_be_followed_back_to_the_data(evaluated, world):

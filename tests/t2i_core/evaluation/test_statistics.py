@@ -5,6 +5,7 @@ import pytest
 
 from t2i_core.evaluation.judges.statistics import (
     auc,
+    difference,
     mean_by_prompt,
     mean_over_tasks,
     paired_difference,
@@ -59,6 +60,16 @@ def test_a_paired_difference_is_narrower_than_the_spread_between_prompts():
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.1, 0.1, 0.1))
     with pytest.raises(ValueError, match="same prompts"):
         paired_difference(first, second[:-1], seed=0)
+
+
+def test_a_difference_of_two_shares_matches_the_textbook():
+    # 56 of 70 and 48 of 80: Newcombe (1998, Statistics in Medicine 17, 873-890), table II, method 10.
+    gap = difference(wilson(56, 70), wilson(48, 80))
+    assert (gap.value, gap.low, gap.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    assert gap.num == 150
+    # Where both are perfect, what is not known of each is not known of the gap.
+    perfect = difference(wilson(20, 20), wilson(20, 20))
+    assert perfect.value == 0 and perfect.low == -perfect.high == wilson(20, 20).low - 1
 
 
 def test_skill_is_zero_at_the_floor_and_one_at_the_ceiling():
