@@ -119,7 +119,7 @@ def supervise(
         watch.look()
         # The one that failed is asked before those that it left alone, which end by themselves or are aborted.
         for rank in sorted(range(len(codes)), key=lambda rank: codes[rank] in (EXIT_LEFT, -signal.SIGABRT)):
-            if codes[rank] and (error := failure(codes[rank], trainers[rank].message, run_dir / log_name(rank))):
+            if (code := codes[rank]) and (error := failure(code, trainers[rank].message, run_dir / log_name(rank))):
                 raise error
 
 
