@@ -24,7 +24,7 @@ GROUPS = {
     ),
     "How pictures are stored": (
         *("image_size", "resize_mode", "resampling", "resize_only_if_bigger", "encode_format", "encode_quality"),
-        *("skip_reencode", "extract_exif", "background", "samples_per_shard"),
+        *("skip_reencode", "extract_exif", "background", "crop_transparent", "samples_per_shard"),
     ),
     "Which pictures are kept": (
         *("min_image_size", "max_aspect_ratio", "max_pixels", "max_bytes", "truncated", "reject_blank"),

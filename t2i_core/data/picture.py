@@ -34,6 +34,7 @@ class ImageOptions:
         max_pixels: width times height.
         max_aspect_ratio: longest side over shortest.
         background: color below transparent pixels and of borders, as "#rrggbb".
+        crop_transparent: cut away what is transparent around a picture, before it is fitted.
         truncated: `keep` takes what arrived of a picture that breaks off (JPEG, PNG, GIF, BMP, plain TIFF).
         reject_animated: leave out films; else their first frame counts.
         reject_blank: leave out pictures of one color or nearly.
@@ -52,6 +53,7 @@ class ImageOptions:
     max_pixels: int = 89_000_000
     max_aspect_ratio: float = math.inf
     background: str = "#ffffff"
+    crop_transparent: bool = False
     truncated: TruncatedPolicy = "reject"
     reject_animated: bool = False
     reject_blank: bool = False

@@ -6,9 +6,9 @@ What reads a source or asks for pictures is imported only where it is used, so t
 from collections.abc import Sequence
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from t2i_core.config import Config
 from t2i_core.data.manners.denylist import NOTHING_DENIED, DenyList
@@ -94,6 +94,11 @@ class IngestConfig(Config):
     background: str = Field(
         "#ffffff", pattern="^#[0-9a-fA-F]{6}$", description="color below transparent pixels and of borders, as #rrggbb"
     )
+    crop_transparent: bool = Field(
+        False,
+        description="cut away what is transparent around a picture before it is fitted; limits of size and shape hold "
+        "for what is left, and what is transparent all over is blank",
+    )
     truncated: TruncatedPolicy = Field(
         "reject", description="pictures that break off: reject them, or keep what arrived (jpg, png, gif, bmp)"
     )
@@ -170,6 +175,12 @@ class IngestConfig(Config):
         hosts = [host.strip() for entry in entries for host in entry.split(",") if host.strip()]
         PrivateHosts.parse(hosts)
         return hosts
+
+    @model_validator(mode="after")
+    def _boxes_have_a_place(self) -> Self:
+        if self.crop_transparent and self.blur_column:
+            raise ValueError("boxes to blur are parts of the whole picture: leave out blur_column or crop_transparent")
+        return self
 
     @field_validator("filter")
     @classmethod
@@ -249,7 +260,9 @@ def key_of(config: IngestConfig, source_digest: str, denied: DenyList) -> StepKe
     """
     from t2i_core.data.sources.open import open_source
 
-    options = config.model_dump(mode="json", exclude={*_VOLATILE, "deny_list", "captions_from"})
+    # Without what came later the key is as it was before, so that datasets made then are still theirs.
+    later = set() if config.crop_transparent else {"crop_transparent"}
+    options = config.model_dump(mode="json", exclude={*_VOLATILE, "deny_list", "captions_from", *later})
     # No host is written as it was when there was nothing to name, so that data sets made then are still theirs.
     options["allow_private"] = options["allow_private"] or False
     inputs = {"source": source_digest}

@@ -9,6 +9,8 @@ from PIL import Image
 Color = tuple[int, int, int]
 _BITS_PER_SAMPLE = 258
 _ROWS_AT_ONCE = 64
+# Why a picture of which nothing can be seen is left out.
+TRANSPARENT = "transparent all over"
 
 
 class UnsupportedModeError(Exception):
@@ -32,11 +34,26 @@ def flatten(image: Image.Image, background: Color) -> Image.Image:
         raise UnsupportedModeError(f"pixels of mode {mode}")
     if mode.startswith("I;16"):
         image = _from_deep(image)
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+    if _is_transparent(image):
         return _palette_over(image, background) if image.mode == "P" else _over(image, background)
     if mode in ("1", "L"):
         return image.convert("L")
     return image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert("RGB")
+
+
+def visible_box(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """Say where a picture is not transparent: left, top, right and bottom of it in pixels; None for nowhere."""
+    if not _is_transparent(image):
+        return (0, 0, *image.size)
+    if image.mode.startswith("I;16"):
+        image = _from_deep(image)
+    if image.mode not in ("LA", "RGBA"):
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    return image.getbbox(alpha_only=True)
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
 
 
 def _from_deep(image: Image.Image) -> Image.Image:

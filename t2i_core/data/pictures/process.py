@@ -20,7 +20,7 @@ from t2i_core.data.pictures.boxes import Box, blur_boxes, read_boxes
 from t2i_core.data.pictures.fingerprint import color_grid, is_blank, perceptual_hash, small_copy
 from t2i_core.data.pictures.fit import draft, fit, fit_photograph, pad, whole
 from t2i_core.data.pictures.frames import count_frames, is_animated
-from t2i_core.data.pictures.modes import UnsupportedModeError, flatten, read_color
+from t2i_core.data.pictures.modes import TRANSPARENT, UnsupportedModeError, flatten, read_color, visible_box
 from t2i_core.data.pictures.stored_png import store_pixels
 from t2i_core.data.reject import Rejection, RejectReason
 
@@ -102,6 +102,21 @@ class _Source:
     exif: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """What a picture's pixels became.
+
+    Attributes:
+        pixels: RGB, fitted, without the square of `border`.
+        part: width and height of what was fitted: of the upright source, or of what is visible of it.
+        original: of the upright source.
+    """
+
+    pixels: Image.Image
+    part: tuple[int, int]
+    original: tuple[int, int]
+
+
 def _process(body: bytes, options: ImageOptions, boxes_cell: str) -> Picture | Rejection:
     kind, boxes = sniff(body), read_boxes(boxes_cell)
     if isinstance(kind, Rejection):
@@ -117,14 +132,18 @@ def _process(body: bytes, options: ImageOptions, boxes_cell: str) -> Picture | R
             source = _judge(image, body, options)
             if isinstance(source, Rejection):
                 return source
-            source = replace(source, format="SVG") if kind == "SVG" else source
-            pixels, original_size = _decode(image, body, options)
+            if kind == "SVG":
+                # What was drawn is cut already.
+                source, options = replace(source, format="SVG"), replace(options, crop_transparent=False)
+            fitted = _decode(image, body, options)
+            if isinstance(fitted, Rejection):
+                return fitted
             if options.extract_exif:
                 # Takes as long to import as all else here.
                 from t2i_core.data.pictures.exif import exif_json
 
                 source = replace(source, exif=exif_json(image, body))
-            return _finish(pixels, original_size, source, boxes, options)
+            return _finish(fitted, source, boxes, options)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Rejection(RejectReason.TOO_MANY_PIXELS)
     except UnsupportedModeError as err:
@@ -161,29 +180,27 @@ def _is_plain(image: Image.Image, body: bytes, options: ImageOptions) -> bool:
     return image.mode == "RGB" and is_small and is_bare(body, options.encode_format)
 
 
-def _finish(
-    pixels: Image.Image, original_size: tuple[int, int], source: _Source, boxes: tuple[Box, ...], options: ImageOptions
-) -> Picture | Rejection:
+def _finish(fitted: _Fitted, source: _Source, boxes: tuple[Box, ...], options: ImageOptions) -> Picture | Rejection:
     """Hide what must not be seen, look at the result, and store it.
 
     Args:
-        pixels: RGB, fitted, without the square of `border`.
-        original_size: width and height of the upright source.
+        fitted: its pixels.
         source: what it was.
         boxes: to blur.
         options: what to take and how to store it.
     """
+    pixels = fitted.pixels
     if boxes:
-        pixels = blur_boxes(pixels, boxes, whole(pixels.size, original_size, options))
+        pixels = blur_boxes(pixels, boxes, whole(pixels.size, fitted.part, options))
     small = small_copy(pixels)
     if options.reject_blank and is_blank(pixels, small):
         return Rejection(RejectReason.BLANK)
-    pixels = pad(pixels, original_size, options)
-    stays = source.plain and pixels.size == original_size and not boxes
+    pixels = pad(pixels, fitted.part, options)
+    stays = source.plain and pixels.size == fitted.original and not boxes
     return Picture(
         source.plain if stays else _encode(pixels, options),
         *pixels.size,
-        *original_size,
+        *fitted.original,
         "",
         phash=perceptual_hash(small),
         original_format=source.format,
@@ -231,20 +248,34 @@ def _decode_failure(error: Exception) -> RejectReason:
     return RejectReason.TRUNCATED if broken_off else RejectReason.DECODE_ERROR
 
 
-def _decode(image: Image.Image, body: bytes, options: ImageOptions) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode, turn upright, resize, and convert to sRGB; also give the source's upright size."""
+def _decode(image: Image.Image, body: bytes, options: ImageOptions) -> _Fitted | Rejection:
+    """Decode, turn upright, resize, and convert to sRGB."""
     turn = _turn(image)
-    size = image.size
+    size = part = image.size
     draft(image, options)
     fitted = fit_photograph(image, body, size, options) if turn is None else None
     if fitted is None:
         _load(image, options)
         upright = image if turn is None else image.transpose(turn)
-        size = size[::-1] if turn in _SIDEWAYS else size
+        size = part = size[::-1] if turn in _SIDEWAYS else size
+        if options.crop_transparent and (visible := _visible(upright, options)) is not upright:
+            if isinstance(visible, Rejection):
+                return visible
+            upright, part = visible, visible.size
         flat = flatten(upright, read_color(options.background))
-        fitted = fit(flat, size, options, is_photograph=image.format == "JPEG")
+        fitted = fit(flat, part, options, is_photograph=image.format == "JPEG")
     # Colors are converted after resizing, where there are fewer pixels.
-    return _to_srgb(fitted, image.info.get("icc_profile")), size
+    return _Fitted(_to_srgb(fitted, image.info.get("icc_profile")), part, size)
+
+
+def _visible(upright: Image.Image, options: ImageOptions) -> Image.Image | Rejection:
+    """Cut away what is transparent around a picture; what is left must be large enough."""
+    box = visible_box(upright)
+    if box is None:
+        return Rejection(RejectReason.BLANK, TRANSPARENT)
+    if box == (0, 0, *upright.size):
+        return upright
+    return _check_size(box[2] - box[0], box[3] - box[1], options) or upright.crop(box)
 
 
 def _load(image: Image.Image, options: ImageOptions) -> None:

@@ -4,14 +4,19 @@ What would run, look for files, or draw differently on another machine is refuse
 letters inside, references to anything outside, entities. Time and memory are those of the worker that decodes.
 """
 
+import io
 import re
+from dataclasses import replace
+from importlib.util import find_spec
 from xml.etree.ElementTree import Element, ParseError, tostring
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
+from PIL import Image
 
 from t2i_core.data.picture import ImageOptions
 from t2i_core.data.pictures.fit import drawn_size
+from t2i_core.data.pictures.modes import TRANSPARENT, visible_box
 from t2i_core.data.reject import Rejection, RejectReason
 
 _NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -26,6 +31,8 @@ _OUTSIDE = re.compile(r"""url\(\s*['"]?\s*(?!['"#\s])|@import""", re.IGNORECASE)
 _LENGTH = re.compile(r"\s*(\d+\.?\d*|\.\d+)(?:px)?\s*")
 # Codes of expat: no element found, unclosed token, unclosed CDATA section. All mean that the end is missing.
 _BROKEN_OFF = frozenset({3, 5, 20})
+# Longest side, in pixels, of the drawing in which is looked where a drawing shows anything.
+_LOOKED_AT = 512
 
 
 def draw_svg(body: bytes, options: ImageOptions) -> bytes | Rejection:
@@ -36,14 +43,12 @@ def draw_svg(body: bytes, options: ImageOptions) -> bytes | Rejection:
         options: the resize mode, the size and the limits.
 
     Returns:
-        A PNG, or why it is not drawn.
+        A PNG, cut to what can be seen if that was asked for, or why it is not drawn.
 
     Raises:
         ValueError: it is not UTF-8, or resvg cannot draw it.
     """
-    try:
-        from resvg_py import svg_to_bytes
-    except ImportError:
+    if find_spec("resvg_py") is None:
         return _refused("SVG, which the extra `svg` of t2i draws")
     root = _read(body)
     if isinstance(root, Rejection):
@@ -51,12 +56,46 @@ def draw_svg(body: bytes, options: ImageOptions) -> bytes | Rejection:
     size = _natural_size(root)
     if size is None:
         return _refused("SVG without a size")
+    root.attrib.setdefault("viewBox", f"0 0 {size[0]} {size[1]}")
+    if options.crop_transparent:
+        window = _window(root, size, options)
+        if window is None:
+            return Rejection(RejectReason.BLANK, TRANSPARENT)
+        root, size = window
     width, height = drawn_size(size, options)
     if width * height > options.max_pixels:
         return Rejection(RejectReason.TOO_MANY_PIXELS)
+    return _drawn(root, width, height)
+
+
+def _drawn(root: Element, width: int, height: int) -> bytes:
+    from resvg_py import svg_to_bytes
+
     root.attrib |= {"width": str(width), "height": str(height)}
-    root.attrib.setdefault("viewBox", f"0 0 {size[0]} {size[1]}")
     return bytes(svg_to_bytes(svg_string=tostring(root, "unicode"), skip_system_fonts=True))
+
+
+def _window(
+    root: Element, size: tuple[float, float], options: ImageOptions
+) -> tuple[Element, tuple[float, float]] | None:
+    """Put a drawing behind a window that leaves out what is transparent around it; None where nothing is left.
+
+    Returns:
+        The window, and the width and height that it has in the drawing's own pixels.
+    """
+    looked_at = replace(options, resize_mode="border", image_size=_LOOKED_AT)
+    width, height = drawn_size(size, looked_at)
+    with Image.open(io.BytesIO(_drawn(root, width, height)), formats=("PNG",)) as image:
+        box = visible_box(image)
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    # They say nothing of the outermost drawing, and would move one that is inside another.
+    for place in ("x", "y"):
+        root.attrib.pop(place, None)
+    window = root.makeelement(f"{_NAMESPACE}svg", {"viewBox": f"{left} {top} {right - left} {bottom - top}"})
+    window.append(root)
+    return window, ((right - left) * size[0] / width, (bottom - top) * size[1] / height)
 
 
 def _refused(detail: str) -> Rejection:

@@ -353,6 +353,8 @@ def test_the_key_is_about_content_not_speed(tmp_path: Path) -> None:
     key = ingest_key(str(path), CONFIG)
     assert ingest_key(str(path), CONFIG.with_changes(connections=3, timeout_seconds=9, retries=0, contact="x")) == key
     assert ingest_key(str(path), CONFIG.with_changes(image_size=33)) != key
+    assert "crop_transparent" not in key.config
+    assert ingest_key(str(path), CONFIG.with_changes(crop_transparent=True)).config["crop_transparent"] is True
     assert ingest_key("http://a.example/", CONFIG) != ingest_key("http://b.example/", CONFIG)
     assert ingest_key("http://a.example/", CONFIG, "d") == ingest_key("http://b.example/", CONFIG, "d")
     path.write_text("url\nx\n")

@@ -117,6 +117,57 @@ def test_transparency_lies_over_white() -> None:
     assert (pixels(encoded(Image.new("RGB", size, RED), transparency=RED)) == WHITE).all()
 
 
+CROPPED = ImageOptions(image_size=24, resize_mode="border", encode_format="png", crop_transparent=True)
+
+
+def around(mode: str) -> tuple[Image.Image, dict[str, Any]]:
+    """Give 12 by 6 gray pixels at (5, 20) of a large transparent picture, and how it is to be saved."""
+    size, place = (60, 40), (5, 20, 17, 26)
+    if mode == "P":
+        image = Image.new("P", size, 1)
+        image.putpalette([128, 128, 128, *GREEN])
+        image.paste(0, place)
+        return image, {"transparency": 1}
+    if mode in ("I;16", "L"):
+        image = Image.new(mode, size, 7)
+        image.paste(32896 if mode == "I;16" else 128, place)
+        return image, {"transparency": 7}
+    image = Image.new(mode, size, 0)
+    image.paste((128, 255) if mode == "LA" else (128, 128, 128, 255), place)
+    return image, {}
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "I;16"])
+def test_what_is_transparent_around_a_picture_is_cut_away_and_the_rest_lies_on_a_white_square(mode: str) -> None:
+    image, saved = around(mode)
+    body = encoded(image, **saved)
+    found = picture(body, CROPPED)
+    rows = np.asarray(Image.open(io.BytesIO(found.data)))
+    # Twice as large, 24 by 12, with as much white above as below.
+    assert (found.width, found.height, found.original_width, found.original_height) == (24, 24, 60, 40)
+    assert (rows[:6] == 255).all() and (rows[6:18] == 128).all() and (rows[18:] == 255).all()
+    whole = pixels(body, CROPPED.__class__(image_size=60, resize_mode="border", encode_format="png"))
+    assert (whole == 128).all(axis=2).sum() == 72
+
+
+def test_what_is_left_must_be_large_enough_and_something() -> None:
+    dot = Image.new("RGBA", (60, 40))
+    dot.paste((9, 9, 9, 255), (5, 5, 8, 25))
+    empty = process_picture(encoded(Image.new("RGBA", (60, 40), (9, 9, 9, 0))), CROPPED)
+    assert isinstance(empty, Rejection) and (empty.reason, empty.detail) == ("blank", "transparent all over")
+    assert reason(encoded(dot), crop_transparent=True, min_image_size=4) == "too_small"
+    assert reason(encoded(dot), crop_transparent=True, max_aspect_ratio=4) == "bad_aspect"
+    assert reason(encoded(dot), min_image_size=4, max_aspect_ratio=4) == "ok"
+
+
+def test_a_picture_without_anything_transparent_is_not_cut() -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for body in (encoded(halves(), "JPEG", exif=turned), encoded(halves()), encoded(halves().convert("RGBA"))):
+        plain = ImageOptions(image_size=24, resize_mode="border", encode_format="png")
+        assert picture(body, CROPPED) == picture(body, plain)
+
+
 def test_colours_go_through_the_profile() -> None:
     """A profile that calls red what is green: after conversion, red pixels have to be green."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())

@@ -65,6 +65,29 @@ def test_size_by_mode(mode: str, size: str, shape: tuple[int, int]) -> None:
     assert pixels(body, ImageOptions(image_size=40, resize_mode=mode, encode_format="png")).shape[:2] == shape
 
 
+CROPPED = ImageOptions(image_size=40, resize_mode="border", encode_format="png", crop_transparent=True)
+
+
+@pytest.mark.parametrize("more", ["", 'x="3" y="7" width="120" height="5cm"'])
+def test_a_drawing_is_drawn_anew_where_it_shows_anything(more: str) -> None:
+    """A square of 2 by 2 in a corner of 40 by 60 units becomes all of it, with edges as sharp as if drawn alone."""
+    corner = '<path fill="red" d="M30 50h1v2h-1z"/><path fill="blue" d="M31 50h1v2h-1z"/>'
+    found = pixels(svg(corner, f'viewBox="0 0 40 60" {more}'), CROPPED)
+    inside = found[2:-2, 2:-2]
+    assert (inside[:, :16] == (255, 0, 0)).all() and (inside[:, -16:] == (0, 0, 255)).all()
+    assert pixels(svg(corner, 'viewBox="0 0 40 60"')).reshape(-1, 3).min(axis=1).tolist().count(0) < 10
+
+
+def test_a_cut_drawing_keeps_its_own_size() -> None:
+    whole = ImageOptions(resize_mode="no", encode_format="png", crop_transparent=True)
+    found = drawn(svg('<path d="M10 10h20v10h-20z"/>', 'width="100" height="50"'), whole)
+    assert abs(found.width - 20) <= 1 and abs(found.height - 10) <= 1
+
+
+def test_a_drawing_that_shows_nothing_is_blank() -> None:
+    assert told(svg('<path fill="none" d="M0 0h2v2z"/>'), CROPPED) == ("blank", "transparent all over")
+
+
 def test_gradients_go_from_one_color_to_the_other() -> None:
     stops = '<stop stop-color="#000"/><stop offset="1" stop-color="#fff"/>'
     linear = svg(
