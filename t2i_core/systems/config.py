@@ -189,6 +189,14 @@ class DiffusionConfig(NoisedConfig):
         le=MAX_IMAGE_SIZE,
         description="Side of the pictures that it enlarges, pixels; 0 = it does not.",
     )
+    crop: int = Field(
+        0,
+        ge=0,
+        le=MAX_IMAGE_SIZE,
+        exclude_if=lambda side: not side,
+        description="Side of the parts of pictures, cut out at random, that what enlarges is trained on, pixels; "
+        "0 = on all of a picture.",
+    )
     low_blur: float = Field(
         0, ge=0, le=4 / 3, description="Largest blur put on half of the small pictures in training, pixels of these."
     )
@@ -255,6 +263,8 @@ class DiffusionConfig(NoisedConfig):
     def _adds_what_it_is_given(self) -> Self:
         if self.adds_low and not (self.low_side and self.prediction == "x_0"):
             raise ValueError("adds_low is for what enlarges pictures (low_side) and predicts x_0")
+        if self.crop and not self.low_side:
+            raise ValueError("parts of pictures (crop) are for what enlarges them (low_side)")
         if self.low_level > self.low_noise:
             raise ValueError("low_level is more noise than was trained on: low_noise must be as large")
         return self
@@ -292,7 +302,6 @@ class EnlargingConfig(DiffusionConfig):
         description="What is done to the small pictures in training: half of them blurred by 3 x 3 pixels, or all "
         "blurred, shrunk, noised and compressed in random order (bsr).",
     )
-    crops: bool = Field(True, description="Whether it is trained on parts of half the side, cut out at random.")
     guidance_scale: float = Field(1.0, ge=1, le=1, description="There is none.")
 
     @model_validator(mode="after")

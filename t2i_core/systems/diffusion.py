@@ -24,13 +24,13 @@ from t2i_core.diffusion.weighting import LearnedWeight, weight_of
 from t2i_core.errors import ConfigError
 from t2i_core.models.config import Sizes
 from t2i_core.models.embedding import Statistics
-from t2i_core.systems.condition import Condition, Known
+from t2i_core.systems.condition import Condition, Known, LowRes
 from t2i_core.systems.config import DiffusionConfig, DynamicThreshold
 from t2i_core.systems.network import NETWORKS, Channels
 from t2i_core.systems.noised import Noised, loss_figures, noised, schedule_of
 from t2i_core.systems.pictures.masks import random_masks
 from t2i_core.systems.stage import Batch, DrawSettings, Losses, Stage, Start, hidden_matrices
-from t2i_core.systems.view import factor_of, known_at, known_channels, low_channels, low_of, shrunk
+from t2i_core.systems.view import cut, factor_of, known_at, known_channels, low_channels, low_of, shrunk
 
 # Of the way that is gone over again: RePaint's are 10 of 250 steps.
 STRETCHES = 25
@@ -47,6 +47,9 @@ class DiffusionStage(Stage):
         self._shrinks = factor_of(sizes.image_size, self.side)
         self._enlarges = factor_of(self.side, config.low_side)
         _require_fit(self.side, config.network.side_multiple)
+        _require_fit(config.crop, config.network.side_multiple * self._enlarges)
+        if config.crop > self.side:
+            raise ValueError(f"parts of {config.crop} pixels are larger than pictures of {self.side}.")
         self.schedule = schedule_of(config)
         channels = Channels(len(config.channels), 6 if config.learned_variance else 3)
         self.network = NETWORKS[type(config.network)](config.network, sizes, channels)
@@ -58,16 +61,21 @@ class DiffusionStage(Stage):
         return self.config.network.side_multiple
 
     def view(self, batch: Batch) -> Batch:
-        """Make pictures of its own side, small ones of them to enlarge, and masks of what is known of them."""
+        """Make pictures of its own side, or parts, small ones to enlarge, and masks of what is known of them."""
         config, chance = self.config, batch.chance
         target, condition = shrunk(batch.target, self._shrinks), batch.condition
+        if config.crop:
+            target = cut(target, config.crop, chance)
         if config.low_side:
-            low = low_of(target, self._enlarges, chance, blur=config.low_blur, noise=config.low_noise)
-            condition = replace(condition, low=low)
+            condition = replace(condition, low=self._small(target, chance))
         if config.inpaints:
             mask = random_masks(chance, *target.shape[2:])
             condition = replace(condition, known=Known(picture=target, mask=mask))
         return replace(batch, target=target, condition=condition)
+
+    def _small(self, target: Tensor, chance: Chance) -> LowRes:
+        """Make small pictures to be enlarged."""
+        return low_of(target, self._enlarges, chance, blur=self.config.low_blur, noise=self.config.low_noise)
 
     def loss(self, batch: Batch) -> Losses:
         """Weighted squared error of the prediction at random times; the bound trains the variance, and it alone."""

@@ -31,6 +31,18 @@ def shrunk(picture: Tensor, factor: int) -> Tensor:
     return F.avg_pool2d(picture, factor) if factor > 1 else picture
 
 
+def cut(pictures: Tensor, side: int, chance: Chance) -> Tensor:
+    """Cut squares (B, C, side, side) out of pictures (B, C, H, W), each at a place of its own."""
+    rows, columns = (
+        (chance.uniform(f"crop/{axis}") * (whole - side + 1)).long()[:, None]
+        + torch.arange(side, device=pictures.device)
+        for axis, whole in zip("yx", pictures.shape[2:], strict=True)
+    )
+    number = torch.arange(len(pictures), device=pictures.device)[:, None, None]
+    parts = pictures.movedim(1, -1)[number, rows[:, :, None], columns[:, None, :]]
+    return parts.movedim(-1, 1)
+
+
 def low_channels(low: LowRes, shape: Sequence[int], *, tells_level: bool) -> Tensor:
     """Give what an upsampler sees of small pictures: them, interpolated to the shape (C, H, W), and their level."""
     picture = F.interpolate(low.picture, size=list(shape[1:]), mode="bilinear", align_corners=False)

@@ -87,7 +87,6 @@ CONFIGS = {
         prediction="eps",
         weighting="uniform",
         low_side=16,
-        crops=False,
         schedule="cosine_1000",
         time_shift=0,
         num_steps=3,

@@ -8,15 +8,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2i_core.diffusion.chance import Chance
+from t2i_core.errors import ConfigError
 from t2i_core.models.embedding import Statistics
 from t2i_core.systems.build import build_stage
 from t2i_core.systems.condition import Condition, mapped
-from t2i_core.systems.config import EnlargingConfig
-from t2i_core.systems.enlarging import EnlargingStage, cut, worsened
+from t2i_core.systems.config import DiffusionConfig, EnlargingConfig
+from t2i_core.systems.enlarging import EnlargingStage, worsened
 from t2i_core.systems.priors.ar_prior import drawn_from
 from t2i_core.systems.priors.diffusion_prior import DiffusionPriorStage, best_fitting
 from t2i_core.systems.stage import Batch, DrawSettings, Prior, Stage
-from t2i_core.systems.view import shrunk
+from t2i_core.systems.view import cut, shrunk
 from tests.t2i_core.systems.test_stages import CONFIGS, PRIORS, SIZES, a_batch, draw, make, seen, shaken
 
 NARROW = Statistics(
@@ -129,7 +130,7 @@ def test_parts_are_cut_out_anywhere_and_as_they_are() -> None:
     rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
     pictures = torch.stack([rows, columns]).expand(400, -1, -1, -1)
 
-    parts = cut(pictures, Chance(0, torch.arange(400)), 4)
+    parts = cut(pictures, 4, Chance(0, torch.arange(400)))
 
     assert parts.shape == (400, 2, 4, 4)
     top, left = parts[:, 0, 0, 0], parts[:, 1, 0, 0]
@@ -146,7 +147,7 @@ def enlarging(**changes: object) -> EnlargingStage:
 
 
 def test_an_upsampler_learns_from_a_quarter_of_the_area_and_draws_the_whole_and_more() -> None:
-    stage = enlarging(crops=True)
+    stage = enlarging(crop=16)
     batch = stage.view(a_batch(stage))
     low = batch.condition.low
 
@@ -158,6 +159,20 @@ def test_an_upsampler_learns_from_a_quarter_of_the_area_and_draws_the_whole_and_
     wide = replace(low, picture=torch.cat([low.picture] * 6, dim=3))
     drawn = stage.draw(replace(batch.condition, low=wide), (3, 16, 96), batch.chance, DrawSettings())
     assert drawn.shape == (4, 3, 16, 96) and bool(drawn.isfinite().all())
+
+
+def test_imagens_second_learns_from_parts_and_no_other_stage_can() -> None:
+    config = CONFIGS["imagen_upsampler"]
+    assert isinstance(config, DiffusionConfig)
+    stage = make("imagen_upsampler", config.with_changes(crop=16))
+    batch = stage.view(a_batch(stage))  # type: ignore[attr-defined]
+
+    assert batch.target.shape == (4, 3, 16, 16) and batch.condition.low.picture.shape == (4, 3, 8, 8)
+    for refused, said in ((64, "larger than pictures of 32"), (10, "multiple of")):
+        with pytest.raises(ConfigError, match=said):
+            make("imagen_upsampler", config.with_changes(crop=refused))
+    with pytest.raises(ConfigError, match="for what enlarges"):
+        CONFIGS["diffusion"].with_changes(crop=16)
 
 
 def test_half_of_the_small_pictures_are_blurred_or_all_made_worse() -> None:

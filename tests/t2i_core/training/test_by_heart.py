@@ -33,13 +33,13 @@ LEARNING = {
     "glide-upsampler-smoke": (200, LARGE),
     "glide-upsampler-regressor-smoke": (150, LARGE),
     "unclip-decoder-smoke": (400, SMALL),
-    "unclip-up1-smoke": (400, [*LARGE, "system.crops=false"]),
-    "unclip-up2-smoke": (400, [*LARGE, "system.crops=false"]),
+    "unclip-up1-smoke": (400, [*LARGE, "system.crop=0"]),
+    "unclip-up2-smoke": (400, [*LARGE, "system.crop=0"]),
     # Of eight pictures by a CLIP that never learned to tell them apart.
     "unclip-prior-smoke": (400, ["system.num_steps=16"]),
     "unclip-ar-prior-smoke": (300, []),
     "imagen-sr1-smoke": (400, [*LARGE, "system.low_noise=0.1"]),
-    "imagen-sr2-smoke": (400, [*LARGE, "system.low_noise=0.1", "system.network.patch_size=2"]),
+    "imagen-sr2-smoke": (400, [*LARGE, "system.crop=0", "system.low_noise=0.1", "system.network.patch_size=2"]),
     "clip-smoke": (100, []),
     # As wide as it takes, and mostly with the little noise that is asked for.
     "glide-clip-smoke": (
