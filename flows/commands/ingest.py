@@ -20,7 +20,7 @@ app = command_app()
 GROUPS = {
     "What the source holds": (
         *("pages", "offline", "url_column", "caption_column", "hash_column", "blur_column"),
-        *("captions_from", "filter", "sitemaps", "max_pages", "max_depth", "max_crawl_minutes"),
+        *("sidecars_from", "captions_from", "filter", "sitemaps", "max_pages", "max_depth", "max_crawl_minutes"),
     ),
     "How pictures are stored": (
         *("image_size", "resize_mode", "resampling", "resize_only_if_bigger", "encode_format", "encode_quality"),

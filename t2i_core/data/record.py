@@ -13,8 +13,8 @@ class SourceRecord:
         url: as found (lists) or absolute (pages); for local files the path below the folder.
         caption: as found, "" when there is none.
         page_url: the page it was found on, "" otherwise.
-        caption_source: which rule gave the caption: one of `mention.CAPTION_RULES`, column, metadata, sidecar, shard,
-            table or "".
+        caption_source: which rule gave the caption: one of `mention.CAPTION_RULES`, column, metadata, sidecar,
+            drawing, shard, table or "".
         license: a URL or a short text, as stated where it was found; "" when nothing is stated.
         attributes: a JSON object as a string.
         location: a file below the source folder that holds the bytes, "" when the URL is to be fetched.

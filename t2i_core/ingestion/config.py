@@ -36,6 +36,8 @@ _VOLATILE = frozenset(
         "min_success_rate",
     }
 )
+# Named beside the source, and known by their content.
+BESIDE = ("deny_list", "captions_from", "sidecars_from")
 
 
 class IngestConfig(Config):
@@ -79,6 +81,12 @@ class IngestConfig(Config):
         "",
         description="column of a list that holds md5, sha1, sha256 or sha512 of each picture's bytes, in hexadecimal; "
         "pictures with another are rejected, rows without one too; empty for none",
+    )
+    sidecars_from: str = Field(
+        "",
+        description="folder of the same shape as the source's, a folder of pictures, whose files describe its pictures "
+        "by their names: a.txt, a.caption, a.json, or an SVG drawing a.svg by its own metadata; empty for the files "
+        "beside the pictures",
     )
     captions_from: str = Field(
         "",
@@ -256,13 +264,14 @@ def key_of(config: IngestConfig, source_digest: str, denied: DenyList) -> StepKe
     """Say what decides the data set, of a source and a deny-list that were read already.
 
     Raises:
-        ConfigError: the table of captions cannot be read.
+        ConfigError: the table of captions or the folder of sidecars cannot be read.
     """
+    from t2i_core.data.sources.folder import identity_of_pictures
     from t2i_core.data.sources.open import open_source
 
     # Without what came later the key is as it was before, so that datasets made then are still theirs.
     later = set() if config.crop_transparent else {"crop_transparent"}
-    options = config.model_dump(mode="json", exclude={*_VOLATILE, "deny_list", "captions_from", *later})
+    options = config.model_dump(mode="json", exclude={*_VOLATILE, *BESIDE, *later})
     # No host is written as it was when there was nothing to name, so that data sets made then are still theirs.
     options["allow_private"] = options["allow_private"] or False
     inputs = {"source": source_digest}
@@ -270,8 +279,10 @@ def key_of(config: IngestConfig, source_digest: str, denied: DenyList) -> StepKe
         inputs["deny_list"] = denied.digest
     if config.captions_from:
         # A table of captions is one of pictures, whatever the source is.
-        reading = config.with_changes(pages=False).reading()
+        reading = config.with_changes(pages=False, sidecars_from="").reading()
         inputs["captions_from"] = open_source(config.captions_from, reading).identity()
+    if config.sidecars_from:
+        inputs["sidecars_from"] = identity_of_pictures(config.sidecars_from)
     return StepKey(step="ingest", version=INGEST_VERSION, config=options, inputs=inputs)
 
 

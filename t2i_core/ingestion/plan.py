@@ -176,6 +176,10 @@ def _require_columns(source: Source, config: IngestConfig) -> None:
         raise ConfigError(
             f"only lists of picture URLs and shards have a blur_column; {source.name} is a {source.kind}."
         )
+    if config.sidecars_from and not source.has_sidecars:
+        raise ConfigError(
+            f"only a folder of pictures has sidecars, and {source.name} is a {source.kind}: leave out sidecars_from."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from t2i_core.data.shards.stats import ShardReport, read_report
 from t2i_core.data.sources.orphans import ORPHANS_NAME
 from t2i_core.data.tables.cell_types import column_type
 from t2i_core.errors import DataError
-from t2i_core.ingestion.config import IngestConfig, ingest_key
+from t2i_core.ingestion.config import BESIDE, IngestConfig, ingest_key
 from t2i_core.ingestion.harvest import HarvestJob, Move, harvest
 from t2i_core.ingestion.plan import IngestPlan, Planned, plan_ingest, plan_opened, run_to_end
 from t2i_core.manifest import OnConflict, StepRef, describe_file
@@ -142,7 +142,7 @@ def _publish(plan: IngestPlan) -> StepRef:
         files = [file for report in reports for file in shard_outputs(plan.output_dir, report)]
         if (orphans := plan.output_dir / ORPHANS_NAME).exists():
             files.append(describe_file(plan.output_dir, orphans))
-        beside = {"deny_list": plan.config.deny_list, "captions_from": plan.config.captions_from}
+        beside = {name: getattr(plan.config, name) for name in BESIDE}
         sources = {"source": plan.source} | {name: path for name, path in beside.items() if path}
         return write_dataset(
             plan.output_dir,

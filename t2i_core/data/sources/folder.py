@@ -12,14 +12,19 @@ Which text belongs to which picture:
   through.
 - The caption is that of the table, else the .txt, else the .caption, else what the .json has in the caption column; its
   other keys are the attributes.
+- An SVG drawing is a sidecar too, of the picture that it is and of others of its name: title, artist, keywords and
+  license that it names for itself are attributes where the .json has none, and the title is the caption where there is
+  no other.
+- Sidecars may lie in a second folder of the same shape instead (`sidecars_from`); then none beside the pictures counts.
 - A sidecar without a picture is an orphan, told in `orphans.txt`; a row without a picture is a rejected source.
 """
 
 import os
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from t2i_core.data.answer import Fetched
 from t2i_core.data.bounded.side_table import SideTable
@@ -28,6 +33,7 @@ from t2i_core.data.entry import LINK_ADVICE, entry_kind
 from t2i_core.data.picture import READABLE_SUFFIXES
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
+from t2i_core.data.sources.drawing_metadata import MAX_DRAWING_BYTES, DrawingMetadata, read_drawing_metadata
 from t2i_core.data.sources.folder_metadata import METADATA_NAMES, FolderMetadata, Told
 from t2i_core.data.sources.orphans import OrphanLog
 from t2i_core.data.sources.source import Planning, ReadStored, Source, SourceOptions, digest_of_lines
@@ -40,14 +46,18 @@ from t2i_core.errors import ConfigError, DataError
 # Formats that cannot be read are walked too, so that they are counted instead of silently missing.
 WALKED_SUFFIXES = READABLE_SUFFIXES | {"avif", "heic", "jxl", "jp2", "svg"}
 CAPTION_SUFFIXES = (".txt", ".caption")
-SIDECAR_SUFFIXES = (*CAPTION_SUFFIXES, ".json")
+DRAWING_SUFFIX = ".svg"
+SIDECAR_SUFFIXES = (*CAPTION_SUFFIXES, ".json", DRAWING_SUFFIX)
 MAX_SIDECAR_BYTES = 1_000_000
+# Stands for what is read of drawings, in the identities of folders that hold any; raise it when that is something else.
+DRAWINGS_READ = "drawings\t1"
 
 
 class PictureFolder(Source):
     """A folder of pictures with texts beside them."""
 
     is_fetched = False
+    has_sidecars = True
 
     @classmethod
     def fits(cls, name: str, options: SourceOptions) -> bool:
@@ -56,14 +66,14 @@ class PictureFolder(Source):
 
     def identity(self) -> str:
         """Names, sizes and times stand for the files."""
-        return identity_of_folder(self.name)
+        return identity_of_pictures(self.name)
 
     def records(self, planning: Planning) -> Generator[SourceRecord]:
         """Give one record a picture, and one a row of a table about none."""
-        root, caption_column = Path(self.name), self.options.caption_column
+        root, beside = Path(self.name), Path(self.options.sidecars_from or self.name)
         planning.orphans.add_not_read(entries_not_read(root))
         with SideTable(planning.scratch / "_metadata.sqlite") as rows:
-            yield from FolderReader(root, caption_column, rows, planning.orphans).records()
+            yield from FolderReader(root, self.options.caption_column, rows, planning.orphans, beside).records()
 
     def store(self) -> ReadStored:
         """Read the pictures."""
@@ -78,6 +88,18 @@ def identity_of_folder(source: str) -> str:
     """
     with source_errors(source):
         return digest_of_lines(folder_listing(Path(source)))
+
+
+def identity_of_pictures(source: str) -> str:
+    """Give the digest that stands for the pictures and sidecars in a folder.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    with source_errors(source):
+        lines = folder_listing(Path(source))
+    has_drawings = any(line.partition("\t")[0].lower().endswith(DRAWING_SUFFIX) for line in lines)
+    return digest_of_lines([*lines, DRAWINGS_READ] if has_drawings else lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +177,12 @@ class FolderReader:
         caption_column: of tables, and key of JSON sidecars; "" for none.
         rows: where to keep the rows of tables.
         orphans: is told of sidecars and rows without a picture.
+        beside: the folder of sidecars, of the same shape as `root`; `root` itself where they lie beside the pictures.
     """
 
-    def __init__(self, root: Path, caption_column: str, rows: SideTable, orphans: OrphanLog) -> None:
+    def __init__(self, root: Path, caption_column: str, rows: SideTable, orphans: OrphanLog, beside: Path) -> None:
         self._root = root
+        self._beside = beside
         self._caption_column = caption_column
         self._reader = ListReader()
         self._metadata = FolderMetadata(root, caption_column, rows, self._reader)
@@ -178,7 +202,7 @@ class FolderReader:
         for folder, name in _walk(self._root):
             if not name:
                 num_not_read += len(folder.not_read)
-                sidecars = _sidecars(folder.files)
+                sidecars = _sidecars(self._files_beside(folder))
                 self._note_orphans(folder, sidecars)
                 for table in METADATA_NAMES:
                     if table in folder.files:
@@ -194,6 +218,16 @@ class FolderReader:
             self._orphans.add("metadata_without_picture", record.detail, record.url)
             yield record
 
+    def _files_beside(self, folder: _Folder) -> list[str]:
+        """List the files of the folder in which the sidecars of a folder's pictures lie."""
+        if self._beside == self._root:
+            return folder.files
+        try:
+            return _list(self._beside, folder.below).files
+        except (OSError, DataError):
+            # There is no such folder there, or it is a link.
+            return []
+
     def _note_orphans(self, folder: _Folder, sidecars: Mapping[str, str]) -> None:
         pictures = {name for name in folder.files if _is_picture(name)}
         owners = pictures | {_stem(name) for name in pictures}
@@ -206,37 +240,55 @@ class FolderReader:
         if name != str(path):
             yield SourceRecord(url=name, reason=RejectReason.UNREADABLE, detail="its name is not UTF-8")
             return
-        text, attributes = self._sidecar(path, sidecars)
+        record = self._with_sidecars(SourceRecord(url=name, location=name), path, sidecars)
         for told in self._metadata.about(name) or [Told("", {})]:
-            source = "metadata" if told.caption else "sidecar" if text else ""
-            yield SourceRecord(
-                url=name,
-                caption=told.caption or text,
-                caption_source=source,
-                attributes=attributes,
-                location=name,
-                extra=told.extra,
-            )
+            taken = replace(record, caption=told.caption, caption_source="metadata") if told.caption else record
+            yield replace(taken, extra=told.extra)
 
-    def _sidecar(self, path: PurePosixPath, sidecars: Mapping[str, str]) -> tuple[str, str]:
-        """Read caption and attributes that lie beside a picture."""
+    def _with_sidecars(self, record: SourceRecord, path: PurePosixPath, sidecars: Mapping[str, str]) -> SourceRecord:
+        """Give a picture with the caption, the license and the attributes that lie beside it."""
 
-        def read(suffix: str) -> str:
+        def find(suffix: str) -> PurePosixPath | None:
             spellings = (f"{path.name}{suffix}", f"{path.stem}{suffix}")
             found = next((sidecars[spelled] for spelled in spellings if spelled in sidecars), None)
-            return _read_text(self._root / path.parent / found) if found else ""
+            return path.parent / found if found else None
 
-        caption, attributes = "", "{}"
-        if described := read(".json"):
-            try:
-                data = parse_json(described)
-            except ValueError:
-                data = None
-            if isinstance(data, dict):
-                caption = as_text(data.pop(self._caption_column, ""))
-                attributes = attributes_json(data)
-        texts = (read(suffix) for suffix in CAPTION_SUFFIXES)
-        return clean_text(next((text for text in texts if text), caption)).strip(), attributes
+        drawing, data = self._drawing(find(DRAWING_SUFFIX)), self._object(find(".json"))
+        captions = [self._text(find(suffix)) for suffix in CAPTION_SUFFIXES]
+        captions.append(as_text(data.pop(self._caption_column, "")))
+        text = clean_text(next(filter(None, captions), "")).strip()
+        source = "sidecar" if text else "drawing" if drawing.title else ""
+        return replace(
+            record,
+            caption=text or drawing.title,
+            caption_source=source,
+            license=drawing.license,
+            attributes=attributes_json({**drawing.attributes, **data}),
+        )
+
+    def _object(self, path: PurePosixPath | None) -> dict[str, Any]:
+        try:
+            data = parse_json(text) if (text := self._text(path)) else None
+        except ValueError:
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def _text(self, path: PurePosixPath | None) -> str:
+        body = self._read(path, MAX_SIDECAR_BYTES)
+        return body.decode("utf-8-sig", "replace").strip()
+
+    def _drawing(self, path: PurePosixPath | None) -> DrawingMetadata:
+        return read_drawing_metadata(self._read(path, MAX_DRAWING_BYTES, only_start=True))
+
+    def _read(self, path: PurePosixPath | None, max_bytes: int, *, only_start: bool = False) -> bytes:
+        """Read a sidecar, or its start; nothing where there is none, or it cannot be read or is too large."""
+        if path is None:
+            return b""
+        size, levels = max_bytes if only_start else 0, len(path.parts) - 1
+        try:
+            return _read_bounded(self._beside / path, max_bytes, size=size, levels=levels) or b""
+        except (OSError, DataError):
+            return b""
 
 
 def _is_picture(name: str) -> bool:
@@ -279,14 +331,6 @@ def read_inside(root: Path, location: str, max_bytes: int, offset: int = 0, size
     except (OSError, ValueError, DataError) as err:
         return Rejection(RejectReason.UNREADABLE, err.strerror or "" if isinstance(err, OSError) else "")
     return Rejection(RejectReason.TOO_MANY_BYTES) if body is None else body
-
-
-def _read_text(path: Path) -> str:
-    try:
-        body = _read_bounded(path, MAX_SIDECAR_BYTES)
-    except (OSError, DataError):
-        return ""
-    return (body or b"").decode("utf-8-sig", "replace").strip()
 
 
 def _read_bounded(path: Path, max_bytes: int, offset: int = 0, size: int = 0, *, levels: int = 0) -> bytes | None:

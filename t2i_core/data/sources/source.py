@@ -33,6 +33,7 @@ class SourceOptions:
         caption_column: of lists and tables, and key of JSON beside pictures; "" for none.
         hash_column: of lists, with the checksums of the pictures' bytes; "" for none.
         blur_column: of lists and shards, with boxes to blur; "" for none.
+        sidecars_from: folder that holds the sidecars of a folder of pictures; "" where they lie beside the pictures.
         offline: pictures that a source of pages lacks are rejected, not fetched.
         keep_undescribed: pictures of pages that nothing describes are listed too.
         sitemaps: crawls also start from the pages that sitemaps list.
@@ -47,6 +48,7 @@ class SourceOptions:
     caption_column: str
     hash_column: str
     blur_column: str
+    sidecars_from: str
     offline: bool
     keep_undescribed: bool
     sitemaps: bool
@@ -96,6 +98,8 @@ class Source(ABC):
     """Whether its records can come with checksums (`hash_column`)."""
     has_boxes: ClassVar[bool] = False
     """Whether its records can come with boxes to blur (`blur_column`)."""
+    has_sidecars: ClassVar[bool] = False
+    """Whether files beside its pictures can describe these (`sidecars_from`)."""
 
     def __init__(self, kind: str, name: str, options: SourceOptions) -> None:
         self.kind = kind

@@ -14,7 +14,7 @@ from t2i_core.data.bounded.side_table import SideTable
 from t2i_core.data.dataset.verify import verify
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection
-from t2i_core.data.sources.folder import FolderReader, read_local
+from t2i_core.data.sources.folder import FolderReader, identity_of_folder, identity_of_pictures, read_local
 from t2i_core.data.sources.orphans import ORPHANS_NAME, OrphanLog
 from t2i_core.errors import ConfigError
 from t2i_core.ingestion.config import IngestConfig
@@ -37,9 +37,11 @@ def write(root: Path, name: str, text: str = "") -> None:
     path.write_text(text or f"bytes of {name}", encoding="utf-8")
 
 
-def read(root: Path, caption_column: str = "caption") -> tuple[list[SourceRecord], list[str]]:
+def read(
+    root: Path, caption_column: str = "caption", beside: Path | None = None
+) -> tuple[list[SourceRecord], list[str]]:
     with SideTable(root.parent / "rows.sqlite") as rows, OrphanLog(root.parent) as orphans:
-        records = list(FolderReader(root, caption_column, rows, orphans).records())
+        records = list(FolderReader(root, caption_column, rows, orphans, beside or root).records())
     log = root.parent / ORPHANS_NAME
     return records, log.read_text(encoding="utf-8").splitlines() if log.exists() else []
 
@@ -212,3 +214,79 @@ def test_orphans_are_counted_and_named_in_the_data_set(root: Path, make_png: Mak
     )
     assert ORPHANS_NAME in {file.path for file in read_manifest(out).files}
     assert not verify(out).damaged
+
+
+DRAWING = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"><metadata><rdf:RDF xmlns:cc="http://web.resource.org/cc/"
+xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><cc:Work>
+<dc:title>{title}</dc:title><dc:creator>Ada</dc:creator><cc:license rdf:resource="http://free.example/"/></cc:Work></rdf:RDF>
+</metadata><path d="M0 0h2v4h-2z"/></svg>"""
+
+
+def described(records: list[SourceRecord]) -> dict[str, tuple[str, str, str, dict[str, Any]]]:
+    return {r.url: (r.caption, r.caption_source, r.license, json.loads(r.attributes)) for r in records}
+
+
+def test_a_drawing_describes_itself_and_the_pictures_of_its_name(root: Path) -> None:
+    write(root, "a.svg", DRAWING.format(title="A leaf"))
+    write(root, "a.png")
+    write(root, "b.SVG", DRAWING.format(title="A tree"))
+    write(root, "b.txt", "said beside it")
+    write(root, "b.json", '{"artist": "Bob", "year": 1999}')
+    write(root, "c.svg", "<svg>")
+    records, orphans = read(root)
+    leaf = ("A leaf", "drawing", "http://free.example/", {"title": "A leaf", "artist": "Ada"})
+    tree = {"title": "A tree", "artist": "Bob", "year": 1999}
+    assert described(records) == {
+        "a.png": leaf,
+        "a.svg": leaf,
+        "b.SVG": ("said beside it", "sidecar", "http://free.example/", tree),
+        "c.svg": ("", "", "", {}),
+    }
+    assert orphans == []
+
+
+def test_sidecars_may_lie_in_a_second_folder_of_the_same_shape(root: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "texts"
+    for name in ("a.png", "sub/b.png", "sub/c.png", "gone/d.png"):
+        write(root, name)
+    write(root, "a.txt", "not asked for")
+    write(beside, "a.svg", DRAWING.format(title="A leaf"))
+    write(beside, "sub/b.png.txt", "b")
+    write(beside, "sub/e.svg", DRAWING.format(title="of no picture"))
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret", encoding="utf-8")
+    (beside / "sub/c.txt").symlink_to(secret)
+    (beside / "gone").symlink_to(beside)
+    records, orphans = read(root, beside=beside)
+    assert {record.url: record.caption for record in records} == {
+        "a.png": "A leaf",
+        "sub/b.png": "b",
+        "sub/c.png": "",
+        "gone/d.png": "",
+    }
+    assert [line for line in orphans if "sub/e.svg" in line]
+
+
+def test_rows_lead_back_to_artist_and_license(root: Path, tmp_path: Path, make_png: MakePng) -> None:
+    (root / "a.png").write_bytes(make_png((1, 2, 3)))
+    beside = tmp_path / "texts"
+    write(beside, "a.svg", DRAWING.format(title="A leaf"))
+    config = IngestConfig(sidecars_from=str(beside), image_size=16, reject_blank=False)
+    first = ingest(str(root), config, tmp_path / "ds")
+    (row,) = pq.read_table(tmp_path / "ds/shards/00000.parquet").to_pylist()
+    assert (row["caption"], row["caption_source"], row["license"]) == ("A leaf", "drawing", "http://free.example/")
+    assert json.loads(row["attributes"]) == {"title": "A leaf", "artist": "Ada"}
+    assert read_manifest(tmp_path / "ds").sources["sidecars_from"] == str(beside)
+    write(beside, "a.svg", DRAWING.format(title="Another leaf"))
+    assert ingest(str(root), config, tmp_path / "changed").digest != first.digest
+    with pytest.raises(ConfigError, match="sidecars_from"):
+        ingest(str(tmp_path / "ds/shards"), config, tmp_path / "of_shards")
+    with pytest.raises(ConfigError, match="cannot read"):
+        ingest(str(root), config.with_changes(sidecars_from=str(tmp_path / "none")), tmp_path / "of_none")
+
+
+def test_folders_without_drawings_are_known_as_before(root: Path) -> None:
+    write(root, "a.png")
+    assert identity_of_pictures(str(root)) == identity_of_folder(str(root))
+    write(root, "b.SVG")
+    assert identity_of_pictures(str(root)) != identity_of_folder(str(root))
