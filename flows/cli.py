@@ -51,6 +51,7 @@ COMMANDS = {
         "evaluate",
         "Draw prompts with a run or system, score the pictures and write report.html.",
     ),
+    "compare": ("compare", "Set the evaluations of several systems side by side: one table, one picture grid."),
     "pipeline": (
         "job",
         "Ingest, caption, train each model and evaluate, in one workspace that the pipeline owns.",

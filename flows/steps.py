@@ -13,6 +13,7 @@ from t2i_core.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
     from t2i_core.captioning.config import CaptionRequest
+    from t2i_core.comparison.config import CompareRequest
     from t2i_core.composition.config import ComposeRequest
     from t2i_core.encoding.config import FeaturesRequest
     from t2i_core.evaluation.config import EvaluateRequest
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Steps(Protocol):
-    """Ingest, caption, features, train, compose, evaluate: each reads a folder and writes a folder."""
+    """Ingest, caption, features, train, compose, evaluate, compare: each reads a folder and writes a folder."""
 
     def ingest(self, request: "IngestRequest") -> StepRef:
         """Fetch the pictures of a source into a dataset folder."""
@@ -45,6 +46,10 @@ class Steps(Protocol):
 
     def evaluate(self, request: "EvaluateRequest") -> StepRef:
         """Score a run or system into an evaluation folder."""
+        ...
+
+    def compare(self, request: "CompareRequest") -> StepRef:
+        """Set evaluations side by side in a comparison folder."""
         ...
 
 
@@ -91,3 +96,9 @@ class CoreSteps:
         from t2i_core.evaluation.step import evaluate
 
         return evaluate(**dict(request), on_progress=self.on_progress)
+
+    def compare(self, request: "CompareRequest") -> StepRef:
+        """See `Steps.compare`."""
+        from t2i_core.comparison.step import compare
+
+        return compare(**dict(request))

@@ -207,6 +207,32 @@ def compose(runs: Mapping[str, Folder], output_dir: str | Path, *, replace: bool
     return step(by_role(_named(runs)), Path(output_dir), on_conflict=_on_conflict(replace))
 
 
+def compare(
+    evaluations: Sequence[Folder] | Mapping[str, Folder],
+    output_dir: str | Path,
+    *,
+    replace: bool = False,
+    **options: Any,
+) -> StepRef:
+    """Set the evaluations of several systems side by side, and write report.html and grid.png.
+
+    Args:
+        evaluations: what `evaluate` returned, or its folder, of each system; by the names of their rows if wanted.
+        output_dir: the comparison folder.
+        replace: move a folder that was made of other evaluations aside to NAME.previous.
+        **options: fields of `CompareConfig`, such as prompts_per_task=3.
+
+    Raises:
+        ConfigError: they were not made of the same prompts and seeds by the same judges.
+        DataError: one is damaged.
+    """
+    from t2i_core.comparison.config import CompareConfig
+    from t2i_core.comparison.step import compare as step
+
+    given = _named(evaluations) if isinstance(evaluations, Mapping) else [str(_folder(each)) for each in evaluations]
+    return step(tuple(given), CompareConfig.parse(options), Path(output_dir), on_conflict=_on_conflict(replace))
+
+
 def edit(
     run: Folder,
     kind: "EditKind",

@@ -15,7 +15,7 @@ from typing import Literal
 from t2i_core.door import kind_of, open_folder
 from t2i_core.errors import ConfigError, DataError
 
-Kind = Literal["dataset", "captions", "features", "run", "system", "evaluation"]
+Kind = Literal["dataset", "captions", "features", "run", "system", "evaluation", "comparison"]
 STEP_KINDS: dict[str, Kind] = {
     "ingest": "dataset",
     "caption": "captions",
@@ -23,6 +23,7 @@ STEP_KINDS: dict[str, Kind] = {
     "train": "run",
     "compose": "system",
     "evaluate": "evaluation",
+    "compare": "comparison",
 }
 
 _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
@@ -126,6 +127,7 @@ LAYOUTS: dict[Kind, Layout] = {
             r"images/[^/.][^/]*\.png": MAX_LOG_BYTES,
         },
     ),
+    "comparison": _layout(r"(?!)", {r"metrics\.json|grid\.png": MAX_LOG_BYTES}),
 }
 
 

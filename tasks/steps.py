@@ -1,6 +1,7 @@
 """The steps as Prefect tasks, in the shape that the recipes in `flows` call."""
 
 from t2i_core.captioning.config import CaptionRequest
+from t2i_core.comparison.config import CompareRequest
 from t2i_core.composition.config import ComposeRequest
 from t2i_core.encoding.config import FeaturesRequest
 from t2i_core.evaluation.config import EvaluateRequest
@@ -8,6 +9,7 @@ from t2i_core.ingestion.config import IngestRequest
 from t2i_core.manifest import StepRef
 from t2i_core.training.config import TrainRequest
 from tasks.caption import caption
+from tasks.compare import compare
 from tasks.compose import compose
 from tasks.evaluate import evaluate
 from tasks.features import features
@@ -42,3 +44,7 @@ class TaskSteps:
     def evaluate(self, request: EvaluateRequest) -> StepRef:
         """Score a run or system into an evaluation folder."""
         return reference(evaluate(request))
+
+    def compare(self, request: CompareRequest) -> StepRef:
+        """Set evaluations side by side in a comparison folder."""
+        return reference(compare(request))

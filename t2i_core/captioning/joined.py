@@ -1,6 +1,5 @@
 """Several datasets as one: what they are called, how shards are counted, which samples are copies."""
 
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +15,7 @@ from t2i_core.data.mark import DuplicateKind
 from t2i_core.data.shards.layout import SHARDS_DIR, sample_key, sample_place, table_path
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import Manifest, read_manifest
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+from t2i_core.naming import name_and_folder, named_folders
 
 
 def named_datasets(dataset_dir: Path, joined_with: Sequence[str]) -> dict[str, Path]:
@@ -31,25 +29,8 @@ def named_datasets(dataset_dir: Path, joined_with: Sequence[str]) -> dict[str, P
         ConfigError: two have the same name, or one has none that can be used.
     """
     if not joined_with:
-        return {"": _named(str(dataset_dir))[1]}
-    found: dict[str, Path] = {}
-    for name, folder in map(_named, [str(dataset_dir), *joined_with]):
-        if not _NAME.fullmatch(name):
-            raise ConfigError(f"{folder} needs a name of letters and digits among the datasets: give NAME={folder}.")
-        if name in found:
-            raise ConfigError(
-                f"two datasets are called {name}, {found[name]} and {folder}: name them, such as "
-                f"first={found[name]} second={folder}."
-            )
-        found[name] = folder
-    return dict(sorted(found.items()))
-
-
-def _named(text: str) -> tuple[str, Path]:
-    name, given, folder = text.partition("=")
-    if given and _NAME.fullmatch(name) and not Path(text).exists():
-        return name, Path(folder)
-    return Path(text).resolve().name, Path(text)
+        return {"": name_and_folder(str(dataset_dir))[1]}
+    return dict(sorted(named_folders([str(dataset_dir), *joined_with], "datasets").items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ _COLUMNS: dict[Kind, list[str]] = {
     "dataset": ["key", "uid", "status", "reason"],
     "captions": ["key", "uid", "status", "reason", "split"],
 }
-_MADE: tuple[Kind, ...] = ("run", "system", "evaluation")
+_MADE: tuple[Kind, ...] = ("run", "system", "evaluation", "comparison")
 _WITH_SAMPLE = frozenset({"success", "kept"})
 
 
@@ -135,7 +135,7 @@ def _in_training(holder: Holder) -> bool:
 
 
 def _all_made_from(folders: Folders, trained: Mapping[str, bool], known: Set[str]) -> list[Holder]:
-    """Give the runs on captions, runs that these were the start of, systems of them, and what was scored of both."""
+    """Give the runs on captions, runs that these were the start of, systems of them, scores of both, comparisons."""
     certain, made = dict[str, bool](), list[Holder]()
     while True:
         inputs = {**trained, **certain}

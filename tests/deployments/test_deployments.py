@@ -39,6 +39,7 @@ def test_every_flow_and_preset_has_a_deployment() -> None:
         "train",
         "compose",
         "evaluate",
+        "compare",
         "pipeline",
     }
     assert {f"pipeline/{preset}" for preset in preset_names()} <= DEPLOYMENTS.keys()

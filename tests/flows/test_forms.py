@@ -9,6 +9,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 
 from flows.caption import caption
+from flows.compare import compare
 from flows.compose import compose
 from flows.evaluate import evaluate
 from flows.features import features
@@ -17,7 +18,7 @@ from flows.pipeline import pipeline
 from flows.train import train
 
 FLOWS: dict[str, Flow[..., Any]] = {
-    flow.name: flow for flow in (ingest, caption, features, train, compose, evaluate, pipeline)
+    flow.name: flow for flow in (ingest, caption, features, train, compose, evaluate, compare, pipeline)
 }
 TOP: dict[str, tuple[list[str], list[str]]] = {
     "ingest": (
@@ -35,6 +36,7 @@ TOP: dict[str, tuple[list[str], list[str]]] = {
         ["run_dir", "output_dir", "config", "baseline_dir", "clip_dir", "on_conflict"],
         ["run_dir", "output_dir"],
     ),
+    "compare": (["evaluations", "output_dir", "config", "on_conflict"], ["evaluations", "output_dir"]),
     "pipeline": (["output_dir", "request"], []),
 }
 

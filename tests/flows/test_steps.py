@@ -8,6 +8,8 @@ import pytest
 
 from t2i_core.captioning.config import CaptionRequest
 from t2i_core.captioning.step import caption
+from t2i_core.comparison.config import CompareRequest
+from t2i_core.comparison.step import compare
 from t2i_core.composition.config import ComposeRequest
 from t2i_core.composition.step import compose
 from t2i_core.config import Config
@@ -34,6 +36,7 @@ OF_THE_PROCESS = {"on_progress", "open_run"}
         (TrainRequest, supervise_training),
         (ComposeRequest, compose),
         (EvaluateRequest, evaluate),
+        (CompareRequest, compare),
     ],
 )
 def test_a_request_is_what_its_step_takes(request_type: type[Config], step: Callable[..., Any]) -> None:

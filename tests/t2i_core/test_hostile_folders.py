@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 
 from t2i_core.captioning.step import CaptionConfig, caption
+from t2i_core.comparison.config import CompareConfig
+from t2i_core.comparison.step import compare
 from t2i_core.data.batches.split import load_split
 from t2i_core.data.batches.tokenizer import load_tokenizer
 from t2i_core.data.dataset.folder import finish_rewrite
@@ -202,6 +204,9 @@ RUN_READERS: dict[str, Callable[[Path], object]] = {
 }
 EVALUATION_READERS: dict[str, Callable[[Path], object]] = {
     "evaluate": lambda world: evaluate(world / "work/run", EvaluateConfig(), world / "work/evaluation"),
+    "compare": lambda world: compare(
+        tuple(f"{name}={world / 'work/evaluation'}" for name in ("one", "other")), CompareConfig(), world / "work/more"
+    ),
     "lineage": lambda world: trace(world / "work/evaluation"),
     "find_url": lambda world: find_url(world / "work", "1.png"),
 }
