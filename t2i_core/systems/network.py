@@ -128,21 +128,20 @@ def _feature_width(sizes: Sizes) -> int:
     return sizes.feature_width
 
 
+def _with_channels(config: NetworkConfig, channels: Channels) -> dict[str, Any]:
+    """Give the sizes of a network that a recipe names, and those that its stage knows."""
+    sides = {"in_channels": channels.read, "out_channels": channels.given}
+    return config.model_dump(exclude={"kind", "text"}) | sides
+
+
 class ADMNetwork(Network):
     """An ADM U-Net whose attention sees the tokens of captions beside the picture's places: GLIDE's, Imagen's base."""
 
     def __init__(self, config: ADMNetworkConfig, sizes: Sizes, channels: Channels) -> None:
         super().__init__()
         self.text = _pooling_reader(sizes, config.text)
-        self.unet = ADMUNet(
-            ADMConfig(
-                **config.model_dump(exclude={"kind", "text"}),
-                in_channels=channels.read,
-                out_channels=channels.given,
-                text_width=self.text.width,
-                embedding_width=self.text.width,
-            )
-        )
+        widths = {"text_width": self.text.width, "embedding_width": self.text.width}
+        self.unet = ADMUNet(ADMConfig(**_with_channels(config, channels), **widths))
 
     def read(self, condition: Condition, shape: Sequence[int]) -> Reading:
         """See `Network.read`."""
@@ -195,8 +194,7 @@ class PlainADMNetwork(Network):
 
     def __init__(self, config: PlainADMNetworkConfig, sizes: Sizes, channels: Channels) -> None:
         super().__init__()
-        sides = {"in_channels": channels.read, "out_channels": channels.given}
-        self.unet = ADMUNet(ADMConfig(**config.model_dump(exclude={"kind"}), **sides))
+        self.unet = ADMUNet(ADMConfig(**_with_channels(config, channels)))
 
     def read(self, condition: Condition, shape: Sequence[int]) -> Reading:
         """See `Network.read`: there is nothing to be read."""
@@ -218,14 +216,7 @@ class EfficientNetwork(Network):
     def __init__(self, config: EfficientNetworkConfig, sizes: Sizes, channels: Channels) -> None:
         super().__init__()
         self.text = _pooling_reader(sizes, config.text)
-        self.unet = EfficientUNet(
-            EfficientConfig(
-                **config.model_dump(exclude={"kind", "text"}),
-                in_channels=channels.read,
-                out_channels=channels.given,
-                text_width=self.text.width,
-            )
-        )
+        self.unet = EfficientUNet(EfficientConfig(**_with_channels(config, channels), text_width=self.text.width))
 
     def read(self, condition: Condition, shape: Sequence[int]) -> Reading:
         """See `Network.read`."""

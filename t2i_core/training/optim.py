@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Adafactor, AdamW, Optimizer
 
 from t2i_core.training.preset import EMAConfig, OptimConfig
 
@@ -106,10 +106,15 @@ def build_optimizers(
     """Give the optimizers that together train all weights of `module`; `matrices` with Muon in `dtype`, if it is on."""
     chosen = {id(p) for p in matrices} if config.muon_learning_rate else set()
     rest = [p for p in module.parameters() if id(p) not in chosen]
-    adam = AdamW(
-        rest, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True, eps=1e-8
-    )
-    return [adam, Muon(list(matrices), config.muon_learning_rate, dtype=dtype)] if chosen else [adam]
+    first = _of_method(config, rest)
+    return [first, Muon(list(matrices), config.muon_learning_rate, dtype=dtype)] if chosen else [first]
+
+
+def _of_method(config: OptimConfig, params: list[nn.Parameter]) -> Optimizer:
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.method == "adafactor":
+        return Adafactor(params, lr=rate, weight_decay=decay)
+    return AdamW(params, lr=rate, weight_decay=decay, betas=config.betas, fused=True, eps=1e-8)
 
 
 def average_name(number: int) -> str:

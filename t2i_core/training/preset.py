@@ -5,7 +5,7 @@ A preset may start `from` another (see `t2i_core.recipe`); what is validated, di
 
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,12 +20,19 @@ PRESET_DIR = files("t2i_core.training") / "presets"
 class OptimConfig(Config):
     """How weights are updated."""
 
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
-    muon_learning_rate: float = Field(
-        0.0, ge=0, description="Peak learning rate of Muon on hidden weight matrices; 0 trains all weights with Adam."
+    method: Literal["adamw", "adafactor"] = Field(
+        "adamw",
+        exclude_if=lambda method: method == "adamw",
+        description="What trains the weights that Muon does not: AdamW, or Adafactor (arXiv:1804.04235), which keeps "
+        "a number for each row and column of a matrix instead of two for each weight, and scales the learning rate "
+        "by the size of the weights.",
     )
-    betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's decay rates.")
-    weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of Adam.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW or Adafactor.")
+    muon_learning_rate: float = Field(
+        0.0, ge=0, description="Peak learning rate of Muon on hidden weight matrices; 0 trains none with it."
+    )
+    betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's decay rates.")
+    weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of AdamW or Adafactor.")
     warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate rises from zero.")
     decay_from: float = Field(
         0.3, ge=0, lt=1, description="Share of the budget after which the rate falls, to 0 at its end."

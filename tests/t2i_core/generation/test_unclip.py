@@ -32,8 +32,8 @@ RUNS = {
     "prior": ("unclip-prior-smoke", ["system.num_steps=3"], True),
     "ar_prior": ("unclip-ar-prior-smoke", [], True),
     # Fast, so that what it draws depends on what it is given by more than a gray level.
-    "decoder": ("unclip-decoder-smoke", ["system.side=16", "system.num_steps=3", "optim.learning_rate=0.01"], True),
-    "up": ("unclip-up1-smoke", ["system.side=32", "system.low_side=16"], False),
+    "decoder": ("unclip-decoder-smoke", ["system.num_steps=3", "optim.learning_rate=0.01"], True),
+    "up": ("unclip-up1-smoke", [], False),
 }
 
 

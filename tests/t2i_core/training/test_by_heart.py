@@ -39,7 +39,7 @@ LEARNING = {
     "unclip-prior-smoke": (400, ["system.num_steps=16"]),
     "unclip-ar-prior-smoke": (300, []),
     "imagen-sr1-smoke": (400, [*LARGE, "system.low_noise=0.1"]),
-    "imagen-sr2-smoke": (400, [*LARGE, "system.crop=0", "system.low_noise=0.1", "system.network.patch_size=2"]),
+    "imagen-sr2-smoke": (400, [*LARGE, "system.crop=0", "system.low_noise=0.1"]),
     "clip-smoke": (100, []),
     # As wide as it takes, and mostly with the little noise that is asked for.
     "glide-clip-smoke": (

@@ -44,7 +44,8 @@ def changes(name: str) -> list[str]:
     system = load_preset(name).system
     small = ["system.side=16"] if getattr(system, "side", 0) else []
     sides = ["system.side=32", "system.low_side=16"] if getattr(system, "low_side", 0) else small
-    return [*sides, "batch_size=4"]
+    crop = ["system.crop=16"] if getattr(system, "crop", 0) else []
+    return [*sides, *crop, "batch_size=4"]
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,21 @@ def test_every_weight_has_exactly_one_optimizer():
     assert len(trained) == len(set(trained)) == 4
 
 
+def test_adafactor_keeps_a_number_a_row_and_a_column_and_steps_by_the_size_of_the_weights():
+    layer = nn.Linear(6, 4, bias=False)
+    nn.init.constant_(layer.weight, 2.0)
+    layer.weight.grad = torch.full_like(layer.weight, -3.0)
+    [adafactor] = build_optimizers(
+        layer, [layer.weight], OptimConfig(method="adafactor", learning_rate=0.01, weight_decay=0)
+    )
+
+    adafactor.step()
+
+    assert sum(kept.numel() for kept in adafactor.state[layer.weight].values()) == 4 + 6 + 1
+    # Of gradients that are all alike the step is the rate times the root mean square of the weights.
+    torch.testing.assert_close(layer.weight.detach(), torch.full((4, 6), 2.0 + 0.01 * 2.0))
+
+
 def test_the_rate_warms_up_stays_and_ends_at_zero():
     config = OptimConfig(warmup_steps=10, decay_from=0.5)
 
