@@ -69,7 +69,7 @@ auth: $(RUNTIME) ## make the password of the Prefect server on this machine, onc
 deploy: $(RUNTIME) ## create pool, limits, automation and deployments on the configured Prefect server
 	@$(BIN)/python deployments/deploy.py $(ARGS)
 
-pictures: $(RUNTIME) ## make the pictures of the README from workspace/demo, or from ARGS=WORKSPACE; needs Chromium
+pictures: $(RUNTIME) ## make the pictures of the README from workspace/demo (needs Chromium), or of a comparison: ARGS=WORKSPACE
 	@$(BIN)/python -P docs/pictures.py $(ARGS)
 
 clean: ## remove the environment and every cache; workspace/ stays

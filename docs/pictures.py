@@ -1,7 +1,9 @@
-"""Makes the pictures of the README from a finished demo: `python docs/pictures.py [WORKSPACE]`.
+"""Makes the pictures of the README from finished workspaces: `python docs/pictures.py [WORKSPACE...]`.
 
-`images/generated.png` shows prompts that the demo's diffusion model draws, one try each with seed 0, none left out;
-`images/report.png` is the head of its report as Chromium shows it.
+Of a demo, `images/generated.png` shows prompts that its diffusion model draws, one try each with seed 0, none left out,
+and `images/report.png` is the head of its report as Chromium shows it. Of a job that compares several systems, such as
+`t2i pipeline --preset systems-toy`, `images/systems.png` is its picture grid: the first prompts of each task, a row a
+system.
 """
 
 import shutil
@@ -16,6 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 from t2i_core.errors import ConfigError
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.generate import generate
+from t2i_core.manifest import read_manifest
+from t2i_core.report.pictures import open_picture
 
 IMAGES = Path(__file__).parent / "images"
 PROMPTS = (
@@ -71,12 +75,17 @@ def page(path: Path) -> Image.Image:
 
 
 def main(workspace: Path) -> None:
-    """Write both pictures."""
+    """Write the pictures that a workspace has something for."""
     IMAGES.mkdir(exist_ok=True)
+    if (workspace / "comparison").is_dir():
+        read_manifest(workspace / "comparison", "comparison")
+        open_picture(workspace / "comparison" / "grid.png").save(IMAGES / "systems.png", optimize=True)
+        return
     # In full colours: a palette would change the very thing that is shown.
     generated(workspace / "runs" / "diffusion").save(IMAGES / "generated.png", optimize=True)
     page(workspace / "evaluation" / "report.html").save(IMAGES / "report.png", optimize=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "workspace/demo"))
+    for name in sys.argv[1:] or ["workspace/demo"]:
+        main(Path(name))

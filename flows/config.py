@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.composition.config import Role, require_base
@@ -29,6 +29,8 @@ PresetName = Literal[
     "glide-toy",
     "imagen-smoke",
     "imagen-toy",
+    "systems-smoke",
+    "systems-toy",
     "unclip-smoke",
     "unclip-toy",
 ]
@@ -36,6 +38,11 @@ PresetName = Literal[
 # Minutes of a timed job kept for everything that is not training, and never more than this share of it.
 OTHER_MINUTES, MAX_OTHER_SHARE = 2.6, 0.4
 MAX_RUNS = 100
+# Of runs and systems that are judged by themselves, and then compared; fewer share one evaluation.
+MAX_COMPARED, MAX_TOGETHER = 20, 2
+
+# Folders of a workspace that scores end in.
+EVALUATION, COMPARISON = "evaluation", "comparison"
 
 # A run's name is that of its folder.
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -70,10 +77,30 @@ class JudgeConfig(EvaluateConfig):
 
     judged: tuple[RunName, ...] = Field(
         min_length=1,
-        max_length=2,
-        description="The run or system that is scored, and perhaps one that is printed beside it.",
+        max_length=MAX_COMPARED,
+        description="The run or system that is scored, and perhaps one that is printed beside it; three or more are "
+        "each scored by themselves, and then compared.",
     )
     scorer: RunName | Literal[""] = Field("", description="The CLIP run that scores; empty for none.")
+
+    @field_validator("judged")
+    @classmethod
+    def _once(cls, judged: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(judged)) < len(judged):
+            raise ValueError("one is named twice")
+        return judged
+
+    @property
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Who is scored in each evaluation, by its folder in the workspace."""
+        if len(self.judged) <= MAX_TOGETHER:
+            return {EVALUATION: self.judged}
+        return {f"evaluations/{name}": (name,) for name in self.judged}
+
+    @property
+    def result(self) -> str:
+        """The folder of the workspace that holds all scores."""
+        return EVALUATION if EVALUATION in self.places else COMPARISON
 
     def evaluation(self) -> EvaluateConfig:
         """Give what the evaluate step takes."""

@@ -1,13 +1,14 @@
-"""The main job, written once: ingest, caption, train each model, compose systems, evaluate. Steps decide how."""
+"""The main job, written once: ingest, caption, train, compose systems, evaluate, compare. Steps decide how."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.config import JudgeConfig, PipelineConfig
+from flows.config import COMPARISON, JudgeConfig, PipelineConfig
 from flows.steps import Steps
 from t2i_core.canonical import digest_of
 from t2i_core.captioning.config import CaptionRequest
+from t2i_core.comparison.config import CompareConfig, CompareRequest
 from t2i_core.composition.config import ComposeRequest
 from t2i_core.encoding.config import FeaturesRequest
 from t2i_core.evaluation.config import EvaluateRequest
@@ -26,14 +27,14 @@ def run_pipeline(steps: Steps, config: PipelineConfig, output_dir: Path) -> dict
         steps: how each step is done.
         config: what to do.
         output_dir: the workspace: `dataset/`, `captions/`, `features/NAME/`, `runs/NAME/`, `systems/NAME/` and
-            `evaluation/` are made in it.
+            `evaluation/`, or of more than two `evaluations/NAME/` and `comparison/`, are made in it.
 
     Returns:
         The reference of each finished folder, by its path in the workspace.
     """
     named: dict[str, Iterable[str]] = {"features": config.features, "runs": config.runs, "systems": config.systems}
     made = [f"{kind}/{name}" for kind, names in named.items() for name in names]
-    require_workspace(output_dir, ["dataset", "captions", "evaluation", *made])
+    require_workspace(output_dir, ["dataset", "captions", config.evaluate.result, *config.evaluate.places, *made])
     dataset = ingest_source(steps, config, output_dir / "dataset")
     captions = steps.caption(
         CaptionRequest(
@@ -42,11 +43,11 @@ def run_pipeline(steps: Steps, config: PipelineConfig, output_dir: Path) -> dict
     )
     features, runs = _trained(steps, config, captions, output_dir)
     systems = _composed(steps, config, runs, output_dir / "systems")
-    evaluation = _evaluated(steps, config.evaluate, runs | systems, output_dir / "evaluation")
+    judged = _judged(steps, config.evaluate, runs | systems, output_dir)
     placed = {f"features/{name}": ref for name, ref in features.items()}
     placed |= {f"runs/{name}": ref for name, ref in runs.items()}
     placed |= {f"systems/{name}": ref for name, ref in systems.items()}
-    return {"dataset": dataset, "captions": captions, **placed, "evaluation": evaluation}
+    return {"dataset": dataset, "captions": captions, **placed, **judged}
 
 
 def _trained(
@@ -98,16 +99,32 @@ def _composed(steps: Steps, config: PipelineConfig, runs: Mapping[str, StepRef],
     }
 
 
-def _evaluated(steps: Steps, config: JudgeConfig, made: Mapping[str, StepRef], folder: Path) -> StepRef:
-    """Score what is to be judged, of the runs and systems by name."""
-    judged, scorer = config.judged, config.scorer
+def _judged(steps: Steps, config: JudgeConfig, made: Mapping[str, StepRef], workspace: Path) -> dict[str, StepRef]:
+    """Score what is to be judged, of the runs and systems by name, and compare what was scored by itself."""
+    refs = {
+        place: _evaluated(steps, config, [made[name].path for name in names], made, workspace / place)
+        for place, names in config.places.items()
+    }
+    if config.result != COMPARISON:
+        return refs
+    evaluations = tuple(f"{name}={ref.path}" for name, ref in zip(config.judged, refs.values(), strict=True))
+    request = CompareRequest(
+        evaluations=evaluations, config=CompareConfig(), output_dir=workspace / COMPARISON, on_conflict="replace"
+    )
+    return refs | {COMPARISON: steps.compare(request)}
+
+
+def _evaluated(
+    steps: Steps, config: JudgeConfig, judged: Sequence[Path], made: Mapping[str, StepRef], output_dir: Path
+) -> StepRef:
+    """Score one run or system, and print the next one beside it if there is one."""
     return steps.evaluate(
         EvaluateRequest(
-            run_dir=made[judged[0]].path,
+            run_dir=judged[0],
             config=config.evaluation(),
-            output_dir=folder,
-            baseline_dir=made[judged[1]].path if len(judged) > 1 else None,
-            clip_dir=made[scorer].path if scorer else None,
+            output_dir=output_dir,
+            baseline_dir=judged[1] if len(judged) > 1 else None,
+            clip_dir=made[config.scorer].path if config.scorer else None,
             on_conflict="replace",
         )
     )

@@ -20,23 +20,22 @@ from t2i_core.progress import plain
 SPEED_METRIC = "perf/images_per_second"
 
 
-def print_summary(console: Console, workspace: Path) -> None:
+def print_summary(console: Console, workspace: Path, scores: str = "evaluation") -> None:
     """Print what a finished pipeline did.
 
     Args:
         console: where to print.
         workspace: the pipeline's folder.
+        scores: the folder in it that holds all of them.
     """
-    console.print(summary(workspace))
+    console.print(summary(workspace, scores))
     # Never wrapped, so that a terminal makes it a link and a script can read it.
-    console.print(
-        plain(f"report: {workspace / 'evaluation' / 'report.html'}"), soft_wrap=True, highlight=False, markup=False
-    )
+    console.print(plain(f"report: {workspace / scores / 'report.html'}"), soft_wrap=True, highlight=False, markup=False)
 
 
-def summary(workspace: Path) -> RenderableType:
+def summary(workspace: Path, scores: str) -> RenderableType:
     """Lay out the pictures, the trainings and the scores, with 95 % intervals, of a finished pipeline."""
-    metrics = json.loads(read_file(workspace / "evaluation" / "metrics.json", MAX_LOG_BYTES))
+    metrics = json.loads(read_file(workspace / scores / "metrics.json", MAX_LOG_BYTES))
     parts = [pictures_table(workspace / "dataset"), trainings_table(workspace / "runs"), *score_tables(metrics)]
     spaced = [row for part in parts for row in (part, "")]
     missing = shortfalls(read_manifest(workspace / "dataset", "dataset").counts)
@@ -90,7 +89,8 @@ def training_figures(run_dir: Path) -> tuple[int, float]:
 def score_tables(metrics: Mapping[str, Any]) -> list[RichTable]:
     """Give what each metric shows in short, and the figures of all."""
     sections = [Section.parse(section) for section in metrics["sections"].values()]
-    return [*(short_table(table) for section in sections for table in section.tables), figures_table(sections)]
+    tables = [short_table(table) for section in sections for table in section.tables]
+    return [*tables, figures_table(sections)] if any(section.figures for section in sections) else tables
 
 
 def short_table(table: Table) -> RichTable:

@@ -96,4 +96,4 @@ def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: boo
                 pipeline(output_dir, request)
     from flows.summary import print_summary
 
-    print_summary(Console(), output_dir)
+    print_summary(Console(), output_dir, config.evaluate.result)

@@ -79,6 +79,29 @@ def test_a_system_of_runs_is_judged_by_its_name() -> None:
     assert config.systems == {"whole": {"base": "diffusion"}}
 
 
+def test_two_share_an_evaluation_and_more_have_one_each_and_are_compared() -> None:
+    pair, three = ({"judged": ["cnn", "diffusion", *more]} for more in ([], ["whole"]))
+    systems = {"whole": {"base": "diffusion"}}
+    together = smoke(evaluate=pair).evaluate
+    assert (together.places, together.result) == ({"evaluation": ("cnn", "diffusion")}, "evaluation")
+    apart = smoke(systems=systems, evaluate=three).evaluate
+    assert list(apart.places) == ["evaluations/cnn", "evaluations/diffusion", "evaluations/whole"]
+    assert apart.result == "comparison" and set(apart.places.values()) == {("cnn",), ("diffusion",), ("whole",)}
+
+
+def test_all_systems_see_as_many_pictures() -> None:
+    config = PipelineConfig.preset("systems-toy")
+
+    def seen(run: str) -> int:
+        planned = config.runs[run]
+        return planned.max_images + (seen(planned.init_from) if planned.init_from else 0)
+
+    drawn = {
+        name: sum(seen(run) for role, run in roles.items() if role != "prior") for name, roles in config.systems.items()
+    }
+    assert drawn | {name: seen(name) for name in ("cnn", "diffusion")} == dict.fromkeys(config.evaluate.judged, 60_000)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -106,6 +129,7 @@ def test_a_system_of_runs_is_judged_by_its_name() -> None:
         ),
         ({"features": {"cnn": {"encoder": "clip"}}}, "cnn is a run and a folder of features"),
         ({"evaluate": {"judged": []}}, r"evaluate\.judged"),
+        ({"evaluate": {"judged": ["cnn", "diffusion", "cnn"]}}, "one is named twice"),
         ({"systems": {"whole": {"clip": "clip"}}}, "has a base run"),
         (
             {"systems": {"whole": {"base": "difusion"}}},

@@ -1,6 +1,8 @@
 """The main job through a real Prefect server, at its tiniest: what is done is not done again, what is gone is."""
 
+import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,13 @@ import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from rich.console import Console
 
 from flows.config import PipelineConfig, PipelineRequest
 from flows.pipeline import pipeline
 from flows.recipe import run_pipeline
 from flows.steps import CoreSteps
-from flows.summary import pictures_per_second, training_figures
+from flows.summary import pictures_per_second, print_summary, training_figures
 from t2i_core.manifest import StepRef, read_manifest
 from t2i_core.progress import Progress
 from tasks.runtime import LISTENER
@@ -81,12 +84,17 @@ def test_progress_reaches_whoever_listens(first: State[dict[str, StepRef]], seen
     assert {"ingest", "caption", "train", "evaluate"} <= steps
 
 
-def test_the_artifacts_are_there(first: State[dict[str, StepRef]]) -> None:
-    flow_run_id = first.state_details.flow_run_id
+def artifacts(state: State[dict[str, StepRef]]) -> dict[str | None, str]:
+    """Give the artifacts of a flow run by key."""
+    flow_run_id = state.state_details.flow_run_id
     assert flow_run_id
     wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
     with get_client(sync_client=True) as client:
-        found = {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=wanted)}
+        return {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=wanted)}
+
+
+def test_the_artifacts_are_there(first: State[dict[str, StepRef]]) -> None:
+    found = artifacts(first)
     assert {
         "ingest-report",
         "caption-report",
@@ -133,6 +141,32 @@ def test_a_deleted_output_is_made_again_and_nothing_else(first: State[dict[str, 
     before = dict.fromkeys(["dataset", "captions", "runs/diffusion", "systems/whole"], True)
     assert hits(repaired) == before | {"evaluation": False}
     assert (workspace / "work" / "evaluation" / "report.html").is_file()
+
+
+def test_more_than_two_are_each_evaluated_by_a_task_and_compared(
+    first: State[dict[str, StepRef]], workspace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workspace / "work", tmp_path / "work")
+    same = {"base": "diffusion"}
+    judging = tiny().evaluate.with_changes(judged=["whole", "diffusion", "other"], studies=["seen"])
+    config = tiny().with_changes(systems={"whole": same, "other": same}, evaluate=judging)
+    evaluations = [f"evaluations/{name}" for name in judging.judged]
+
+    made = run(tmp_path, config)
+
+    done = dict.fromkeys(["dataset", "captions", "runs/diffusion", "systems/whole"], True)
+    assert hits(made) == done | dict.fromkeys(["systems/other", *evaluations, "comparison"], False)
+    assert read_manifest(tmp_path / "work/comparison").key.config["rows"] == ["whole", "diffusion", "other"]
+    assert {"compare-report", "evaluate-report"} <= artifacts(made).keys()
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_summary(console, tmp_path / "work", judging.result)
+    told = console.export_text()
+    assert "combinations that training held" in told and "comparison/report.html" in told
+
+    # A report is no part of what identifies an evaluation, so that what was made of it is still right.
+    (tmp_path / "work/evaluations/diffusion/report.html").unlink()
+    again = hits(run(tmp_path, config))
+    assert again == dict.fromkeys(again, True) | {"evaluations/diffusion": False}
 
 
 @pytest.mark.slow
