@@ -59,7 +59,7 @@ COMMANDS = {
     "generate": ("generate", "Draw prompts with a finished run or system; the same seed gives the same pictures."),
     "presets": (
         "presets",
-        "List the recipes that trainings and pipelines start from, or show one, merged and checked, as JSON.",
+        "List the recipes that trainings, captions and pipelines start from, or show one, merged and checked, as JSON.",
     ),
     "verify": (
         "upkeep",

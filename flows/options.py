@@ -3,6 +3,7 @@
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -12,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from t2i_core.config import Config
 from t2i_core.errors import ConfigError
+from t2i_core.recipe import read_recipe, recipe_names
 
 C = TypeVar("C", bound=Config)
 SIMPLE = (bool, int, float, str)
@@ -21,7 +23,7 @@ Groups = Mapping[str, Sequence[str]]
 
 
 def config_options(
-    config_class: type[C], groups: Groups | None = None
+    config_class: type[C], groups: Groups | None = None, presets: Traversable | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each simple field of a config class, and `--config FILE` for all of them.
 
@@ -31,6 +33,7 @@ def config_options(
     Args:
         config_class: what the command needs.
         groups: fields by the heading that their options stand under in the help; the others need none.
+        presets: folder of named recipes of the config, one of which `--preset` starts from; None for none.
     """
     headings = {field: heading for heading, fields in (groups or {}).items() for field in fields}
 
@@ -44,14 +47,18 @@ def config_options(
 
         def with_config(**arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in options}
-            arguments["config"] = build_config(config_class, arguments.pop("config_file"), given)
+            path, preset = arguments.pop("config_file"), arguments.pop("preset", None)
+            if path and preset:
+                raise ConfigError("--preset and --config are both whole: give one; a file may start `from` a preset.")
+            start = read_recipe(presets, preset) if presets and preset else {}
+            arguments["config"] = build_config(config_class, path, start | _without_none(given))
             command(**arguments)
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "config"]
         file_type = Annotated[
             Path | None, typer.Option("--config", help=f"{config_class.__name__} as JSON; options below win over it.")
         ]
-        added = {"config_file": file_type} | options
+        added = {"config_file": file_type} | ({"preset": _preset_type(presets)} if presets else {}) | options
         parameters = [*own, *(_keyword(name, kind) for name, kind in added.items())]
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         with_config.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -60,6 +67,15 @@ def config_options(
         return with_config
 
     return decorate
+
+
+def _without_none(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _preset_type(presets: Traversable) -> Any:
+    told = f"Recipe to start from, {', '.join(recipe_names(presets))}, or a JSON file; options below win over it."
+    return Annotated[str | None, typer.Option("--preset", help=told)]
 
 
 def build_config(config_class: type[C], path: Path | None, given: Mapping[str, Any]) -> C:
@@ -76,7 +92,7 @@ def build_config(config_class: type[C], path: Path | None, given: Mapping[str, A
     data: dict[str, Any] = {}
     if path is not None:
         data = config_class.load(path).model_dump()
-    data |= {name: value for name, value in given.items() if value is not None}
+    data |= _without_none(given)
     try:
         return config_class.parse(data)
     except ConfigError as err:

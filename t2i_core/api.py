@@ -53,6 +53,7 @@ def caption(
     dataset: Folder | Mapping[str, Folder],
     output_dir: str | Path,
     *,
+    preset: str = "",
     replace: bool = False,
     on_progress: OnProgress = ignore_progress,
     **options: Any,
@@ -62,6 +63,7 @@ def caption(
     Args:
         dataset: what `ingest` returned, or its folder; several of them by the names that they are to have.
         output_dir: the captions folder.
+        preset: recipe to start from, a name such as "openclipart" or a JSON file; empty for the defaults.
         replace: move a folder that was made with other options aside to NAME.previous.
         on_progress: gets records of progress.
         **options: fields of `CaptionConfig`, such as max_words=20.
@@ -73,7 +75,7 @@ def caption(
     from t2i_core.captioning.config import CaptionConfig
     from t2i_core.captioning.step import caption as step
 
-    config = CaptionConfig.parse(options)
+    config = CaptionConfig.preset(preset, options) if preset else CaptionConfig.parse(options)
     first, *others = _named(dataset)
     return step(
         Path(first),

@@ -8,7 +8,7 @@ import typer
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, run_step
 from flows.help import PlainCommand, examples
 from flows.options import config_options
-from t2i_core.captioning.config import CaptionConfig, CaptionRequest
+from t2i_core.captioning.config import PRESETS, CaptionConfig, CaptionRequest
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -24,6 +24,9 @@ GROUPS = {
     "How it is split and read": (
         *("rules", "validation_share", "test_share", "split_seed", "vocab_size", "context_length"),
     ),
+    "How captions are written from what a source says": (
+        *("source_rules", "max_repeats", "collection_names", "junk_keywords"),
+    ),
 }
 
 
@@ -33,10 +36,11 @@ GROUPS = {
     epilog=examples(
         "t2i caption work/dataset --output-dir work/captions",
         "t2i caption work/dataset --output-dir work/captions --drop-near-duplicates",
+        "t2i caption work/dataset --output-dir work/captions --preset openclipart",
         "t2i caption a=work/a/dataset b=work/b/dataset --output-dir work/joined",
     ),
 )
-@config_options(CaptionConfig, GROUPS)
+@config_options(CaptionConfig, GROUPS, PRESETS)
 def caption_command(
     datasets: Annotated[
         list[str],

@@ -12,8 +12,11 @@ from flows.config import PipelineConfig
 from flows.config import preset_names as pipeline_names
 from flows.help import PlainCommand, examples
 from flows.terminal import say_json
+from t2i_core.captioning.config import PRESETS as CAPTION_PRESETS
+from t2i_core.captioning.config import CaptionConfig
 from t2i_core.config import Config
 from t2i_core.errors import ConfigError
+from t2i_core.recipe import recipe_names
 from t2i_core.training.preset import Preset, load_preset, preset_names
 
 app = command_app()
@@ -36,7 +39,7 @@ def presets_command(
         list[str] | None, typer.Option("--set", metavar="<str>", help="Field of a training recipe to change.")
     ] = None,
 ) -> None:
-    """List the recipes that trainings and pipelines start from, or show one, merged and checked, as JSON."""
+    """List the recipes that trainings, captions and pipelines start from, or show one, merged and checked, as JSON."""
     if (action == "show") != bool(preset):
         raise ConfigError("write `t2i presets list`, or `t2i presets show` and the name of one.")
     if action == "list":
@@ -57,6 +60,9 @@ def presets_table() -> Table:
         if before and family != before:
             table.add_row()
         table.add_row(name, preset.system.kind, budget(preset), preset.description)
+    table.add_row()
+    for name in recipe_names(CAPTION_PRESETS):
+        table.add_row(name, "captions", "", "Rules for the captions of that collection.")
     table.add_row()
     for name in pipeline_names():
         minutes = PipelineConfig.preset(name).minutes
@@ -79,10 +85,11 @@ def chosen(wanted: str, changes: Sequence[str]) -> Config:
     Raises:
         ConfigError: there is none, it does not fit, or it takes no changes.
     """
-    if wanted not in pipeline_names():
+    others = dict.fromkeys(pipeline_names(), PipelineConfig) | dict.fromkeys(
+        recipe_names(CAPTION_PRESETS), CaptionConfig
+    )
+    if wanted not in others:
         return load_preset(wanted, changes)
     if changes:
-        raise ConfigError(
-            f"--set changes training recipes, and {wanted} is a pipeline's: change the file you make of it."
-        )
-    return PipelineConfig.preset(wanted)
+        raise ConfigError(f"--set changes training recipes, and {wanted} is another: change the file you make of it.")
+    return others[wanted].preset(wanted)

@@ -1,23 +1,41 @@
 """The options of the caption step, and which of them decide what comes out of it."""
 
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
+from typing import Any, Self
 
 from pydantic import Field, field_validator
 
-from t2i_core.captioning.rules import RULES, RULES_BY_NAME
+from t2i_core.captioning.drafting import SOURCE_RULES_BY_NAME, DraftOptions
+from t2i_core.captioning.rules import MAX_RAW_CHARACTERS, RULES, RULES_BY_NAME
 from t2i_core.config import Config
 from t2i_core.manifest import OnConflict, StepKey
+from t2i_core.recipe import read_recipe
 
 # Raise it when a rule, a filter or the split gives another result for the same config.
 STEP_VERSION = 4
-# Longer text is no caption, and cleaning it would only take time.
-MAX_RAW_CHARACTERS = 4096
+PRESETS = files("t2i_core.captioning") / "presets"
+# Where one says what it does by itself, the key is as it was when there was no such option, so that captions made then
+# are still theirs.
+_LATER = ("given_splits", "source_rules", "max_repeats", "collection_names", "junk_keywords")
 
 
 class CaptionConfig(Config):
     """How captions are cleaned, filtered, split and tokenized."""
 
+    source_rules: tuple[str, ...] = Field(
+        (),
+        description="Rules that write captions from what the source says of pictures, in the order they are applied, "
+        f"before the cleaning: {', '.join(SOURCE_RULES_BY_NAME)}.",
+    )
+    max_repeats: int = Field(5, ge=1, description="For drop_repeated: pictures that may share a caption.")
+    collection_names: tuple[str, ...] = Field(
+        (), description="For drop_collections: captions that name a collection and no picture; * stands for anything."
+    )
+    junk_keywords: tuple[str, ...] = Field(
+        (), description="For add_keywords: keywords that say nothing; * stands for anything."
+    )
     rules: tuple[str, ...] = Field(
         tuple(rule.name for rule in RULES), description="Cleaning rules, in the order they are applied."
     )
@@ -27,7 +45,7 @@ class CaptionConfig(Config):
     max_characters: int = Field(512, ge=1, le=MAX_RAW_CHARACTERS, description="More characters are too long.")
     boilerplate: tuple[str, ...] = Field(
         ("image", "img", "photo", "picture", "thumbnail", "logo", "placeholder", "untitled", "no image", "stock photo"),
-        description="Captions that say nothing, compared whole and in lower case.",
+        description="Captions that say nothing, compared whole and in lower case; with source rules also as found.",
     )
     drop_placeholders: bool = Field(
         True, description="Leave out pictures whose very bytes one host gives under 10 URLs or more."
@@ -51,12 +69,36 @@ class CaptionConfig(Config):
     @field_validator("rules")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in names if name not in RULES_BY_NAME]
-        if unknown or len(set(names)) < len(names):
-            raise ValueError(
-                f"unknown or repeated rules {unknown or list(names)}; there are {', '.join(RULES_BY_NAME)}"
-            )
-        return names
+        return _require_known(names, RULES_BY_NAME)
+
+    @field_validator("source_rules")
+    @classmethod
+    def _known_source_rules(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _require_known(names, SOURCE_RULES_BY_NAME)
+
+    @classmethod
+    def preset(cls, wanted: str, changes: Mapping[str, Any] | None = None) -> Self:
+        """Load a recipe for captions by its name, or a file of one's own that may start from one.
+
+        Args:
+            wanted: the name or the path.
+            changes: fields that win over the recipe's.
+
+        Raises:
+            ConfigError: there is none, or it does not fit.
+        """
+        return cls.parse(read_recipe(PRESETS, wanted) | dict(changes or {}))
+
+    def drafting(self) -> DraftOptions:
+        """Give the part about writing captions from what a source says."""
+        return DraftOptions(self.max_repeats, self.collection_names, self.junk_keywords)
+
+
+def _require_known(names: tuple[str, ...], known: Mapping[str, object]) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in known]
+    if unknown or len(set(names)) < len(names):
+        raise ValueError(f"unknown or repeated rules {unknown or list(names)}; there are {', '.join(known)}")
+    return names
 
 
 def caption_key(digests: Mapping[str, str], config: CaptionConfig) -> StepKey:
@@ -66,8 +108,8 @@ def caption_key(digests: Mapping[str, str], config: CaptionConfig) -> StepKey:
         digests: of the datasets, by what the manifest calls them.
         config: the rules.
     """
-    # Without it the key is as it was when there was no such option, so that captions made then are still theirs.
-    without = None if config.given_splits else {"given_splits"}
+    fields = CaptionConfig.model_fields
+    without = {name for name in _LATER if getattr(config, name) == fields[name].default}
     options = config.model_dump(mode="json", exclude=without)
     return StepKey(step="caption", version=STEP_VERSION, config=options, inputs=dict(digests))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from t2i_core.captioning.drafting import SOURCE_RULES_BY_NAME
 from t2i_core.captioning.rules import RULES_BY_NAME
 from t2i_core.data.batches.captions import SPLITS, CaptionRow, SplitName
 from t2i_core.data.batches.location import dataset_of
@@ -51,7 +52,7 @@ class CaptionReport:
         frequent_words: the most frequent words of kept captions.
         unknown_words: words of validation and test captions that training never saw, with their counts.
         num_groups: groups by split; no group is in two.
-        examples: some captions that cleaning changed.
+        examples: some captions that the rules changed.
         datasets: kept captions by split of each of several datasets that were joined.
     """
 
@@ -87,16 +88,27 @@ def build_report(rows: Sequence[CaptionRow], tokenizer: Tokenizer, rule_changes:
     )
     return CaptionReport(
         counts=_counts(rows, kept, tokenizer, unknown),
-        rules=[RuleCount(name, RULES_BY_NAME[name].purpose, number) for name, number in rule_changes.items()],
+        rules=[RuleCount(name, _purpose(name), number) for name, number in rule_changes.items()],
         lengths=dict(sorted(Counter(row.num_tokens for row in kept).items())),
         context_length=tokenizer.context_length,
         truncation_rate=sum(row.truncated for row in kept) / len(kept),
         frequent_words=_most_frequent(_count_words((row.caption for row in kept), tokenizer.words), NUM_WORDS),
         unknown_words=_most_frequent(unknown, NUM_UNKNOWN),
         num_groups={split: len(members) for split, members in groups.items()},
-        examples=list(changed)[:NUM_EXAMPLES],
+        examples=_spread(list(changed)),
         datasets=_by_dataset(kept),
     )
+
+
+def _purpose(rule: str) -> str:
+    known = SOURCE_RULES_BY_NAME.get(rule) or RULES_BY_NAME[rule]
+    return known.purpose
+
+
+def _spread(examples: Sequence[Example]) -> list[Example]:
+    """Take some from all over, for what stands together is often alike."""
+    number = min(len(examples), NUM_EXAMPLES)
+    return [examples[place * len(examples) // number] for place in range(number)]
 
 
 def _by_dataset(kept: Iterable[CaptionRow]) -> dict[str, dict[str, int]]:

@@ -15,6 +15,8 @@ import ftfy
 from t2i_core.data.text import unescape
 
 MAX_PASSES = 50
+# Longer text is no caption, and cleaning it would only take time.
+MAX_RAW_CHARACTERS = 4096
 # Repairing takes time that grows with the square of a text, so it gets no more than this at once.
 MAX_REPAIRED_CHARS = 128
 # As in Unicode's stream-safe format: no writing stacks more marks on a letter, and sorting them takes time.

@@ -16,8 +16,9 @@ from t2i_core.errors import DataError
 from t2i_core.manifest import Manifest, missing_outputs
 
 COLUMNS = ("key", "uid", "caption", "attributes", "status")
-# Of the stored picture; tables of other programs may lack them.
+# Of the stored picture, and where it was found; tables of other programs may lack them.
 SIDES = ("width", "height")
+URL = "url"
 _SPLITS: dict[str, SplitName] = {name: name for name in SPLITS}
 
 
@@ -32,6 +33,7 @@ class Sample:
         split: where the source puts it, None where it does not say.
         width: of the stored picture, pixels; 0 where it is not known.
         height: likewise.
+        url: where it was found, or its path in a folder; "" where it is not known.
     """
 
     key: str
@@ -43,6 +45,7 @@ class Sample:
     width: int = 0
     height: int = 0
     split: SplitName | None = None
+    url: str = ""
 
 
 def read_samples(dataset_dir: Path, manifest: Manifest) -> list[Sample]:
@@ -63,23 +66,24 @@ def read_samples(dataset_dir: Path, manifest: Manifest) -> list[Sample]:
 
 def _read_sidecar(path: Path) -> Iterator[Sample]:
     try:
-        shard, table = int(path.stem), read_table(path, (*COLUMNS, *SIDES))
+        shard, table = int(path.stem), read_table(path, (*COLUMNS, *SIDES, URL))
         lacking = [name for name in COLUMNS if name not in table.schema.names]
         if lacking:
             raise ValueError(f"no column {', '.join(lacking)}")
         columns = table.to_pydict()
     except (pa.ArrowException, OSError, ValueError) as err:
         raise DataError(f"{path} cannot be read ({err}). Delete it and run the ingest again.") from err
-    unknown = [0] * table.num_rows
-    cells = [columns[name] for name in COLUMNS] + [columns.get(name, unknown) for name in SIDES]
+    unknown = [None] * table.num_rows
+    cells = [columns[name] for name in COLUMNS] + [columns.get(name, unknown) for name in (*SIDES, URL)]
     rows = sorted(zip(*cells, strict=True), key=itemgetter(0))
-    for key, uid, caption, attributes, status, width, height in rows:
+    for key, uid, caption, attributes, status, width, height, url in rows:
         if status == "success":
             name, attributes = uid or key, attributes or "{}"
             told = _told(attributes)
             group = clean_text(told.get("group", "")) or name
             split = _SPLITS.get(told.get("split", ""))
-            yield Sample(key, shard, name, caption or "", attributes, group, width or 0, height or 0, split)
+            sides = width or 0, height or 0
+            yield Sample(key, shard, name, caption or "", attributes, group, *sides, split, url or "")
 
 
 def _told(attributes: str) -> dict[str, str]:

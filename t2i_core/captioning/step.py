@@ -13,11 +13,12 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
-from t2i_core.captioning.config import MAX_RAW_CHARACTERS, CaptionConfig, caption_key
+from t2i_core.captioning.config import CaptionConfig, caption_key
 from t2i_core.captioning.copies import Copies
+from t2i_core.captioning.drafting import SOURCE_RULES_BY_NAME, Drafts
 from t2i_core.captioning.joined import named_datasets, open_parts, read_marks, with_joint_groups
 from t2i_core.captioning.report import build_report, render_report
-from t2i_core.captioning.rules import RULES_BY_NAME, clean
+from t2i_core.captioning.rules import MAX_RAW_CHARACTERS, RULES_BY_NAME, clean
 from t2i_core.captioning.samples import Sample
 from t2i_core.captioning.shortage import explain_shortage
 from t2i_core.captioning.split import choose_split
@@ -98,7 +99,7 @@ def caption(
     tokenizer = _train_tokenizer(drafts, config)
     num_words = {text: len(tokenizer.words(text)) for text in {draft.text for draft in drafts}}
     rows = [_row(draft, num_words[draft.text] + 1, tokenizer.context_length) for draft in drafts]
-    report = build_report(rows, tokenizer, {name: changes[name] for name in config.rules})
+    report = build_report(rows, tokenizer, {name: changes[name] for name in (*config.source_rules, *config.rules)})
     claim_folder(output_dir, key, on_conflict)
     with staged_folder(output_dir) as stage:
         write_captions(stage / CAPTIONS_NAME, rows)
@@ -131,16 +132,17 @@ class _Draft:
 def _judge(
     samples: Sequence[Sample], copies: Copies, config: CaptionConfig, changes: Counter[str], on_progress: OnProgress
 ) -> Iterator[_Draft]:
-    """Clean and filter every sample, in order; `changes` counts the captions that each rule changed."""
+    """Draft, clean and filter every sample, in order; `changes` counts the captions that each rule changed."""
+    drafts = Drafts(samples, [SOURCE_RULES_BY_NAME[name] for name in config.source_rules], config.drafting())
     rules = [RULES_BY_NAME[name] for name in config.rules]
     clean_once = lru_cache(MAX_REMEMBERED)(lambda text: clean(text, rules))
     filters = _Filters(config, copies)
     for done, sample in enumerate(samples):
         if done % PROGRESS_EVERY == 0:
             on_progress(Progress(step="caption", done=done, total=len(samples), unit="captions"))
-        raw = sample.caption[:MAX_RAW_CHARACTERS]
-        cleaned = clean_once(raw) if len(raw) <= MAX_REMEMBERED_CHARS else clean(raw, rules)
-        changes.update(cleaned.changed_by)
+        draft = drafts.draft(sample)
+        cleaned = clean_once(draft.text) if len(draft.text) <= MAX_REMEMBERED_CHARS else clean(draft.text, rules)
+        changes.update(draft.changed_by | cleaned.changed_by)
         reason = CaptionReason.UNREADABLE if cleaned.failed else filters.judge(sample, cleaned.text)
         yield _Draft(sample, cleaned.text, _split_of(sample, config), reason)
     on_progress(Progress(step="caption", done=len(samples), total=len(samples), unit="captions"))
@@ -189,7 +191,8 @@ class _Filters:
             return CaptionReason.TOO_LONG
         if len(text) < limits.min_characters or num_words < limits.min_words:
             return CaptionReason.TOO_SHORT
-        return CaptionReason.BOILERPLATE if text.casefold() in self._boilerplate else None
+        found = {text.casefold(), *([sample.caption.strip().casefold()] if limits.source_rules else [])}
+        return CaptionReason.BOILERPLATE if found & self._boilerplate else None
 
     def _about_repeats(self, sample: Sample, text: str) -> CaptionReason | None:
         kind = self._copies.kind_of(sample.key)

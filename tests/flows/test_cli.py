@@ -17,6 +17,7 @@ from flows.commands.generate import read_prompts
 from flows.config import PipelineConfig
 from flows.config import preset_names as pipeline_names
 from t2i_core import __version__
+from t2i_core.captioning.config import CaptionConfig
 from t2i_core.errors import ConfigError
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.preset import load_preset, preset_names
@@ -132,6 +133,17 @@ CASES: dict[str, tuple[list[str], int, str]] = {
     ),
     "no such recipe": (["presets", "show", "mine.json"], 2, "no such config file"),
     "recipe of what": (["presets", "show"], 2, "the name of one"),
+    "no such rules for captions": (
+        ["caption", "taken", "--output-dir", "out", "--no-prefect", "--preset", "openclipar"],
+        2,
+        "unknown preset 'openclipar' (did you mean 'openclipart'?)",
+    ),
+    "two recipes at once": (
+        ["caption", "taken", "--output-dir", "out", "--preset", "openclipart", "--config", "mistyped_key.json"],
+        2,
+        "--preset and --config",
+    ),
+    "captions are changed": (["presets", "show", "openclipart", "--set", "max_repeats=1"], 2, "--set changes training"),
     "pipeline is changed": (["presets", "show", "demo", "--set", "minutes=1"], 2, "--set changes training recipes"),
     "mistyped option": (["caption", "taken", "--outputdir", "out"], 2, "--output-dir"),
     "mistyped config key": (
@@ -312,18 +324,19 @@ def test_a_shell_completes_commands_and_options() -> None:
         assert expected in done.stdout.split()
 
 
-@pytest.mark.parametrize("name", ["cnn-smoke", "demo"])
+@pytest.mark.parametrize("name", ["cnn-smoke", "demo", "openclipart"])
 def test_a_preset_is_shown_whole_as_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["presets", "show", name]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert "from" not in shown
-    assert shown == (load_preset(name) if name == "cnn-smoke" else PipelineConfig.preset(name)).model_dump(mode="json")
+    known = {"cnn-smoke": load_preset, "demo": PipelineConfig.preset, "openclipart": CaptionConfig.preset}
+    assert shown == known[name](name).model_dump(mode="json")
 
 
 def test_all_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["presets", "list"]) == 0
     told = capsys.readouterr().out
-    assert [name for name in [*preset_names(), *pipeline_names()] if f"{name} " not in told] == []
+    assert [name for name in [*preset_names(), *pipeline_names(), "openclipart"] if f"{name} " not in told] == []
 
 
 def test_a_system_error_is_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,8 +49,8 @@ CAPTION_SUFFIXES = (".txt", ".caption")
 DRAWING_SUFFIX = ".svg"
 SIDECAR_SUFFIXES = (*CAPTION_SUFFIXES, ".json", DRAWING_SUFFIX)
 MAX_SIDECAR_BYTES = 1_000_000
-# Stands for what is read of drawings, in the identities of folders that hold any; raise it when that is something else.
-DRAWINGS_READ = "drawings\t1"
+# Stands for what is read of sidecars, in the identities of folders that hold any; raise it when that is something else.
+SIDECARS_READ = "sidecars\t2"
 
 
 class PictureFolder(Source):
@@ -98,8 +98,8 @@ def identity_of_pictures(source: str) -> str:
     """
     with source_errors(source):
         lines = folder_listing(Path(source))
-    has_drawings = any(line.partition("\t")[0].lower().endswith(DRAWING_SUFFIX) for line in lines)
-    return digest_of_lines([*lines, DRAWINGS_READ] if has_drawings else lines)
+    has_sidecars = any(line.partition("\t")[0].lower().endswith(SIDECAR_SUFFIXES) for line in lines)
+    return digest_of_lines([*lines, SIDECARS_READ] if has_sidecars else lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,18 +198,20 @@ class FolderReader:
             yield from self._records()
 
     def _records(self) -> Iterator[SourceRecord]:
-        empty, num_not_read, sidecars = True, 0, dict[str, str]()
+        empty, num_not_read, sidecars = True, 0, dict[PurePosixPath, dict[str, str]]()
         for folder, name in _walk(self._root):
             if not name:
                 num_not_read += len(folder.not_read)
-                sidecars = _sidecars(self._files_beside(folder))
-                self._note_orphans(folder, sidecars)
+                # Of the folders around it more pictures may come after this one.
+                sidecars = {around: sidecars[around] for around in sidecars if around in folder.below.parents}
+                sidecars[folder.below] = _sidecars(self._files_beside(folder))
+                self._note_orphans(folder, sidecars[folder.below])
                 for table in METADATA_NAMES:
                     if table in folder.files:
                         yield from self._metadata.load(folder.below, table)
             elif _is_picture(name):
                 empty = False
-                yield from self._about(folder.below / name, sidecars)
+                yield from self._about(folder.below / name, sidecars[folder.below])
         if empty:
             told = f" Links left out: {num_not_read:,}; {LINK_ADVICE}." if num_not_read else ""
             endings = ", ".join(f".{suffix}" for suffix in sorted(WALKED_SUFFIXES))

@@ -285,7 +285,14 @@ def test_rows_lead_back_to_artist_and_license(root: Path, tmp_path: Path, make_p
         ingest(str(root), config.with_changes(sidecars_from=str(tmp_path / "none")), tmp_path / "of_none")
 
 
-def test_folders_without_drawings_are_known_as_before(root: Path) -> None:
+def test_pictures_behind_a_folder_have_their_sidecars_too(root: Path) -> None:
+    for name in ("a/b/x.png", "a/z.png", "m.png", "z/a.png", "zz.png"):
+        write(root, name)
+        write(root, f"{name}.txt", f"of {name}")
+    assert captions(root) == {name: f"of {name}" for name in ("a/b/x.png", "a/z.png", "m.png", "z/a.png", "zz.png")}
+
+
+def test_folders_without_sidecars_are_known_as_before(root: Path) -> None:
     write(root, "a.png")
     assert identity_of_pictures(str(root)) == identity_of_folder(str(root))
     write(root, "b.SVG")
