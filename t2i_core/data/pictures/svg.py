@@ -28,7 +28,9 @@ _REFUSED = {
     "text": "letters, which look as the fonts of a machine do",
 }
 _OUTSIDE = re.compile(r"""url\(\s*['"]?\s*(?!['"#\s])|@import""", re.IGNORECASE)
-_LENGTH = re.compile(r"\s*(\d+\.?\d*|\.\d+)(?:px)?\s*")
+_LENGTH = re.compile(r"\s*(\d+\.?\d*|\.\d+)([a-z]*)\s*")
+# Pixels of the units of length, as CSS counts them.
+_UNITS = {"": 1.0, "px": 1.0, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "pt": 96 / 72, "pc": 16.0}
 # Codes of expat: no element found, unclosed token, unclosed CDATA section. All mean that the end is missing.
 _BROKEN_OFF = frozenset({3, 5, 20})
 # Longest side, in pixels, of the drawing in which is looked where a drawing shows anything.
@@ -141,11 +143,14 @@ def _harm(element: Element) -> str:
 
 
 def _natural_size(root: Element) -> tuple[float, float] | None:
-    """Give width and height as the drawing names them: in pixels, else in its own units."""
+    """Give width and height as the drawing names them: in pixels, else in its own units, else in those of paper."""
     named = [_LENGTH.fullmatch(root.get(side, "")) for side in ("width", "height")]
-    lengths = [float(found[1]) for found in named if found]
+    known = [(float(found[1]), found[2]) for found in named if found and found[2] in _UNITS]
+    lengths = [length for length, unit in known if unit in ("", "px")]
     if len(lengths) < 2:
         lengths = [float(part) for part in root.get("viewBox", "").replace(",", " ").split()][2:]
+    if not lengths:
+        lengths = [length * _UNITS[unit] for length, unit in known]
     if len(lengths) != 2 or not all(length > 0 for length in lengths):
         return None
     return lengths[0], lengths[1]
