@@ -34,14 +34,9 @@ def sections_of(judged: Sequence[Judged], *, timed: bool) -> dict[str, Section]:
         judged: the evaluations, in the order of the rows.
         timed: whether the seconds a picture are among it, which are never the same twice.
     """
-    sections = {"accuracy": _accuracy(judged), "seen": _seen(judged), "figures": _figures(judged)}
-    found = {name: section for name, section in sections.items() if section}
-    return found | {"effort": _effort(judged, timed=timed)}
-
-
-def efforts_of(judged: Sequence[Judged]) -> dict[str, Effort]:
-    """Give what was trained for each system, by its name."""
-    return {each.name: effort_of(each.lineage) for each in judged}
+    of_scenes = {"accuracy": _accuracy(judged), "seen": _seen(judged)}
+    found = {name: section for name, section in of_scenes.items() if section}
+    return found | {"figures": _figures(judged), "effort": _effort(judged, timed=timed)}
 
 
 def _accuracy(judged: Sequence[Judged]) -> Section | None:
@@ -85,7 +80,7 @@ def _row(name: str, judged: Judged, path: tuple[str, ...], tasks: Sequence[str])
     return Row(name, [*cells, judged.estimate(*path, "overall")], total=path[-1] == "real")
 
 
-def _figures(judged: Sequence[Judged]) -> Section | None:
+def _figures(judged: Sequence[Judged]) -> Section:
     """Set the figures of all metrics beside each other, and the CLIP score and the distance to training."""
     figures = {each.name: {figure.name: figure for s in each.sections for figure in s.figures} for each in judged}
     names = list(dict.fromkeys(name for found in figures.values() for name in found))
@@ -113,7 +108,7 @@ def _near(judged: Judged) -> str:
 
 def _effort(judged: Sequence[Judged], *, timed: bool) -> Section:
     columns = [Column("Parameters"), Column("Image-steps"), Column("Apart: parameters"), Column("Apart: image-steps")]
-    rows = [_numbers(name, effort) for name, effort in efforts_of(judged).items()]
+    rows = [_numbers(each.name, effort_of(each.lineage)) for each in judged]
     if timed:
         columns = [Column("Seconds a picture"), *columns]
         rows = [
@@ -134,7 +129,7 @@ def systems_of(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
         each.name: {
             "evaluation": each.manifest.digest,
             "run": each.manifest.key.inputs.get("run", ""),
-            "effort": efforts_of([each])[each.name].as_dict(),
+            "effort": effort_of(each.lineage).as_dict(),
         }
         for each in judged
     }
