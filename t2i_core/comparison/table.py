@@ -6,12 +6,12 @@ from typing import Any
 from t2i_core.comparison.effort import Effort, effort_of
 from t2i_core.comparison.judged import Judged
 from t2i_core.evaluation.metrics.benchmark import TASK_TITLES
-from t2i_core.evaluation.metrics.section import Cell, Column, Row, Section, Table, Text
+from t2i_core.evaluation.metrics.section import Cell, Column, Figure, Row, Section, Table, Text
 
 HEAD = "System"
 LEAD = (
-    "All of the same prompts and seeds, by the same judges. Strict accuracy: everything as asked for, and nothing else "
-    "in the picture; 95 % intervals over what is asked for."
+    "Combinations that training never saw; all of the same prompts and seeds, by the same judges. Strict accuracy: "
+    "everything as asked for, and nothing else in the picture; 95 % intervals over what is asked for."
 )
 SEEN_LEAD = (
     "The same tasks, asked of combinations that training held. A system whose accuracy is much lower on held-out "
@@ -43,14 +43,12 @@ def _accuracy(judged: Sequence[Judged]) -> Section | None:
     rows = {each.name: (each, ("composition", "rows", "model")) for each in judged}
     # Floor and ceiling are of the same prompts for all, and of the real pictures of the first one's dataset.
     rows["Real pictures (ceiling)"] = (judged[0], ("composition", "rows", "real"))
-    table = _by_task("Strict accuracy, combinations that training never saw", rows)
+    table = _by_task("Strict accuracy, held out", rows)
     return Section(title="Accuracy by task", blocks=[Text(LEAD, quiet=True), table]) if table else None
 
 
 def _seen(judged: Sequence[Judged]) -> Section | None:
-    table = _by_task(
-        "Strict accuracy, combinations that training held", {j.name: (j, ("seen", "rows", "model")) for j in judged}
-    )
+    table = _by_task("Strict accuracy, seen", {each.name: (each, ("seen", "rows", "model")) for each in judged})
     if table is None:
         return None
     gaps = [j.estimate("seen", "held_out_minus_seen", "model", "overall") for j in judged]
@@ -82,7 +80,7 @@ def _row(name: str, judged: Judged, path: tuple[str, ...], tasks: Sequence[str])
 
 def _figures(judged: Sequence[Judged]) -> Section:
     """Set the figures of all metrics beside each other, and the CLIP score and the distance to training."""
-    figures = {each.name: {figure.name: figure for s in each.sections for figure in s.figures} for each in judged}
+    figures = {each.name: {figure.name: figure for figure in _untabled(each)} for each in judged}
     names = list(dict.fromkeys(name for found in figures.values() for name in found))
     columns = [Column(name, "figure", brief=name) for name in ("CLIP score", "distance to training")]
     columns += [Column(name, "text", brief=name) for name in names]
@@ -92,6 +90,12 @@ def _figures(judged: Sequence[Judged]) -> Section:
         rows.append(Row(each.name, [each.estimate("clip", "summary", "cosine_x100"), _distance(each), *shown]))
     score = "CLIP score: 100 × max(cosine, 0), of the CLIP that scored all of them. "
     return Section(title="Figures", blocks=[Table("Figures", HEAD, columns, rows, note=score + _near(judged[0]))])
+
+
+def _untabled(judged: Judged) -> list[Figure]:
+    """Give the figures of an evaluation but for strict accuracy, of which there are tables."""
+    figures = [figure for section in judged.sections for figure in section.figures]
+    return [figure for figure in figures if not figure.name.startswith("strict accuracy")]
 
 
 def _distance(judged: Judged) -> Cell:

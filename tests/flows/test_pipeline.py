@@ -161,7 +161,7 @@ def test_more_than_two_are_each_evaluated_by_a_task_and_compared(
     console = Console(width=200, record=True, file=io.StringIO())
     print_summary(console, tmp_path / "work", judging.result)
     told = console.export_text()
-    assert "combinations that training held" in told and "comparison/report.html" in told
+    assert "Strict accuracy, seen" in told and "comparison/report.html" in told
 
     # A report is no part of what identifies an evaluation, so that what was made of it is still right.
     (tmp_path / "work/evaluations/diffusion/report.html").unlink()

@@ -124,6 +124,7 @@ def test_a_row_is_what_the_evaluation_of_the_system_found(work: Path, metrics: d
         distance = found["copies"]["median_generated"]
         assert cells(metrics, "figures")[name]["distance to training"] == f"{distance:.1f}"
         assert cells(metrics, "figures")[name]["CLIP score"] is None
+        assert not any(title.startswith("strict") for title in cells(metrics, "figures")[name])
     assert by_task["right"]["all"]["value"] > 0.9 > 0.2 > by_task["blind"]["all"]["value"]
     assert by_task["Real pictures (ceiling)"] == by_task["right"]
 
