@@ -160,10 +160,10 @@ def _is_of(word: str, authors: Iterable[str]) -> bool:
 
 
 def _add_keywords(text: str, described: Described, options: DraftOptions) -> str:
-    """Put keywords behind a caption that do not stand in it; what has no caption gets none of keywords alone."""
+    """Put keywords behind a caption that neither stand in it nor name the artist; without a caption there are none."""
     if not text.strip():
         return text
-    known, added = set(_words(text)), list[str]()
+    known, added = {*_words(text), *_words(described.artist)}, list[str]()
     for keyword in described.keywords:
         plain = " ".join(keyword.replace("_", " ").split())
         words = set(_words(plain))
@@ -185,6 +185,8 @@ SOURCE_RULES: tuple[SourceRule, ...] = (
         "name_from_file", "where there is none, take the file's name without numbers and artist", _name_from_file
     ),
     SourceRule("spell_names", "write captions like red_apple_02 in words, without numbers and artist", _spell_names),
-    SourceRule("add_keywords", "add keywords, but not junk_keywords and what is said already", _add_keywords),
+    SourceRule(
+        "add_keywords", "add keywords, but not junk_keywords, the artist and what is said already", _add_keywords
+    ),
 )
 SOURCE_RULES_BY_NAME = {rule.name: rule for rule in SOURCE_RULES}

@@ -130,7 +130,7 @@ def _harm(element: Element) -> str:
     if not element.tag.startswith(_NAMESPACE):
         return ""
     name = element.tag.removeprefix(_NAMESPACE)
-    if name in _REFUSED:
+    if name in _REFUSED and not _is_passed_over(name, element):
         return _REFUSED[name]
     links = [] if name == "a" else [value for key, value in element.items() if key.rpartition("}")[2] == "href"]
     style = [element.text or ""] if name == "style" else []
@@ -140,6 +140,11 @@ def _harm(element: Element) -> str:
         if leads_out or any(map(_OUTSIDE.search, [*element.attrib.values(), *style]))
         else ""
     )
+
+
+def _is_passed_over(name: str, element: Element) -> bool:
+    """Tell whether it is a page for one program alone, as drawings of Adobe Illustrator have beside what all draw."""
+    return name == "foreignObject" and bool(element.get("requiredExtensions"))
 
 
 def _natural_size(root: Element) -> tuple[float, float] | None:

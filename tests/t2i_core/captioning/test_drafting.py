@@ -40,6 +40,7 @@ def described(**said: Any) -> Described:
         ("spell_names", "T-shirt", {}, "T-shirt"),
         ("add_keywords", "a pear", {"keywords": ("fruit", "Icons", "signs_and_symbols", "", "12")}, "a pear, fruit"),
         ("add_keywords", "Pear", {"keywords": ("pear", "green pear", "pear_tree")}, "Pear, green pear, pear tree"),
+        ("add_keywords", "a pear", {"keywords": ("Ada_Lind", "fruit"), "artist": "Ada Lind"}, "a pear, fruit"),
         ("add_keywords", "", {"keywords": ("fruit",)}, ""),
     ],
 )  # fmt: skip

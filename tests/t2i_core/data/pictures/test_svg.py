@@ -114,6 +114,16 @@ def test_references_inside_are_followed() -> None:
     assert drawn(linked).data == drawn(whole).data
 
 
+def test_what_one_program_alone_reads_is_passed_over() -> None:
+    inside = '<path fill="red" d="M0 0h4v2h-4z"/>'
+    page = '<foreignObject requiredExtensions="http://ns.adobe.com/a/" width="4" height="2">{}</foreignObject>'
+    blue = '<path fill="blue" d="M0 0h4v2h-4z"/>'
+    for own in ("", "<p>hi</p>", blue):
+        for whole in (f"<switch>{page}<g>{inside}</g></switch>", inside + page):
+            assert drawn(svg(whole.format(own))).data == drawn(svg(inside)).data
+    assert told(svg(page.format("<script>1</script>"))) == ("unsupported_format", "SVG with a script")
+
+
 DOCTYPE = b"<!DOCTYPE svg [<!ENTITY a 'aaaa'>]>"
 
 
