@@ -9,7 +9,7 @@ from t2i_core.config import Config
 from t2i_core.generation.config import DrawConfig
 from t2i_core.manifest import OnConflict
 
-StudyName = Literal["guidance", "upsampler", "edits", "language", "sweeps", "seen"]
+StudyName = Literal["guidance", "upsampler", "edits", "language", "sweeps", "seen", "unclip"]
 
 
 class EvaluateConfig(DrawConfig):
@@ -28,7 +28,7 @@ class EvaluateConfig(DrawConfig):
         description="what else to look into by drawing more: guidance (ways of it), upsampler (beside plain "
         "interpolation), edits (objects replaced, image to image, inversion), language (sentences and words "
         "that training never had), sweeps (of guidance, and of noise on small pictures), seen (the same tasks, of "
-        "combinations that training held)",
+        "combinations that training held), unclip (what the CLIP inside keeps, how good the prior is)",
     )
     num_real: int = Field(200, ge=10, le=10_000, description="real test pictures that a CLIP's gate is tried on")
     num_train: int = Field(4000, ge=0, le=100_000, description="training pictures searched for copies; 0 = no search")

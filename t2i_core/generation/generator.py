@@ -1,8 +1,10 @@
 """A finished run or system as a function of prompts and seeds, whatever else is drawn beside a picture."""
 
+import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from t2i_core.errors import ConfigError
 from t2i_core.generation.asked import CLIP
 from t2i_core.generation.cascade import Cascade
 from t2i_core.generation.config import DrawConfig
+from t2i_core.generation.eye import Eye
 from t2i_core.generation.given import Given
 from t2i_core.generation.leaders import Leaders, ready_stage
 from t2i_core.generation.prompts import Prompts, open_prompts
@@ -48,10 +51,11 @@ class Generator:
         compute: Compute,
         leaders: Leaders | None = None,
         prior: Prior | None = None,
+        open_eye: Callable[[], Eye] | None = None,
     ) -> None:
         self.cascade, self.compute = Cascade(drawers), compute
         self._prompts, self._leaders = prompts, leaders or Leaders({}, DEFAULTS, compute)
-        self._prior = prior
+        self._prior, self._open_eye = prior, open_eye
         self._alike: dict[str, bool] = {}
 
     @property
@@ -84,6 +88,22 @@ class Generator:
     def has_prior(self) -> bool:
         """Whether what it draws is imagined as an embedding first."""
         return self._prior is not None
+
+    def with_prior(self, prior: Prior | None) -> "Generator":
+        """Put another in the place of its prior; None draws from captions alone."""
+        other = copy.copy(self)
+        other._prior = prior
+        return other
+
+    def eye(self) -> Eye:
+        """Load the CLIP that its decoder was trained with.
+
+        Raises:
+            ConfigError: there is none, or it is gone.
+        """
+        if self._open_eye is None:
+            raise ConfigError("there is no CLIP whose embeddings are drawn: name a system with a decoder.")
+        return self._open_eye()
 
     @property
     def drawn_with(self) -> str:
@@ -283,7 +303,8 @@ def load_generator(
     }
     prior = ready_stage(parts[PRIOR], config.of(PRIOR), compute) if PRIOR in parts else None
     assert prior is None or isinstance(prior, Prior)
-    return Generator(drawers, prompts, compute, Leaders(parts, config, compute), prior)
+    leaders = Leaders(parts, config, compute)
+    return Generator(drawers, prompts, compute, leaders, prior, partial(Eye, folder))
 
 
 def _load_drawer(run_dir: Path, config: DrawConfig, compute: Compute) -> Drawer:

@@ -7,6 +7,8 @@ exactly what a picture of the caption must show. Positions and radii are fractio
 import math
 import random
 import re
+from collections.abc import Iterator
+from itertools import count, islice
 from typing import Literal, get_args
 
 from PIL import Image, ImageDraw
@@ -157,6 +159,20 @@ def _counted(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[SceneObject
 
 def _radius(rng: random.Random, bounds: tuple[float, float]) -> float:
     return round(rng.uniform(*bounds), 4)
+
+
+def laid_out_anew(scene: Scene, seed: int, number: int) -> Iterator[Scene]:
+    """Give so many scenes of the same words, whose objects lie where those of other scenes do."""
+    told = _told_of_layout(scene)
+    drawn = (make_scene(seed, index) for index in count())
+    for other in islice((other for other in drawn if _told_of_layout(other) == told), number):
+        pairs = zip(other.objects, scene.objects, strict=True)
+        objects = [place.with_changes(color=item.color, shape=item.shape) for place, item in pairs]
+        yield other.with_changes(background=scene.background, objects=objects)
+
+
+def _told_of_layout(scene: Scene) -> tuple[Task, Relation | None, tuple[Size, ...]]:
+    return scene.task, scene.relation, tuple(item.size for item in scene.objects)
 
 
 def caption_scene(scene: Scene, wording: str = WORDINGS[0]) -> str:

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.encoders.encoder import FrozenEncoder
 from t2i_core.encoders.hf_folder import CONFIG_NAME, read_sizes
 from t2i_core.encoders.open import find_encoder
+from t2i_core.evaluation.judges.probe import Probe
 from t2i_core.samples.scenes import BACKGROUNDS, COLORS, RELATIONS, SHAPES, Scene, caption_scene, make_scene
 from t2i_core.samples.scenes import pick_wording as plain_wording
 from t2i_core.samples.wordings import HELD_OUT, WIDE, Language, told
@@ -94,17 +94,10 @@ def read(encoder: FrozenEncoder, found: Sequence[Scene], texts: list[str], langu
 
 
 def ridge_accuracy(train: Tensor, labels: Tensor, asked: Tensor, truth: Tensor, ridge: float) -> float:
-    """Learn classes (N,) from features (N, D), and give the share of others (M, D) that is right.
-
-    The penalty is a share of the mean variance of a dimension; dimensions that never vary do no harm then.
-    """
-    mean, classes = train.mean(0), F.one_hot(labels).double()
-    centered = (train - mean).double()
-    spread = centered.T @ centered / len(train)
-    penalty = ridge * spread.diagonal().mean() * torch.eye(len(spread), dtype=torch.float64)
-    weights = torch.linalg.solve(spread + penalty, centered.T @ (classes - classes.mean(0)) / len(train))
-    guess = (asked - mean).double() @ weights + classes.mean(0)
-    return float((guess.argmax(1) == truth).double().mean())
+    """Learn classes (N,) from features (N, D), and give the share of others (M, D) that is right."""
+    probe = Probe.learn(train.numpy(), [str(label) for label in labels.tolist()], ridge)
+    right = [guess == str(label) for guess, label in zip(probe.guess(asked.numpy()), truth.tolist(), strict=True)]
+    return sum(right) / len(right)
 
 
 def ways(train: Told, asked: Told, name: str, num_layers: int) -> Iterator[tuple[str, Tensor, Tensor]]:

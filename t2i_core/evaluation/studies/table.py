@@ -7,7 +7,7 @@ from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import StudyName
 from t2i_core.evaluation.metrics.evidence import Evidence
 from t2i_core.evaluation.metrics.section import Section
-from t2i_core.evaluation.studies import edits, guidance, language, seen, sweeps, upsampler
+from t2i_core.evaluation.studies import edits, guidance, language, seen, sweeps, unclip, upsampler
 from t2i_core.evaluation.studies.maker import PictureMaker
 from t2i_core.generation.generator import Generator
 
@@ -21,6 +21,7 @@ OF_NOISE: dict[StudyName, Callable[[Evidence, Mapping[str, Generator]], Section]
     "upsampler": upsampler.study,
     "edits": edits.study,
     "sweeps": sweeps.study,
+    "unclip": unclip.study,
 }
 
 
@@ -35,7 +36,7 @@ def require_able(maker: object, studies: Iterable[StudyName]) -> None:
     """Refuse studies that cannot be made of what draws.
 
     Raises:
-        ConfigError: it draws in one step, or has no upsampler.
+        ConfigError: it draws in one step, or has no upsampler or prior.
     """
     for study in studies:
         if study in OF_NOISE:
@@ -58,4 +59,6 @@ def _require_able(maker: object, study: StudyName) -> Generator:
         raise ConfigError(
             "there is no upsampler to study: name a system that has one (`t2i compose`), or leave it out."
         )
+    if study == "unclip" and not maker.has_prior:
+        raise ConfigError("there is no prior to study: name a system that has one (`t2i compose`), or leave it out.")
     return maker

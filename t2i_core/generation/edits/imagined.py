@@ -12,15 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t2i_core.composition.config import BASE, parts_of
-from t2i_core.data.batches.decode import cover
+from t2i_core.composition.config import BASE
 from t2i_core.data.batches.pixels import to_uint8, to_unit
-from t2i_core.encoders.encoder import FrozenEncoder, PictureEncoder
 from t2i_core.generation.config import DrawConfig
 from t2i_core.generation.edits.canvas import Pixels
 from t2i_core.generation.edits.sphere import slerp
+from t2i_core.generation.eye import Eye
 from t2i_core.generation.generator import Generator
-from t2i_core.generation.prompts import open_encoder
 from t2i_core.systems.condition import Condition
 from t2i_core.systems.stage import DrawSettings, Editor
 from t2i_core.systems.view import shrunk
@@ -56,15 +54,11 @@ class Imagination:
     """
 
     def __init__(self, folder: Path, generator: Generator, config: DrawConfig) -> None:
-        encoder = open_encoder(parts_of(folder)[BASE], "embeddings")
-        assert isinstance(encoder, PictureEncoder)
-        self._eye: PictureEncoder = encoder
-        self._words: FrozenEncoder = encoder
-        self._generator, self._config = generator, config
+        self._eye, self._generator, self._config = Eye(folder), generator, config
 
     def caption(self, text: str) -> Tensor:
         """Give the embedding (1, E) float of a caption."""
-        return self._words.encode([text]).pooled.float().to(self._generator.compute.device)
+        return self._eye.read([text]).to(self._generator.compute.device)
 
     def latent(self, picture: Pixels, iterations: int) -> Latent:
         """Take a picture (H, W, 3) uint8 apart.
@@ -78,9 +72,7 @@ class Imagination:
         """
         height, width = picture.shape[:2]
         self._generator.cascade.require_editor((height, width))
-        side = self._eye.side
-        seen = cover(torch.tensor(picture), side, side)[0][None]
-        image = self._eye.embed(seen).float().to(self._generator.compute.device)
+        image = self._eye.see(picture[None]).to(self._generator.compute.device)
         small = shrunk(to_unit(picture[None]).to(self._generator.compute.device), self._generator.factor)
         settings = DrawSettings(num_steps=self._config.steps)
         with torch.no_grad():

@@ -1,5 +1,6 @@
 """unCLIP as a system: a prior imagines what a decoder draws, an upsampler enlarges it, and another CLIP judges it."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from t2i_core.generation.config import DrawConfig
 from t2i_core.generation.edits.config import EditConfig, EditRequest
 from t2i_core.generation.edits.edit import edit
 from t2i_core.generation.edits.imagined import Imagination
+from t2i_core.generation.eye import Remembered
 from t2i_core.generation.generator import Generator, load_generator
 from t2i_core.lineage.ancestors import outdated, trace
 from t2i_core.samples.scenes import make_scene, render_scene
@@ -38,14 +40,14 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def work(captions_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def work(scenes_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP, its embeddings and the runs on them."""
     root = tmp_path_factory.mktemp("unclip")
-    eye = train(captions_dir, TrainConfig(preset="clip-smoke", max_images=160), root / "eye", compute=CPU).path
-    made = features(captions_dir, eye, FeaturesConfig(pictures=True), root / "embeddings").path
+    eye = train(scenes_dir, TrainConfig(preset="clip-smoke", max_images=160), root / "eye", compute=CPU).path
+    made = features(scenes_dir, eye, FeaturesConfig(pictures=True), root / "embeddings").path
     for name, (preset, changes, stands) in RUNS.items():
         asked = {"preset": preset, "set": changes, "uses": [f"embeddings={made}"] * stands, "max_images": 320}
-        train(captions_dir, TrainConfig.parse(asked), root / name, compute=CPU)
+        train(scenes_dir, TrainConfig.parse(asked), root / name, compute=CPU)
     compose({"base": root / "decoder", "prior": root / "prior", "upsampler": root / "up"}, root / "system")
     compose({"base": root / "decoder", "prior": root / "ar_prior"}, root / "ar_system")
     return root
@@ -87,13 +89,13 @@ def test_settings_that_a_stage_would_ignore_are_refused(work: Path) -> None:
             refuse_ignored(work / "system", DrawConfig.parse({"set": [setting]}))
 
 
-def test_what_does_not_fit_is_refused(work: Path, captions_dir: Path, tmp_path: Path) -> None:
-    eye = train(captions_dir, TrainConfig(preset="clip-smoke", max_images=64, seed=1), tmp_path / "eye", compute=CPU)
-    other = features(captions_dir, eye.path, FeaturesConfig(pictures=True), tmp_path / "embeddings").path
+def test_what_does_not_fit_is_refused(work: Path, scenes_dir: Path, tmp_path: Path) -> None:
+    eye = train(scenes_dir, TrainConfig(preset="clip-smoke", max_images=64, seed=1), tmp_path / "eye", compute=CPU)
+    other = features(scenes_dir, eye.path, FeaturesConfig(pictures=True), tmp_path / "embeddings").path
     asked = {"preset": "unclip-prior-smoke", "uses": [f"embeddings={other}"], "max_images": 32}
-    train(captions_dir, TrainConfig.parse(asked), tmp_path / "prior", compute=CPU)
+    train(scenes_dir, TrainConfig.parse(asked), tmp_path / "prior", compute=CPU)
     glide = {"preset": "glide-base-smoke", "set": ["system.side=16"], "max_images": 32}
-    train(captions_dir, TrainConfig.parse(glide), tmp_path / "glide", compute=CPU)
+    train(scenes_dir, TrainConfig.parse(glide), tmp_path / "glide", compute=CPU)
     for base, prior, words in (
         (work / "decoder", tmp_path / "prior", "embeddings are of another CLIP"),
         (tmp_path / "glide", work / "prior", "base reads no embeddings"),
@@ -114,6 +116,43 @@ def test_the_lineage_holds_the_clip_and_this_one_may_not_judge(work: Path, tmp_p
         with pytest.raises(ConfigError, match="very CLIP that is to score it"):
             evaluate(work / "system", config, tmp_path / "evaluation", **options)
     assert not (tmp_path / "evaluation").exists()
+
+
+def test_the_study_measures_priors_and_draws_by_other_embeddings(work: Path, tmp_path: Path) -> None:
+    brief = {"prompts_per_task": 2, "images_per_prompt": 1, "num_real": 10, "num_train": 40, "steps": 1}
+    config = EvaluateConfig.parse(brief | {"studies": ["unclip"], "bootstrap_resamples": 100})
+    evaluate(work / "system", config, tmp_path / "evaluation", baseline_dir=work / "ar_system")
+
+    found = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["unclip"]
+    assert list(found["priors"]) == ["true pictures", "model", "baseline"]
+    for figures in found["priors"].values():
+        assert list(figures) == ["retrieval", "cosine", "gap", "spread ratio"]
+    assert found["priors"]["true pictures"]["spread ratio"]["value"] == pytest.approx(1, abs=1e-5)
+    assert list(found["ablation"]) == ["true embedding", "prior's", "caption's embedding", "caption alone"]
+    assert found["ceiling"] and all(set(by) == {"linear probes", "nearest caption"} for by in found["ceiling"].values())
+    assert list(found["spread"]["embedding fixed"]) == ["1", "2", "4"]
+    page = (tmp_path / "evaluation" / "report.html").read_text()
+    for title in ("What the CLIP inside keeps", "Embeddings that are imagined", "drawn by different embeddings"):
+        assert title in page
+
+
+def test_a_system_without_a_prior_is_not_studied(work: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no prior to study"):
+        evaluate(work / "decoder", EvaluateConfig(studies=("unclip",)), tmp_path / "evaluation")
+
+
+def test_embeddings_that_are_known_stand_in_the_place_of_the_prior(generator: Generator) -> None:
+    config, seeds = DrawConfig(), [1, 2]
+    images = generator.imagined(PROMPTS, seeds, config)
+    own, alone = generator.generate(PROMPTS, seeds, config), generator.with_prior(None)
+    known = generator.with_prior(Remembered(seeds, images))
+    swapped = generator.with_prior(Remembered(seeds, images.flip(0)))
+
+    assert np.array_equal(known.generate(PROMPTS, seeds, config), own)
+    assert np.array_equal(known.generate(PROMPTS[1:], seeds[1:], config), own[1:])
+    for other in (swapped, alone):
+        assert not np.array_equal(other.generate(PROMPTS, seeds, config), own)
+    assert not alone.has_prior and generator.has_prior
 
 
 def scene_file(folder: Path, number: int) -> Path:
