@@ -26,6 +26,11 @@ TASKS: tuple[Task, ...] = get_args(Task)
 # The plain one first; all of them are in the training captions.
 DISTINCT_WORDINGS: tuple[str, ...] = tuple(dict.fromkeys(WORDINGS))
 RECALL_TASK, STYLE_TASK = "recall", "style"
+NOVELTY = {
+    "scenes": "all combinations that training never saw",
+    "styles": "all pairs of thing and style that training never saw",
+    "captions": "all captions from the training split: this measures recall of training data, not generalisation",
+}
 TASK_TITLES = {
     "single": "One object",
     "pair": "Two objects, colors bound",
@@ -87,6 +92,11 @@ class Benchmark:
     prompts: tuple[Prompt, ...]
     num_leaked: int
     num_available: int
+
+    @property
+    def novelty(self) -> str:
+        """Say whether training could have seen what is asked for."""
+        return NOVELTY[self.kind]
 
     def by_task(self) -> dict[str, list[int]]:
         """Group the indices of the prompts by task, in the benchmark's order."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from t2i_core.errors import DataError
-from t2i_core.evaluation.metrics.benchmark import Sample, choose_prompts, scene_of, seen_scenes
+from t2i_core.evaluation.metrics.benchmark import Benchmark, Sample, choose_prompts, scene_of, seen_scenes
 from t2i_core.samples.scenes import caption_scene, make_scene
 
 PIXELS = np.zeros((8, 8, 3), dtype=np.uint8)
@@ -93,3 +93,11 @@ def test_a_damaged_scene_is_named():
     assert scene_of({}) is None
     with pytest.raises(DataError, match="damaged"):
         scene_of({"scene": {"task": "single"}})
+
+
+def test_held_out_pairs_are_not_called_recall() -> None:
+    kinds = ("scenes", "styles", "captions")
+    said = {kind: Benchmark(kind, (), 0, 0).novelty for kind in kinds}  # type: ignore[arg-type]
+
+    assert "recall" in said["captions"] and not any("recall" in said[kind] for kind in ("scenes", "styles"))
+    assert len(set(said.values())) == 3
