@@ -19,8 +19,8 @@ app = command_app()
     "compare",
     cls=PlainCommand,
     epilog=examples(
-        "t2i compare work/evaluations/cnn work/evaluations/glide --output-dir work/comparison",
-        "t2i compare first=work/a/evaluation second=work/b/evaluation --output-dir work/comparison",
+        "t2i compare work/evaluation work/other --output-dir work/comparison",
+        "t2i compare small=work/a large=work/b --output-dir work/comparison",
         notes=("The evaluations are of the same prompts and seeds, scored by the same CLIP.",),
     ),
 )
