@@ -1,6 +1,7 @@
 """Where and how to compute: device, precision and memory layout, chosen by what this machine does fastest."""
 
 import time
+from functools import cache
 from typing import Literal, get_args
 
 import torch
@@ -39,8 +40,12 @@ class Compute(Config):
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
+@cache
 def choose_compute() -> Compute:
-    """Choose the device, and the precision by a probe of about two seconds."""
+    """Choose the device, and the precision by a probe of about two seconds.
+
+    A process chooses once: on a busy machine another probe might choose otherwise, and what is drawn twice differ.
+    """
     device = choose_device()
     rates = convolution_rates(device)
     fast = rates["bfloat16"] > MIN_SPEEDUP * rates["float32"]
