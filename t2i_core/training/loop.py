@@ -26,7 +26,7 @@ from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.stage import Batch, Stage
 from t2i_core.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
 from t2i_core.training.device import Compute
-from t2i_core.training.optim import EMA, build_optimizers, rate_factor
+from t2i_core.training.optim import EMA, build_optimizers, climbed, rate_factor
 from t2i_core.training.preset import Preset
 from t2i_core.training.ranks import ALONE, Ranks
 
@@ -125,7 +125,7 @@ class Trainer:
         """
         start = time.perf_counter()
         rate = self._set_rates()
-        figures = self._gather(self.next_batch())
+        figures = self._gather_sharply(self.next_batch())
         norm = torch.nn.utils.clip_grad_norm_(self.stage.parameters(), self.preset.optim.max_grad_norm)
         finite = bool(norm.isfinite())
         self._update(finite, rate)
@@ -141,6 +141,14 @@ class Trainer:
         for group, base in zip(groups, self.base_rates, strict=True):
             group["lr"] = base * factor
         return factor
+
+    def _gather_sharply(self, batch: Batch) -> dict[str, Tensor]:
+        """Work out the gradient of a batch and its figures, with SAM that of other weights beside these."""
+        figures = self._gather(batch)
+        if rho := self.preset.optim.sam_rho:
+            with climbed(self.stage, rho):
+                self._gather(batch)
+        return figures
 
     def _gather(self, batch: Batch) -> dict[str, Tensor]:
         """Work out the gradient of a batch, share by share and part by part, and its figures."""

@@ -1,7 +1,8 @@
 """How weights are updated: optimizers, the learning-rate schedule, and averages of the weights for drawing."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -115,6 +116,31 @@ def _of_method(config: OptimConfig, params: list[nn.Parameter]) -> Optimizer:
     if config.method == "adafactor":
         return Adafactor(params, lr=rate, weight_decay=decay)
     return AdamW(params, lr=rate, weight_decay=decay, betas=config.betas, fused=True, eps=1e-8)
+
+
+@contextmanager
+def climbed(module: nn.Module, rho: float) -> Iterator[None]:
+    """Go from the weights along their gradient, for as long as this lasts, and back to the bit.
+
+    About there the loss is the largest within the radius: gradients worked out meanwhile are those of sharpness-aware
+    minimization (Foret et al. 2020, SAM, arXiv:2010.01412, equation 2).
+
+    Args:
+        module: whose weights have gradients, which are gone then.
+        rho: how far, over all weights.
+    """
+    weights: list[Tensor] = [p for p in module.parameters() if p.grad is not None]
+    gradients = [p.grad for p in weights if p.grad is not None]
+    before = [p.detach().clone() for p in weights]
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
+    with torch.no_grad():
+        torch._foreach_add_(weights, torch._foreach_mul(gradients, rho / (norm + 1e-12)))
+    module.zero_grad()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(weights, before)
 
 
 def average_name(number: int) -> str:

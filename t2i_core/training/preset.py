@@ -37,6 +37,15 @@ class OptimConfig(Config):
     decay_from: float = Field(
         0.3, ge=0, lt=1, description="Share of the budget after which the rate falls, to 0 at its end."
     )
+    sam_rho: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        exclude_if=lambda rho: not rho,
+        description="Radius of sharpness-aware minimization (SAM, arXiv:2010.01412), with which unCLIP's CLIP is "
+        "published (0.1): gradients are those where the loss is largest this far around the weights, for twice the "
+        "time; 0 is without.",
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients longer than this are scaled down to it.")
 
 

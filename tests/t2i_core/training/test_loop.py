@@ -84,6 +84,22 @@ def test_a_run_in_parts_ends_where_the_whole_one_ends(captions_dir: Path, tmp_pa
         assert whole == pytest.approx(logged(tmp_path / "parts", name), rel=1e-4)
 
 
+def test_sam_trains_by_other_gradients_and_logs_the_loss_of_the_weights_themselves(
+    captions_dir: Path, tmp_path: Path
+) -> None:
+    found = []
+    for name, rho in (("plain", 0), ("sharp", 0.1)):
+        each = trainer(captions_dir, tmp_path / name, f"optim.sam_rho={rho}", preset="clip-smoke")
+        before = [p.detach().clone() for p in each.stage.parameters()]
+        figures = each._gather_sharply(each.next_batch())
+        assert all(p.equal(q) for p, q in zip(each.stage.parameters(), before, strict=True))
+        found.append((figures["loss"], [p.grad for p in each.stage.parameters()]))
+    (loss, gradients), (other_loss, others) = found
+
+    assert torch.equal(loss, other_loss)
+    assert not any(p is not None and q is not None and p.equal(q) for p, q in zip(gradients, others, strict=True))
+
+
 def test_what_dropout_drops_is_a_matter_of_the_step_alone(captions_dir: Path, tmp_path: Path) -> None:
     found = []
     for name, dropout, seed in (("one", 0.5, 1), ("other", 0.5, 2), ("none", 0, 1)):

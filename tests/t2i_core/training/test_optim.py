@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from t2i_core.training import optim
-from t2i_core.training.optim import EMA, Muon, build_optimizers, orthogonalize, rate_factor
+from t2i_core.training.optim import EMA, Muon, build_optimizers, climbed, orthogonalize, rate_factor
 from t2i_core.training.preset import EMAConfig, OptimConfig
 
 
@@ -70,6 +70,24 @@ def test_adafactor_keeps_a_number_a_row_and_a_column_and_steps_by_the_size_of_th
     assert sum(kept.numel() for kept in adafactor.state[layer.weight].values()) == 4 + 6 + 1
     # Of gradients that are all alike the step is the rate times the root mean square of the weights.
     torch.testing.assert_close(layer.weight.detach(), torch.full((4, 6), 2.0 + 0.01 * 2.0))
+
+
+def test_sam_takes_the_gradient_where_the_loss_is_largest_around_and_leaves_the_weights():
+    layer = nn.Linear(2, 1, bias=False)
+    layer.weight.data = torch.tensor([[3.0, 4.0]])
+    before = layer.weight.detach().clone()
+
+    def loss() -> torch.Tensor:
+        return 0.5 * layer.weight.square().sum()
+
+    loss().backward()
+    with climbed(layer, 0.5):
+        assert layer.weight.grad is None
+        loss().backward()
+
+    assert torch.equal(layer.weight, before)
+    # Of half the squared length of (3, 4), which is 5 long, the steepest way is outward.
+    torch.testing.assert_close(layer.weight.grad, torch.tensor([[3.0, 4.0]]) * 5.5 / 5)
 
 
 def test_the_rate_warms_up_stays_and_ends_at_zero():
