@@ -150,23 +150,21 @@ def _spread(evidence: Evidence, generator: Generator) -> dict[str, dict[str, dic
     """Draw prompts with many seeds: how far positions and sizes differ, an embedding fixed or not, by guidance."""
     prompts = [p for p in evidence.benchmark.prompts if p.scene and p.scene.task in ("single", "position")]
     chosen = [prompts[i] for i in np.linspace(0, len(prompts) - 1, min(NUM_PROMPTS, len(prompts))).round().astype(int)]
+    seeds = [image_seed(evidence.config.seed, prompt.text, i) for prompt in chosen for i in range(NUM_SEEDS)]
+    images = imagined(generator, [prompt.text for prompt in chosen], 1, evidence.config)[:, 0]
+    fixed = _remembered(seeds, np.repeat(images, NUM_SEEDS, axis=0))
+    drawers = {FIXED: generator.with_prior(fixed), FREE: generator.with_prior(None)}
     return {
-        how: {
-            f"{scale:g}": _spread_at(chosen, generator, evidence.config, scale, fixed=how == FIXED) for scale in SCALES
-        }
-        for how in (FIXED, FREE)
+        how: {f"{scale:g}": _spread_at(chosen, seeds, drawer, evidence.config, scale) for scale in SCALES}
+        for how, drawer in drawers.items()
     }
 
 
 def _spread_at(
-    prompts: Sequence[Prompt], generator: Generator, config: EvaluateConfig, scale: float, *, fixed: bool
+    prompts: Sequence[Prompt], seeds: Sequence[int], drawer: Generator, config: EvaluateConfig, scale: float
 ) -> dict[str, float]:
-    texts = [prompt.text for prompt in prompts]
-    seeds = [image_seed(config.seed, text, i) for text in texts for i in range(NUM_SEEDS)]
-    images = np.repeat(imagined(generator, texts, 1, config)[:, 0], NUM_SEEDS, axis=0)
-    drawer = generator.with_prior(_remembered(seeds, images) if fixed else None)
-    asked = config.with_changes(guidance_scale=scale)
-    pictures = drawer.generate([text for text in texts for _ in range(NUM_SEEDS)], seeds, asked)
+    texts = [prompt.text for prompt in prompts for _ in range(NUM_SEEDS)]
+    pictures = drawer.generate(texts, seeds, config.with_changes(guidance_scale=scale))
     shown = [extract(picture) for picture in pictures]
     by_prompt = [shown[i : i + NUM_SEEDS] for i in range(0, len(shown), NUM_SEEDS)]
     found = [
