@@ -57,6 +57,8 @@ COMMANDS = {
         "Ingest, caption, train each model and evaluate, in one workspace that the pipeline owns.",
     ),
     "generate": ("generate", "Draw prompts with a finished run or system; the same seed gives the same pictures."),
+    "promote": ("promotion", "Make a finished run or system the champion, or list who is in use."),
+    "rollback": ("promotion", "Make the previous champion the champion again; the two change places."),
     "presets": (
         "presets",
         "List the recipes that trainings, captions and pipelines start from, or show one, merged and checked, as JSON.",

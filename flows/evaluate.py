@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import State
 from flows.outcome import completed
 from t2i_core.evaluation.config import EvaluateConfig, EvaluateRequest
 from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.promotion.registry import model_folder
 from tasks.steps import TaskSteps
 
 DEFAULTS = EvaluateConfig()
@@ -20,24 +21,27 @@ def evaluate(
     config: EvaluateConfig = DEFAULTS,
     baseline_dir: str = "",
     clip_dir: str = "",
+    captions_dir: str = "",
     on_conflict: OnConflict = "refuse",
 ) -> State[StepRef]:
     """Draw the evaluation's prompts with a run and score the pictures.
 
     Args:
-        run_dir: The finished run or system to score.
+        run_dir: The finished run or system to score; champion or FOLDER/champion for the one in use.
         output_dir: The evaluation folder.
         config: What to draw and how to score it.
         baseline_dir: A finished run or system to print beside it, such as the CNN; empty for none.
         clip_dir: A finished CLIP run that scores; empty for none.
+        captions_dir: A finished captions folder that is asked of in place of the run's own; empty for that one.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
     """
     request = EvaluateRequest(
-        run_dir=run_dir,
+        run_dir=model_folder(run_dir),
         config=config,
         output_dir=output_dir,
-        baseline_dir=Path(baseline_dir) if baseline_dir else None,
+        baseline_dir=model_folder(Path(baseline_dir)) if baseline_dir else None,
         clip_dir=Path(clip_dir) if clip_dir else None,
+        captions_dir=Path(captions_dir) if captions_dir else None,
         on_conflict=on_conflict,
     )
     ref = TaskSteps().evaluate(request)

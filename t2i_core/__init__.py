@@ -9,10 +9,35 @@ Pixels are uint8 0..255 on disk and float in [-1, 1] in the core; only `data/bat
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from t2i_core.api import caption, compare, compose, edit, evaluate, features, ingest, load, train
+    from t2i_core.api import (
+        caption,
+        compare,
+        compose,
+        edit,
+        evaluate,
+        features,
+        ingest,
+        load,
+        promote,
+        rollback,
+        train,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "caption", "compare", "compose", "edit", "evaluate", "features", "ingest", "load", "train"]
+__all__ = [
+    "__version__",
+    "caption",
+    "compare",
+    "compose",
+    "edit",
+    "evaluate",
+    "features",
+    "ingest",
+    "load",
+    "promote",
+    "rollback",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

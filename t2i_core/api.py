@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from t2i_core.generation.edits.config import EditKind
     from t2i_core.generation.edits.edit import EditedImage
     from t2i_core.generation.model import Model
+    from t2i_core.promotion.registry import Promotion
 
 Folder = str | Path | StepRef
 
@@ -158,6 +159,7 @@ def evaluate(
     *,
     baseline: Folder | None = None,
     clip_run: Folder | None = None,
+    captions: Folder | None = None,
     replace: bool = False,
     on_progress: OnProgress = ignore_progress,
     **options: Any,
@@ -169,6 +171,7 @@ def evaluate(
         output_dir: the evaluation folder.
         baseline: a finished run or system to print beside it.
         clip_run: a finished CLIP run that scores.
+        captions: what `caption` returned, or its folder, that is asked of in place of the run's own.
         replace: move a folder that was made with other options aside to NAME.previous.
         on_progress: gets records of progress.
         **options: fields of `EvaluateConfig`, such as prompts_per_task=10.
@@ -181,11 +184,12 @@ def evaluate(
     from t2i_core.evaluation.step import evaluate as step
 
     return step(
-        _folder(run),
+        _model(run),
         EvaluateConfig.parse(options),
         Path(output_dir),
-        baseline_dir=None if baseline is None else _folder(baseline),
+        baseline_dir=None if baseline is None else _model(baseline),
         clip_dir=None if clip_run is None else _folder(clip_run),
+        captions_dir=None if captions is None else _folder(captions),
         on_conflict=_on_conflict(replace),
         on_progress=on_progress,
     )
@@ -264,7 +268,7 @@ def edit(
     from t2i_core.generation.edits.edit import edit as step
 
     request = EditRequest(
-        run_dir=_folder(run),
+        run_dir=_model(run),
         kind=kind,
         picture=Path(picture),
         prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
@@ -286,11 +290,47 @@ def load(run: Folder) -> "Model":
     """
     from t2i_core.generation.model import Model
 
-    return Model(_folder(run))
+    return Model(_model(run))
+
+
+def promote(run: Folder, registry: str | Path = "", *, why: str = "asked for by a program") -> "Promotion":
+    """Make a finished run or system the champion: what `load("champion")` loads from then on.
+
+    Args:
+        run: what `train` or `compose` returned, or its folder.
+        registry: folder that the record is written in; empty for that of `T2I_REGISTRY`, or else workspace/nightly.
+        why: in a sentence.
+
+    Raises:
+        ConfigError: it is no finished run or system, is not whole, or draws nothing.
+    """
+    from t2i_core.promotion.registry import default_registry
+    from t2i_core.promotion.step import promote as step
+
+    return step(_folder(run), Path(registry) if registry else default_registry(), why=why)
+
+
+def rollback(registry: str | Path = "", *, why: str = "asked for by a program") -> "Promotion":
+    """Make the previous champion the champion again; the two change places.
+
+    Raises:
+        ConfigError: there is no previous one, or its folder is not what was promoted any more.
+    """
+    from t2i_core.promotion.registry import default_registry
+    from t2i_core.promotion.step import rollback as step
+
+    return step(Path(registry) if registry else default_registry(), why=why)
 
 
 def _folder(given: Folder) -> Path:
     return given.path if isinstance(given, StepRef) else Path(given)
+
+
+def _model(given: Folder) -> Path:
+    """Give the folder of a run or system, which may be called by its name in a registry."""
+    from t2i_core.promotion.registry import model_folder
+
+    return model_folder(_folder(given))
 
 
 def _named(given: Folder | Mapping[str, Folder]) -> list[str]:

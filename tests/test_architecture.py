@@ -119,8 +119,9 @@ ROOM_ARROWS: dict[str, set[str]] = {
         "lineage",
         "data.bounded",
     },
+    "promotion": {"comparison", "composition", "evaluation.judges"},
     "api": {"composition", "ingestion", "captioning", "encoders", "encoding", "training", "generation", "evaluation"}
-    | {"generation.edits", "comparison"},
+    | {"generation.edits", "comparison", "promotion"},
 }
 MAX_FILES_A_ROOM = 15
 MAX_LINES_A_FUNCTION = 60
@@ -226,6 +227,7 @@ def test_no_function_is_long(package: str) -> None:
         ("t2i_core.ingestion.config", {"pycurl", "torch", "PIL.Image", "pyarrow"}),
         ("t2i_core.training.config", {"torch", "pyarrow", "pycurl"}),
         ("t2i_core.comparison.config", {"torch", "pyarrow", "open_clip"}),
+        ("t2i_core.promotion.registry", {"torch", "pyarrow", "open_clip", "numpy"}),
         ("t2i_core.encoding.config", {"torch", "pyarrow", "open_clip", "transformers"}),
         ("t2i_core.training.step", {"t2i_core.data.pictures.process", "cv2", "pycurl", "prefect"}),
         ("t2i_core.captioning.step", {"torch", "pycurl"}),

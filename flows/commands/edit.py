@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.step import command_app, local_folder, progress
+from flows.commands.step import RunDir, command_app, local_folder, progress
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from flows.terminal import say
 from t2i_core.generation.config import DRAW_GROUPS
 from t2i_core.generation.edits.config import EditConfig, EditKind, EditRequest
+from t2i_core.promotion.registry import model_folder
 
 app = command_app()
 
@@ -27,7 +28,7 @@ app = command_app()
 )
 @config_options(EditConfig, DRAW_GROUPS)
 def edit_command(
-    run_dir: Annotated[Path, typer.Argument(help="A finished run or system folder.")],
+    run_dir: RunDir,
     kind: Annotated[EditKind, typer.Argument(help="What to do with the picture.")],
     picture: Annotated[Path, typer.Option(help="PNG, JPEG or WebP file.")],
     output_dir: Annotated[Path, typer.Option(callback=local_folder, help="Folder for 00000.png ... and images.jsonl.")],
@@ -40,7 +41,7 @@ def edit_command(
     """Change a picture with a finished run: pixels that are not to change keep their bytes."""
     request = EditRequest.parse(
         {
-            "run_dir": run_dir,
+            "run_dir": model_folder(run_dir),
             "kind": kind,
             "picture": picture,
             "prompts": prompt or (),

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.step import command_app, local_folder, progress
+from flows.commands.step import RunDir, command_app, local_folder, progress
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from flows.terminal import say
 from t2i_core.errors import ConfigError
 from t2i_core.generation.config import DRAW_GROUPS, GenerateConfig
+from t2i_core.promotion.registry import model_folder
 
 MAX_PROMPTS_BYTES = 10_000_000
 
@@ -26,11 +27,12 @@ app = command_app()
         "t2i generate work/run --prompts-file prompts.txt --output-dir work/drawn",
         't2i generate work/run --prompt "a cat" --num-images 8 --grid --output-dir w',
         't2i generate system --prompt "a cat" --set upsampler.steps=8 --output-dir w',
+        't2i generate champion --prompt "a red circle" --output-dir work/pictures',
     ),
 )
 @config_options(GenerateConfig, DRAW_GROUPS)
 def generate_command(
-    run_dir: Annotated[Path, typer.Argument(help="A finished run or system folder.")],
+    run_dir: RunDir,
     output_dir: Annotated[Path, typer.Option(callback=local_folder, help="Folder for 00000.png ... and images.jsonl.")],
     config: GenerateConfig,
     prompt: Annotated[
@@ -44,7 +46,7 @@ def generate_command(
     from t2i_core.generation.generate import generate
 
     with progress() as view:
-        images = generate(run_dir, prompts, output_dir, config, on_progress=view)
+        images = generate(model_folder(run_dir), prompts, output_dir, config, on_progress=view)
     say(f"{len(images)} pictures in {output_dir}")
 
 

@@ -38,6 +38,9 @@ def local_folder(folder: Path) -> Path:
 OutputDir = Annotated[
     Path, typer.Option("--output-dir", callback=local_folder, help="Folder to write; an unfinished one is resumed.")
 ]
+
+
+RunDir = Annotated[Path, typer.Argument(help="A finished run or system folder, or champion.")]
 NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Straight from the core, without a Prefect server.")]
 Replace = Annotated[
     bool, typer.Option("--replace", help="Replace a folder made with other options; it is kept as NAME.previous.")

@@ -12,6 +12,7 @@ from flows.help import PlainCommand, examples
 from flows.terminal import say, say_json
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import read_manifest
+from t2i_core.promotion.registry import model_folder, names_below
 
 if TYPE_CHECKING:
     from t2i_core.data.dataset.purge import PurgeResult
@@ -34,7 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
     epilog=examples("t2i verify work/dataset", "t2i verify work/dataset --repair", "t2i verify work/run"),
 )
 def verify_command(
-    folder: Annotated[Path, typer.Argument(help="A folder that a step made.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that a step made, or champion.")],
     repair: Annotated[
         bool,
         typer.Option(
@@ -45,6 +46,7 @@ def verify_command(
     as_json: AsJson = False,
 ) -> None:
     """Compare a folder with its manifest, and say what is damaged or lost; exit code 1 if anything is."""
+    folder = model_folder(folder)
     kind = read_manifest(folder).kind
     if repair and kind != "dataset":
         raise ConfigError(f"--repair is for the shards of a dataset, and {folder} is a {kind} folder.")
@@ -132,11 +134,11 @@ def purge_command(
     with progress() as view:
         result = purge(dataset_dir, request, on_progress=view)
     if as_json:
-        made_with = _dump(find_samples(root, result.uids))
+        made_with = _dump(find_samples(root, result.uids), root)
         return say_json(result.model_dump(mode="json", exclude={"uids"}) | {"made_with": made_with})
     # Said before the search, which may fail at a folder that has nothing to do with the dataset.
     _write_purge(result)
-    return _write_holders(find_samples(root, result.uids), f"made with a purged sample, below {root}")
+    return _write_holders(find_samples(root, result.uids), root, f"made with a purged sample, below {root}")
 
 
 def _write_purge(result: "PurgeResult") -> None:
@@ -160,7 +162,7 @@ def _write_purge(result: "PurgeResult") -> None:
     ),
 )
 def lineage_command(
-    path: Annotated[Path, typer.Argument(help="A folder that a step made, or a drawn PNG.")],
+    path: Annotated[Path, typer.Argument(help="A folder that a step made, a drawn PNG, or champion.")],
     urls: Annotated[
         bool,
         typer.Option("--urls", help="List the training samples instead: key, uid, URL and time of fetch, one a line."),
@@ -179,7 +181,8 @@ def lineage_command(
         raise ConfigError("give --urls or --url, not both.")
     if url:
         holders = find_url(path, url)
-        return say_json(_dump(holders)) if as_json else _write_holders(holders, f"at and below {path}")
+        return say_json(_dump(holders, path)) if as_json else _write_holders(holders, path, f"at and below {path}")
+    path = model_folder(path)
     ancestors = trace(path) if path.is_dir() or not path.exists() else trace_picture(path, workspace)
     if urls:
         for sample in training_samples(ancestors):
@@ -214,15 +217,19 @@ def _write_chain(ancestors: "Sequence[Ancestor]") -> None:
         say(f"outdated: {sentence}")
 
 
-def _write_holders(holders: "Sequence[Holder]", where: str) -> None:
+def _write_holders(holders: "Sequence[Holder]", root: Path, where: str) -> None:
+    named = names_below(root)
     say(f"{len(holders):,} {where}")
     for holder in holders:
         note = "" if holder.certain else " (its captions are gone or elsewhere, so this is not certain)"
-        say(f"{holder.kind} {holder.digest:.{DIGEST_SHOWN}} {holder.folder}{_row_counts(holder)}{note}")
+        name = f" ({named[holder.digest]})" if holder.digest in named else ""
+        say(f"{holder.kind} {holder.digest:.{DIGEST_SHOWN}} {holder.folder}{_row_counts(holder)}{name}{note}")
         for row in holder.rows[:KEYS_SHOWN]:
             say("  " + " ".join(filter(None, (row.key, row.uid, row.split, row.status, row.reason))))
         if len(holder.rows) > KEYS_SHOWN:
             say(f"  and {len(holder.rows) - KEYS_SHOWN:,} more (--json names all)")
+    if in_use := [named[holder.digest] for holder in holders if holder.digest in named]:
+        say(f"in use: {', '.join(in_use)}. `t2i promote` puts another in its place, `t2i rollback` the one before.")
 
 
 def _row_counts(holder: "Holder") -> str:
@@ -230,8 +237,9 @@ def _row_counts(holder: "Holder") -> str:
     return f" ({', '.join(f'{name} {count:,}' for name, count in sorted(counts.items()))})" if counts else ""
 
 
-def _dump(holders: "Iterable[Holder]") -> list[dict[str, Any]]:
-    return [holder.model_dump(mode="json") for holder in holders]
+def _dump(holders: "Iterable[Holder]", root: Path) -> list[dict[str, Any]]:
+    named = names_below(root)
+    return [holder.model_dump(mode="json") | {"name": named.get(holder.digest, "")} for holder in holders]
 
 
 def _folder(path: Path) -> Path:

@@ -59,6 +59,7 @@ class Judged:
         manifest: likewise.
         metrics: every number.
         shots: the system's pictures, prompt by prompt.
+        rows: what each metric says of these.
         circumstances: when, where and how fast it drew.
     """
 
@@ -67,6 +68,7 @@ class Judged:
     manifest: Manifest
     metrics: Mapping[str, Any]
     shots: tuple[Shot, ...]
+    rows: tuple[Mapping[str, Any], ...]
     circumstances: Circumstances
 
     @classmethod
@@ -81,8 +83,9 @@ class Judged:
         if missing := missing_outputs(folder, manifest):
             raise ConfigError(f"{folder} is no longer whole: {missing[0]} is gone or changed. Evaluate again.")
         metrics, rows = _sound(folder, lambda: (_json(folder / "metrics.json")[0], _json(folder / "samples.jsonl")))
-        shots = _sound(folder, lambda: tuple(Shot.of(row) for row in rows if row["drawn_by"] == "model"))
-        return cls(name, folder, manifest, metrics, shots, Circumstances.load(folder / CIRCUMSTANCES_NAME))
+        own = _sound(folder, lambda: tuple(row for row in rows if row["drawn_by"] == "model"))
+        shots = _sound(folder, lambda: tuple(map(Shot.of, own)))
+        return cls(name, folder, manifest, metrics, shots, own, Circumstances.load(folder / CIRCUMSTANCES_NAME))
 
     @property
     def config(self) -> EvaluateConfig:

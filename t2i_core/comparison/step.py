@@ -103,10 +103,12 @@ def _real_pictures(judged: Judged, shots: Sequence[Shot]) -> list[Image.Image]:
     Raises:
         ConfigError: it is gone, or has changed.
     """
-    run_dir = (judged.folder / judged.manifest.sources.get("run", "")).resolve()
+    sources = judged.manifest.sources
+    run_dir = (judged.folder / sources.get("run", "")).resolve()
+    asked = (judged.folder / sources["captions"]).resolve() if "captions" in sources else None
     side = open_picture(_inside(judged, shots[0])).width
     try:
-        with open_benchmark(captions_of(run_dir), judged.config, side=side) as (benchmark, _, _):
+        with open_benchmark(asked or captions_of(run_dir), judged.config, side=side) as (benchmark, _, _):
             real = {prompt.text: Image.fromarray(prompt.real) for prompt in benchmark.prompts}
         return [real[shot.prompt] for shot in shots]
     except (ConfigError, KeyError) as err:

@@ -36,10 +36,12 @@ class Runs:
     Attributes:
         model: what was evaluated.
         others: further runs by "baseline" and "clip".
+        asked: the captions that were asked of, by "captions", where the model was trained on others.
     """
 
     model: Path
     others: Mapping[str, Path]
+    asked: Mapping[str, Path]
 
 
 def trainings_of(runs: Runs, num_train: int) -> list[TrainingFacts]:
@@ -88,12 +90,16 @@ def made_section(
     output_dir: Path, runs: Runs, evaluation: Evaluation, circumstances: Circumstances, trainings: list[TrainingFacts]
 ) -> Section:
     """Say how to make the evaluation again, and with what machine, time and trainings it was made."""
+    named = {**runs.others, **runs.asked}
     settings = [Facts(f"All settings: {t.role}", _spaced(t.settings)) for t in trainings if t.settings]
     return Section(
         title="How it was made",
         blocks=[
             Text("In the folder of this page, this command makes the same evaluation again:"),
-            Text(reproduce_command(evaluation.config, output_dir, runs.model, runs.others), command=True),
+            Text(
+                reproduce_command(evaluation.config, output_dir, runs.model, named),
+                command=True,
+            ),
             Text(_sameness(evaluation, circumstances), quiet=True),
             Facts("Machine and time", _machine_and_time(circumstances)),
             _table_of_trainings(trainings),

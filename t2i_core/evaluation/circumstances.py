@@ -199,7 +199,7 @@ def reproduce_command(config: EvaluateConfig, output_dir: Path, run_dir: Path, o
         config: of the evaluation.
         output_dir: the evaluation's folder.
         run_dir: the run that was evaluated.
-        others: further runs, by "baseline" and "clip".
+        others: further folders, by "baseline", "clip" and "captions".
     """
     again = f"../{output_dir.resolve().name}-again"
     words = ["t2i", "evaluate", relative_source(run_dir, output_dir), "--output-dir", again]

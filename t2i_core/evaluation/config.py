@@ -50,6 +50,7 @@ class EvaluateRequest(Config):
         output_dir: the evaluation folder.
         baseline_dir: a finished run or system to print beside it, None for none.
         clip_dir: a finished CLIP run that scores, None for none.
+        captions_dir: a finished captions folder that is asked of in place of the run's own, None for that one.
         on_conflict: what to do with a folder that holds other work.
     """
 
@@ -58,4 +59,5 @@ class EvaluateRequest(Config):
     output_dir: Path
     baseline_dir: Path | None = None
     clip_dir: Path | None = None
+    captions_dir: Path | None = None
     on_conflict: OnConflict = "refuse"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from t2i_core.data.batches.captions import read_captions
 from t2i_core.data.batches.split import Split, load_split
+from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import EvaluateConfig, StudyName
 from t2i_core.evaluation.judges.clip_score import ClipScorer
 from t2i_core.evaluation.metrics.benchmark import Benchmark, choose_prompts
@@ -51,6 +52,7 @@ def measure(
     config: EvaluateConfig,
     makers: Mapping[str, PictureMaker],
     *,
+    captions_dir: Path | None = None,
     scorer: ClipScorer | None,
     on_progress: OnProgress = ignore_progress,
 ) -> Evaluation:
@@ -60,11 +62,12 @@ def measure(
         run_dir: the finished run or system, for its data and its lineage.
         config: what to ask and how to judge.
         makers: who draws: "model" and, if wanted, "baseline".
+        captions_dir: what is asked of; None for what the run was trained on.
         scorer: the CLIP that scores, or None.
         on_progress: gets pictures drawn, and which study is next.
     """
     watch, drawn, sections = Stopwatch(), dict[str, Drawn](), dict[str, Section]()
-    captions_dir = captions_of(run_dir)
+    captions_dir = captions_dir or captions_of(run_dir)
     with ExitStack() as opened:
         with watch.part("reading the data"):
             # Real pictures are shown as large as those that are drawn, whatever size they are stored in.
@@ -81,13 +84,13 @@ def measure(
             _tell(on_progress, config, study)
             with watch.part(f"studying {study}"):
                 sections[study] = studied(study, evidence, makers)
-    notes = _notes(benchmark, makers["model"], config, "baseline" in makers)
+    notes = [*_seen_before(benchmark, run_dir), *_notes(benchmark, makers["model"], config, "baseline" in makers)]
     return Evaluation(
         config=config,
         benchmark=benchmark,
         drawn=drawn,
         sections=sections,
-        ancestors=trace(run_dir),
+        ancestors=list({each.manifest.digest: each for each in [*trace(run_dir), *trace(captions_dir)]}.values()),
         not_scored=(*notes, *(note for section in sections.values() for note in section.not_scored)),
         seconds=watch.seconds,
         num_train=read_manifest(captions_dir, "captions").counts.get("train", 0),
@@ -135,6 +138,18 @@ def train_groups(captions_dir: Path) -> set[str]:
         DataError: the table of captions is missing or damaged.
     """
     return {row["group"] for row in read_captions(captions_dir, "train", ["group"])}
+
+
+def _seen_before(benchmark: Benchmark, run_dir: Path) -> Iterator[str]:
+    """Say of prompts that training must not have seen whether this run's own did."""
+    asked = {prompt.scene.combination for prompt in benchmark.prompts if prompt.scene}
+    try:
+        seen = asked & train_groups(captions_of(run_dir)) if asked else set()
+    except ConfigError:
+        yield "Whether the run was trained on what is asked for cannot be said: its own captions are gone."
+        return
+    if seen:
+        yield f"{len(seen)} combinations that are asked for were in the run's own training."
 
 
 def _notes(benchmark: Benchmark, maker: PictureMaker, config: EvaluateConfig, has_baseline: bool) -> list[str]:

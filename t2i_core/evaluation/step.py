@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from t2i_core.canonical import canonical_json
+from t2i_core.composition.config import BASE, parts_of
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.background import Runs
@@ -31,6 +32,7 @@ from t2i_core.lineage.ancestors import trace
 from t2i_core.lineage.mark import png_bytes
 from t2i_core.manifest import (
     OnConflict,
+    OutputFile,
     StepKey,
     StepRef,
     claim_folder,
@@ -46,13 +48,18 @@ from t2i_core.manifest import (
 from t2i_core.progress import OnProgress, ignore_progress
 from t2i_core.training.device import choose_compute
 
-STEP, VERSION = "evaluate", 3
+STEP, VERSION = "evaluate", 4
 # Files that tell when and how fast, and so differ each time.
 NOTED_NAMES = frozenset({"report.html", CIRCUMSTANCES_NAME})
 
 
 def evaluate_key(
-    run_dir: Path, config: EvaluateConfig, *, baseline_dir: Path | None = None, clip_dir: Path | None = None
+    run_dir: Path,
+    config: EvaluateConfig,
+    *,
+    baseline_dir: Path | None = None,
+    clip_dir: Path | None = None,
+    captions_dir: Path | None = None,
 ) -> StepKey:
     """Say what decides the outcome of an evaluation.
 
@@ -66,11 +73,18 @@ def evaluate_key(
         inputs["baseline"] = read_manifest(baseline_dir, "run", "system").digest
     if clip_dir is not None:
         inputs["clip"] = read_manifest(clip_dir, "run").digest
+    if captions_dir is not None and (asked := read_manifest(captions_dir, "captions").digest) != _learned(run_dir):
+        inputs["captions"] = asked
     inputs |= weaker_digests(config)
     weights = Path(config.clip.removeprefix("local-dir:")) / "open_clip_model.safetensors"
     if config.clip and weights.is_file():
         inputs["clip_weights"] = sha256_of(weights.resolve())
     return StepKey(step=STEP, version=VERSION, config=config.model_dump(mode="json"), inputs=inputs)
+
+
+def _learned(run_dir: Path) -> str:
+    """Give the digest of the captions that a run, or the base of a system, was trained on."""
+    return read_manifest(parts_of(run_dir)[BASE]).key.inputs.get("captions", "")
 
 
 @tells_disk_errors
@@ -81,6 +95,7 @@ def evaluate(
     *,
     baseline_dir: Path | None = None,
     clip_dir: Path | None = None,
+    captions_dir: Path | None = None,
     on_conflict: OnConflict = "refuse",
     on_progress: OnProgress = ignore_progress,
     open_run: Callable[[Path], PictureMaker] | None = None,
@@ -94,6 +109,7 @@ def evaluate(
         output_dir: the evaluation folder.
         baseline_dir: a finished run or system to compare with on the same prompts and seeds.
         clip_dir: a finished clip run; its `open_clip` folder scores unless the config names a CLIP.
+        captions_dir: captions whose held-out prompts are asked; None for those that the run was trained on.
         on_conflict: what to do when `output_dir` holds another evaluation.
         on_progress: gets pictures drawn.
         open_run: makes a finished run draw; None loads the checkpoint that the config asks for.
@@ -102,7 +118,7 @@ def evaluate(
         ConfigError: a folder is not what it should be, or the CLIP cannot be had.
         DataError: the captions or shards are damaged.
     """
-    key = evaluate_key(run_dir, config, baseline_dir=baseline_dir, clip_dir=clip_dir)
+    key = evaluate_key(run_dir, config, baseline_dir=baseline_dir, clip_dir=clip_dir, captions_dir=captions_dir)
     if hit := find_hit(output_dir, key):
         return hit
     _refuse_settings(run_dir, baseline_dir, config, key)
@@ -114,25 +130,28 @@ def evaluate(
     refuse_unknown_words(makers["model"].prompt_words_unknown, [config.negative_prompt])
     require_able(makers["model"], config.studies)
     claim_folder(output_dir, key, on_conflict)
-    evaluation = measure(run_dir, config, makers, scorer=scorer, on_progress=on_progress)
+    evaluation = measure(run_dir, config, makers, captions_dir=captions_dir, scorer=scorer, on_progress=on_progress)
     others = {name: folder for name, folder in (("baseline", baseline_dir), ("clip", clip_dir)) if folder}
+    asked = {"captions": captions_dir} if captions_dir and "captions" in key.inputs else {}
     with staged_folder(output_dir) as stage:
         _write_results(stage, evaluation, key)
         circumstances = note_circumstances(evaluation.seconds, {name: m.drawn_with for name, m in makers.items()})
-        write_report(stage, output_dir, Runs(run_dir, others), evaluation, circumstances)
+        write_report(stage, output_dir, Runs(run_dir, others, asked), evaluation, circumstances)
         ref = write_manifest(
             stage,
             kind="evaluation",
             key=key,
-            sources=_sources(output_dir, {"run": run_dir} | others | config.weaker),
+            sources=_sources(output_dir, {"run": run_dir} | others | asked | config.weaker),
             counts=_counts(evaluation),
-            files=[
-                describe_file(stage, path, content=path.name not in NOTED_NAMES)
-                for path in sorted(stage.rglob("*"))
-                if path.is_file()
-            ],
+            files=_files(stage),
         )
     return ref.with_changes(path=output_dir)
+
+
+def _files(stage: Path) -> list[OutputFile]:
+    """Describe all that was written."""
+    paths = (path for path in sorted(stage.rglob("*")) if path.is_file())
+    return [describe_file(stage, path, content=path.name not in NOTED_NAMES) for path in paths]
 
 
 def _opener(config: EvaluateConfig) -> Callable[[Path], PictureMaker]:
@@ -206,6 +225,7 @@ def _write_pictures(stage: Path, evaluation: Evaluation, key: StepKey) -> Iterat
                 write_atomically(path, png_bytes(picture, origin))
                 record = {"drawn_by": who, "prompt_id": prompt.id, "task": prompt.task} | origin
                 record |= {"file": path.relative_to(stage).as_posix(), "sha256": sha256_of(path)}
+                record["asks_for"] = prompt.meaning
                 yield record | _judgement(evaluation, who, p, k)
 
 

@@ -33,7 +33,7 @@ TOP: dict[str, tuple[list[str], list[str]]] = {
     "train": (["captions_dir", "output_dir", "config", "on_conflict"], ["captions_dir", "output_dir"]),
     "compose": (["runs", "output_dir", "on_conflict"], ["runs", "output_dir"]),
     "evaluate": (
-        ["run_dir", "output_dir", "config", "baseline_dir", "clip_dir", "on_conflict"],
+        ["run_dir", "output_dir", "config", "baseline_dir", "clip_dir", "captions_dir", "on_conflict"],
         ["run_dir", "output_dir"],
     ),
     "compare": (["evaluations", "output_dir", "config", "on_conflict"], ["evaluations", "output_dir"]),

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from t2i_core.captioning.config import CaptionConfig
+from t2i_core.captioning.step import caption
 from t2i_core.comparison.config import CompareConfig
 from t2i_core.comparison.grid import GAP, LEFT, SIDE
 from t2i_core.comparison.step import compare
@@ -250,3 +252,35 @@ def test_without_the_dataset_there_are_no_real_pictures(work: Path, tmp_path: Pa
     ref = compare(evaluations(tmp_path), CompareConfig(real=False, prompts_per_task=1), tmp_path / "out")
     with Image.open(ref.path / "grid.png") as grid:
         assert grid.width == LEFT + 4 * (SIDE + GAP) and grid.height < 3 * (SIDE + GAP)
+
+
+def test_runs_of_different_captions_are_asked_the_same_of_one_of_them(
+    work: Path, scenes_dir: Path, tmp_path: Path
+) -> None:
+    """The other run learned from fewer combinations; it is asked what the first one is, which it never saw either."""
+    rules = CaptionConfig(test_share=0.5)
+    caption(scenes_dir.parent / "dataset", rules, tmp_path / "captions")
+    other = finish(tmp_path / "run", "run", {"captions": tmp_path / "captions"}, {"images": 1, "parameters": 1})
+
+    def judged(run: Path, name: str) -> StepRef:
+        return evaluate(run, CONFIG, tmp_path / name, captions_dir=scenes_dir, open_run=lambda _: Drawer(name != "own"))
+
+    own, asked = judged(work / "runs/plain", "own"), judged(other, "asked")
+
+    assert "captions" not in read_manifest(own.path).key.inputs
+    assert read_manifest(asked.path).key.inputs["captions"] == read_manifest(scenes_dir).digest
+    prompts = [json.loads(line)["prompt"] for line in (asked.path / "samples.jsonl").read_text().splitlines()]
+    assert prompts == [json.loads(line)["prompt"] for line in (own.path / "samples.jsonl").read_text().splitlines()]
+    page = (asked.path / "report.html").read_text()
+    assert "--captions-dir" in page and "own training" not in page
+    assert compare((str(own.path), str(asked.path)), CompareConfig(), tmp_path / "comparison").counts["systems"] == 2
+
+
+def test_an_evaluation_says_when_the_run_was_trained_on_what_it_is_asked(
+    work: Path, scenes_dir: Path, tmp_path: Path
+) -> None:
+    plain, asked = work / "runs/plain", tmp_path / "captions"
+    caption(scenes_dir.parent / "dataset", CaptionConfig(test_share=0.5), asked)
+    ref = evaluate(plain, CONFIG, tmp_path / "out", captions_dir=asked, open_run=lambda _: Drawer(True))
+    notes = json.loads((ref.path / "metrics.json").read_text())["not_scored"]
+    assert any("combinations that are asked for were in the run's own training" in note for note in notes)
