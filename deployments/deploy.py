@@ -10,9 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import EventTrigger, Posture
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore
@@ -59,7 +61,10 @@ def main() -> int:
         for tag, limit in TAG_LIMITS.items():
             client.create_concurrency_limit(tag=tag, concurrency_limit=limit)
         set_automation(client)
-    return deploy_flows()
+        if code := deploy_flows():
+            return code
+        suggest_schedules(client)
+    return 0
 
 
 def lets_everybody_in(url: str) -> bool:
@@ -115,11 +120,22 @@ def set_automation(client: SyncPrefectClient) -> None:
         client.create_automation(automation)
 
 
-def deploy_flows() -> int:
+def deploy_flows(file: Path = PREFECT_FILE) -> int:
     """Register the deployments of prefect.yaml, and give the exit code."""
     command = [sys.executable, "-P", "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    command += ["--prefect-file", str(PREFECT_FILE)]
-    return subprocess.run(command, cwd=CHECKOUT, env={**os.environ, "T2I_HOME": str(CHECKOUT)}, check=False).returncode
+    command += ["--prefect-file", str(file)]
+    # What a shell would say of the folder, and what prefect.yaml has runs start in.
+    return subprocess.run(command, cwd=CHECKOUT, env={**os.environ, "PWD": str(CHECKOUT)}, check=False).returncode
+
+
+def suggest_schedules(client: SyncPrefectClient, file: Path = PREFECT_FILE) -> None:
+    """Give each deployment that has no schedule the one that prefect.yaml suggests, switched off; leave all others."""
+    for planned in yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]:
+        flow = planned["entrypoint"].rsplit(".", 1)[1]
+        deployment = client.read_deployment_by_name(f"{flow}/{planned['name']}")
+        if not deployment.schedules:
+            suggested = CronSchedule(cron=planned["suggested_cron"], timezone="UTC")
+            client.create_deployment_schedules(deployment.id, [(suggested, False)])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from prefect import Flow
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_PROFILES_PATH, temporary_settings
 
@@ -56,9 +57,9 @@ def test_the_parameters_fit(flow: Flow[..., Any], deployment: dict[str, Any]) ->
         request.resolve()
 
 
-def test_schedules_are_there_but_off(deployment: dict[str, Any]) -> None:
-    assert deployment["schedules"]
-    assert not any(schedule["active"] for schedule in deployment["schedules"])
+def test_a_schedule_is_suggested_and_none_is_imposed(deployment: dict[str, Any]) -> None:
+    CronSchedule(cron=deployment["suggested_cron"], timezone="UTC")
+    assert deployment["schedules"] is None
 
 
 def test_runs_go_to_the_pool_one_at_a_time_and_pull_nothing(deployment: dict[str, Any]) -> None:
