@@ -28,7 +28,7 @@ GROUPS = {
     ),
     "Which pictures are kept": (
         *("min_image_size", "max_aspect_ratio", "max_pixels", "max_bytes", "truncated", "reject_blank"),
-        *("reject_animated", "min_success_rate"),
+        *("reject_animated", "min_success_rate", "max_reject_share"),
     ),
     "How hosts are asked": (
         *("connections", "connections_per_host", "delay_seconds", "timeout_seconds", "retries", "contact"),

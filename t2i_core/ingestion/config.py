@@ -15,6 +15,7 @@ from t2i_core.data.manners.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.picture import EncodeFormat, ImageOptions, Resampling, ResizeMode, TruncatedPolicy
 from t2i_core.data.web.private_hosts import PrivateHosts
 from t2i_core.errors import ConfigError
+from t2i_core.ingestion.limits import parse_limits
 from t2i_core.ingestion.row_filter import MAX_FILTER_CHARS, RowFilter
 from t2i_core.manifest import OnConflict, StepKey
 
@@ -34,6 +35,7 @@ _VOLATILE = frozenset(
         "max_minutes",
         "contact",
         "min_success_rate",
+        "max_reject_share",
     }
 )
 # Named beside the source, and known by their content.
@@ -169,6 +171,11 @@ class IngestConfig(Config):
     min_success_rate: float = Field(
         0.0, ge=0, le=1, description="share of sources that must be kept, 0 to 1, or it fails"
     )
+    max_reject_share: tuple[str, ...] = Field(
+        (),
+        max_length=100,
+        description="share of sources that may be rejected for one reason, or it fails, such as timeout=0.1",
+    )
 
     @field_validator("allow_private", mode="before")
     @classmethod
@@ -183,6 +190,12 @@ class IngestConfig(Config):
         hosts = [host.strip() for entry in entries for host in entry.split(",") if host.strip()]
         PrivateHosts.parse(hosts)
         return hosts
+
+    @field_validator("max_reject_share")
+    @classmethod
+    def _limits(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        parse_limits(entries)
+        return entries
 
     @model_validator(mode="after")
     def _boxes_have_a_place(self) -> Self:

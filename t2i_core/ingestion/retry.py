@@ -25,6 +25,7 @@ from t2i_core.data.traffic import Traffic, joined
 from t2i_core.errors import ConfigError, DataError, did_you_mean
 from t2i_core.ingestion.config import IngestConfig, key_of
 from t2i_core.ingestion.harvest import HarvestJob, attempt_again
+from t2i_core.ingestion.limits import require_few_rejects
 from t2i_core.ingestion.plan import run_to_end
 from t2i_core.manifest import Manifest, StepRef, find_hit, read_manifest
 from t2i_core.progress import OnProgress, ignore_progress
@@ -66,10 +67,12 @@ def retry_ingest(
     Raises:
         ConfigError: the dataset is not finished with these options, or its pictures were not fetched.
         TransientError: the disk is full; the dataset is as it was.
-        DataError: a shard is damaged, and the dataset is as it was; or there is still nothing in it.
+        DataError: a shard is damaged, and the dataset is as it was; or there is still nothing in it, or it still lacks
+            more than is allowed.
     """
     ref = _retried(source, config, output_dir, reasons, on_progress)
     require_kept(ref.counts, source, output_dir)
+    require_few_rejects(ref.counts, config.max_reject_share, source, output_dir)
     return ref
 
 

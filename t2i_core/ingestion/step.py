@@ -27,6 +27,7 @@ from t2i_core.data.tables.cell_types import column_type
 from t2i_core.errors import DataError
 from t2i_core.ingestion.config import BESIDE, IngestConfig, ingest_key
 from t2i_core.ingestion.harvest import HarvestJob, Move, harvest
+from t2i_core.ingestion.limits import require_few_rejects
 from t2i_core.ingestion.plan import IngestPlan, Planned, plan_ingest, plan_opened, run_to_end
 from t2i_core.manifest import OnConflict, StepRef, describe_file
 from t2i_core.progress import OnProgress, ignore_progress
@@ -113,10 +114,12 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
 
     Raises:
         DataError: a shard is missing, or too few sources were kept. When not one could be reached, the next run asks
-            again; when not one was kept for other reasons, the folder is finished, and a retry goes on from it.
+            again; when not one was kept for other reasons, or more were rejected for one reason than is allowed, the
+            folder is finished, and a retry goes on from it.
     """
     ref = plan.hit or _publish(plan)
     require_kept(ref.counts, plan.source, plan.output_dir)
+    require_few_rejects(ref.counts, plan.config.max_reject_share, plan.source, plan.output_dir)
     return ref
 
 

@@ -24,7 +24,8 @@ def test_the_flow_makes_what_the_command_makes(
     made = features(captions, clip_dir, output, return_state=True)
     again = features(captions, clip_dir, output, return_state=True)
 
-    assert (made.name, again.name) == ("Completed", "Cached")
+    assert (made.name, again.name) == ("Completed", "Completed")
+    assert again.result().hit and not made.result().hit
     assert made.result().counts["captions"] == 2
     options = ["features", str(captions), "--encoder", str(clip_dir), "--no-prefect"]
     assert run([*options, "--output-dir", str(output)]) == 0

@@ -65,7 +65,8 @@ def first(prefect_server: None, workspace: Path, seen: list[Progress]) -> State[
 
 
 def test_the_whole_job_runs_and_says_that_some_pictures_were_rejected(first: State[dict[str, StepRef]]) -> None:
-    assert first.name == "CompletedWithRejects"
+    assert first.name == "Completed"
+    assert tags(first) == {"rejects"}
     assert hits(first) == dict.fromkeys(["dataset", "captions", "runs/diffusion", "systems/whole", "evaluation"], False)
 
 
@@ -82,6 +83,14 @@ def test_every_step_leaves_its_folder(first: State[dict[str, StepRef]], workspac
 def test_progress_reaches_whoever_listens(first: State[dict[str, StepRef]], seen: list[Progress]) -> None:
     steps = {progress.step.split()[0] for progress in seen}
     assert {"ingest", "caption", "train", "evaluate"} <= steps
+
+
+def tags(state: State[dict[str, StepRef]]) -> set[str]:
+    """Give the tags of a flow run."""
+    flow_run_id = state.state_details.flow_run_id
+    assert flow_run_id
+    with get_client(sync_client=True) as client:
+        return set(client.read_flow_run(flow_run_id).tags)
 
 
 def artifacts(state: State[dict[str, StepRef]]) -> dict[str | None, str]:
@@ -102,6 +111,7 @@ def test_the_artifacts_are_there(first: State[dict[str, StepRef]]) -> None:
         "compose",
         "evaluate-report",
         "lineage",
+        "outcome",
     } <= found.keys()
     assert "data:image/jpeg;base64," in found["evaluate-report"]
     assert all(kind in found["lineage"] for kind in ("evaluation", "system", "run", "captions", "dataset"))
@@ -109,7 +119,8 @@ def test_the_artifacts_are_there(first: State[dict[str, StepRef]]) -> None:
 
 def test_a_second_run_does_nothing(first: State[dict[str, StepRef]], workspace: Path) -> None:
     again = run(workspace, tiny())
-    assert again.name == "Cached"
+    assert again.name == "Completed"
+    assert tags(again) == {"rejects", "hit"}
     assert all(hits(again).values())
     assert {name: ref.digest for name, ref in again.result().items()} == {
         name: ref.digest for name, ref in first.result().items()

@@ -546,6 +546,17 @@ def test_too_few_kept_pictures_fail_the_run_but_lose_nothing(gallery: Any, tmp_p
     assert gallery.requests == []
 
 
+def test_too_many_rejects_for_one_reason_fail_a_finished_dataset_each_time(gallery: Any, tmp_path: Path) -> None:
+    source = url_list(gallery, tmp_path / "list.csv", ["good1.png", "missing.png", "tiny.png", "nowhere.png"])
+    strict = CONFIG.with_changes(max_reject_share=("http_4xx=0.4",))
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"2 of 4 .* were rejected as http_4xx"):
+            ingest(source, strict, tmp_path / "ds")
+    gallery.requests.clear()
+    assert ingest(source, strict.with_changes(max_reject_share=("http_4xx=0.5",)), tmp_path / "ds").hit
+    assert gallery.requests == []
+
+
 def test_a_full_disk_is_worth_another_try(tmp_path: Path) -> None:
     with (
         pytest.raises(TransientError, match=r"no space left to write .*run the same command again"),
