@@ -26,6 +26,7 @@ from t2i_core.data.batches.captions import CAPTIONS_NAME, CaptionRow, SplitName,
 from t2i_core.data.batches.location import input_name
 from t2i_core.data.batches.tokenizer import TOKENIZER_NAME, Tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.data.mark import DuplicateKind
 from t2i_core.errors import DataError
 from t2i_core.manifest import (
@@ -62,6 +63,7 @@ class CaptionReason(StrEnum):
 
 
 @tells_disk_errors
+@writes_alone
 def caption(
     dataset_dir: Path,
     config: CaptionConfig,
@@ -85,6 +87,7 @@ def caption(
     Raises:
         ConfigError: the dataset is not one, two have one name or are the same, or `output_dir` holds other work.
         DataError: a sidecar is damaged, or nothing is left to train on.
+        TransientError: another process is writing `output_dir`.
     """
     parts = open_parts(named_datasets(dataset_dir, joined_with))
     key = caption_key({input_name(part.name): part.manifest.digest for part in parts}, config)

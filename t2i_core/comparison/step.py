@@ -14,6 +14,7 @@ from t2i_core.comparison.grid import picture_grid
 from t2i_core.comparison.judged import Judged, Shot, require_alike
 from t2i_core.comparison.report import GRID_NAME, shown, write_report
 from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.evaluation.measure import open_benchmark
 from t2i_core.lineage.ancestors import captions_of
@@ -37,6 +38,7 @@ CONTENT = frozenset({"metrics.json", GRID_NAME})
 
 
 @tells_disk_errors
+@writes_alone
 def compare(
     evaluations: tuple[str, ...], config: CompareConfig, output_dir: Path, *, on_conflict: OnConflict = "refuse"
 ) -> StepRef:
@@ -53,6 +55,7 @@ def compare(
         ConfigError: a folder is no finished evaluation, two were not made alike, two have the same name, or the
             dataset behind them is gone.
         DataError: an evaluation is damaged.
+        TransientError: another process is writing `output_dir`.
     """
     folders = named_folders(evaluations, "evaluations")
     key = compare_key(folders, config)

@@ -5,6 +5,7 @@ from pathlib import Path
 from t2i_core.composition.config import Role, compose_key
 from t2i_core.composition.fit import require_fit
 from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.manifest import (
     OnConflict,
     StepRef,
@@ -17,6 +18,7 @@ from t2i_core.manifest import (
 
 
 @tells_disk_errors
+@writes_alone
 def compose(runs: dict[Role, Path], output_dir: Path, *, on_conflict: OnConflict = "refuse") -> StepRef:
     """Make a system of finished runs; it names them by relative paths and digests.
 
@@ -29,6 +31,7 @@ def compose(runs: dict[Role, Path], output_dir: Path, *, on_conflict: OnConflict
         ConfigError: a folder is not a finished run, the runs do not fit together, or `output_dir` holds other work.
         DataError: a manifest is damaged.
         CheckpointError: the config of a run is damaged.
+        TransientError: another process is writing `output_dir`.
     """
     key = compose_key(runs)
     if hit := find_hit(output_dir, key):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from t2i_core.data.batches.captions import SPLITS, read_captions
 from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.data.bounded.side_table import SideTable
 from t2i_core.door import is_file
 from t2i_core.encoders.config import FeaturesConfig
@@ -35,6 +36,7 @@ _WORK_NAME = ".captions.distinct"
 
 
 @tells_disk_errors
+@writes_alone
 def features(
     captions_dir: Path,
     encoder_dir: Path,
@@ -59,6 +61,7 @@ def features(
     Raises:
         ConfigError: a folder is not what it should be, the encoder is not understood, or `output_dir` holds other work.
         DataError: the captions are damaged.
+        TransientError: another process is writing `output_dir`.
     """
     key = features_key(captions_dir, encoder_dir, config)
     if hit := find_hit(output_dir, key):

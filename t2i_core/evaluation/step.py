@@ -14,11 +14,12 @@ from typing import Any
 from t2i_core.canonical import canonical_json
 from t2i_core.composition.config import BASE, parts_of
 from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.background import Runs
 from t2i_core.evaluation.circumstances import CIRCUMSTANCES_NAME, note_circumstances
 from t2i_core.evaluation.config import EvaluateConfig
-from t2i_core.evaluation.judges.clip_score import load_clip
+from t2i_core.evaluation.judges.clip_score import ClipScorer, load_clip
 from t2i_core.evaluation.judges.composition import CHECKER_VERSION
 from t2i_core.evaluation.judges.statistics import plain
 from t2i_core.evaluation.measure import Evaluation, measure
@@ -88,6 +89,7 @@ def _learned(run_dir: Path) -> str:
 
 
 @tells_disk_errors
+@writes_alone
 def evaluate(
     run_dir: Path,
     config: EvaluateConfig,
@@ -117,15 +119,14 @@ def evaluate(
     Raises:
         ConfigError: a folder is not what it should be, or the CLIP cannot be had.
         DataError: the captions or shards are damaged.
+        TransientError: another process is writing `output_dir`.
     """
     key = evaluate_key(run_dir, config, baseline_dir=baseline_dir, clip_dir=clip_dir, captions_dir=captions_dir)
     if hit := find_hit(output_dir, key):
         return hit
     _refuse_settings(run_dir, baseline_dir, config, key)
     # What can be refused is refused before the folder is touched and before minutes of drawing.
-    spec = _clip_spec(config, clip_dir)
-    scorer = load_clip(spec) if spec else None
-    open_run = open_run or _opener(config)
+    scorer, open_run = _scorer(config, clip_dir), open_run or _opener(config)
     makers = {"model": open_run(run_dir)} | ({"baseline": open_run(baseline_dir)} if baseline_dir else {})
     refuse_unknown_words(makers["model"].prompt_words_unknown, [config.negative_prompt])
     require_able(makers["model"], config.studies)
@@ -194,13 +195,13 @@ def _sources(output_dir: Path, folders: Mapping[str, Path]) -> dict[str, str]:
     return {name: relative_source(folder, output_dir) for name, folder in folders.items()}
 
 
-def _clip_spec(config: EvaluateConfig, clip_dir: Path | None) -> str:
+def _scorer(config: EvaluateConfig, clip_dir: Path | None) -> ClipScorer | None:
     if config.clip or clip_dir is None:
-        return config.clip
+        return load_clip(config.clip) if config.clip else None
     folder = clip_dir / "open_clip"
     if not folder.is_dir():
         raise ConfigError(f"{clip_dir} is not a clip run: it has no open_clip folder. Train one with a clip preset.")
-    return f"local-dir:{folder}"
+    return load_clip(f"local-dir:{folder}")
 
 
 def _write_results(stage: Path, evaluation: Evaluation, key: StepKey) -> None:

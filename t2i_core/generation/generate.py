@@ -11,6 +11,7 @@ from PIL import Image
 
 from t2i_core.canonical import canonical_json
 from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.errors import ConfigError
 from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new, weaker_digests
 from t2i_core.generation.config import DrawConfig, GenerateConfig
@@ -51,6 +52,7 @@ class GeneratedImage(DrawConfig):
 
 
 @tells_disk_errors
+@writes_alone
 def generate(
     run_dir: Path,
     prompts: Sequence[str],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from t2i_core.config import Config
 from t2i_core.data.account.shortfall import CUT_BY_DEPTH, CUT_BY_PAGES, CUT_BY_TIME, reached_nothing, unlisted_note
 from t2i_core.data.bounded.disk import disk_errors
+from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.data.dataset.folder import finish_rewrite
 from t2i_core.data.dataset.parts import PARTS_DIR, PartWriter, PlanNote, read_whole_note
 from t2i_core.data.dataset.tombstone import PURGED_LIST_NAME, TOMBSTONES_NAME
@@ -123,6 +124,7 @@ def plan_ingest(
     return plan_opened(source, config, output_dir, source_digest, on_conflict, on_progress).plan
 
 
+@writes_alone
 def plan_opened(
     source: str,
     config: IngestConfig,

@@ -10,6 +10,7 @@ from pathlib import Path
 from t2i_core.data.account.shortfall import require_kept
 from t2i_core.data.attempt import Attempt
 from t2i_core.data.bounded.disk import disk_errors
+from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.data.dataset.folder import files_by_shard, finish_rewrite, layout_of, restate, staged_rewrite
 from t2i_core.data.dataset.parts import read_part
 from t2i_core.data.dataset.tombstone import read_purged_list
@@ -66,7 +67,7 @@ def retry_ingest(
 
     Raises:
         ConfigError: the dataset is not finished with these options, or its pictures were not fetched.
-        TransientError: the disk is full; the dataset is as it was.
+        TransientError: the disk is full, and the dataset as it was; or another process writes it.
         DataError: a shard is damaged, and the dataset is as it was; or there is still nothing in it, or it still lacks
             more than is allowed.
     """
@@ -76,6 +77,7 @@ def retry_ingest(
     return ref
 
 
+@writes_alone
 def _retried(
     source: str, config: IngestConfig, output_dir: Path, reasons: Set[RejectReason], on_progress: OnProgress
 ) -> StepRef:

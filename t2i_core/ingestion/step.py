@@ -16,6 +16,7 @@ from yarl import URL
 from t2i_core.data.account.shortfall import reached_nothing, require_kept
 from t2i_core.data.address import origin_of
 from t2i_core.data.bounded.disk import disk_errors
+from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.data.counts import Counts
 from t2i_core.data.dataset.folder import remove_leftovers, shard_outputs, write_dataset
 from t2i_core.data.dataset.parts import PARTS_DIR, PlanNote, read_note
@@ -116,8 +117,10 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
         DataError: a shard is missing, or too few sources were kept. When not one could be reached, the next run asks
             again; when not one was kept for other reasons, or more were rejected for one reason than is allowed, the
             folder is finished, and a retry goes on from it.
+        TransientError: another process is writing the folder.
     """
-    ref = plan.hit or _publish(plan)
+    with one_writer(plan.output_dir):
+        ref = plan.hit or _publish(plan)
     require_kept(ref.counts, plan.source, plan.output_dir)
     require_few_rejects(ref.counts, plan.config.max_reject_share, plan.source, plan.output_dir)
     return ref

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from t2i_core.errors import T2IError
+from t2i_core.errors import T2IError, TransientError
 from t2i_core.lifeline import die_with_parent
 from t2i_core.manifest import write_atomically
 from t2i_core.progress import Progress, ignore_progress, plain
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.ranks import Ranks
 from t2i_core.training.step import train
-from t2i_core.training.supervisor import PROGRESS_NAME
+from t2i_core.training.supervisor import EXIT_TRANSIENT, PROGRESS_NAME
 
 
 def main() -> int:
@@ -41,7 +41,7 @@ def main() -> int:
             train(args.captions_dir, config, args.output_dir, ranks=ranks, **how)
     except T2IError as err:
         print(plain(str(err)), file=sys.stderr)
-        return err.exit_code
+        return EXIT_TRANSIENT if isinstance(err, TransientError) else err.exit_code
     except torch.OutOfMemoryError as err:
         print(f"out of memory: choose a smaller preset or batch ({plain(str(err).splitlines()[0])})", file=sys.stderr)
         return 1

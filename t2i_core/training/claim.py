@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.door import remove_tree
 from t2i_core.errors import ConfigError
 from t2i_core.manifest import (
@@ -66,8 +67,10 @@ def claimed_run(
     What was moved aside for a run that has learned nothing stands in its place again.
     """
     folder = run_dir.resolve()
-    before = noted_key(folder) if folder.is_dir() else None
-    key, hit = claim_run(captions_dir, config, run_dir, on_conflict)
+    # The trainer locks the folder itself, and longer: it may still write when whoever started it is gone.
+    with one_writer(run_dir):
+        before = noted_key(folder) if folder.is_dir() else None
+        key, hit = claim_run(captions_dir, config, run_dir, on_conflict)
     try:
         yield key, hit
     except ConfigError:

@@ -4,7 +4,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from t2i_core.data.batches.pixels import to_uint8
 from t2i_core.data.batches.split import OpenSplit
 from t2i_core.data.batches.tokenizer import load_tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.door import is_file, open_to_append, read_file
 from t2i_core.encoding.origin import encoder_folder, origin_of
 from t2i_core.encoding.stored import open_stored
@@ -93,21 +94,22 @@ def train(
         DataError: the run folder was deleted while it was trained.
         TrainingError: training diverged or memory ran out.
         StoppedError: SIGTERM or SIGINT came; a checkpoint was written, and the same call resumes.
-        TransientError: a process that decodes was killed, or a store does not answer.
+        TransientError: another process writes the folder, one that decodes was killed, or a store does not answer.
     """
-    with ranks.first_ahead():
-        key, hit = claim_run(captions_dir, config, output_dir, on_conflict)
-        if hit:
-            return hit
-        compute = compute or _chosen_compute(output_dir, config)
-        ranks.take_device(compute)
-        run = Run(captions_dir, config, output_dir, on_progress, compute, ranks)
-    with worker_errors(), closing(run.trainer.feed):
+    with one_writer(output_dir) if ranks.is_first else nullcontext():
         with ranks.first_ahead():
-            run.resume()
-        run.fit()
-    with ranks.first_ahead():
-        return run.finish(key) if ranks.is_first else read_manifest(output_dir, "run").ref(output_dir)
+            key, hit = claim_run(captions_dir, config, output_dir, on_conflict)
+            if hit:
+                return hit
+            compute = compute or _chosen_compute(output_dir, config)
+            ranks.take_device(compute)
+            run = Run(captions_dir, config, output_dir, on_progress, compute, ranks)
+        with worker_errors(), closing(run.trainer.feed):
+            with ranks.first_ahead():
+                run.resume()
+            run.fit()
+        with ranks.first_ahead():
+            return run.finish(key) if ranks.is_first else read_manifest(output_dir, "run").ref(output_dir)
 
 
 def _chosen_compute(run_dir: Path, config: TrainConfig) -> Compute:

@@ -34,6 +34,8 @@ PROGRESS_NAME = "progress.json"
 EXIT_CONFIG, EXIT_STOPPED = ConfigError.exit_code, StoppedError.exit_code
 # Of a trainer whose companion ended, which is the one to ask.
 EXIT_LEFT = 3
+# Of one that may do better another time; for a person it is 1, as any failure.
+EXIT_TRANSIENT = 4
 # A Prefect worker kills what has not ended 30 s after a cancel, so the trainer's own time is shorter.
 GRACE_SECONDS = 20.0
 POLL_SECONDS = 0.3
@@ -67,7 +69,7 @@ def supervise_training(
     Raises:
         ConfigError: the trainer refused the request.
         StoppedError: the trainer was asked to stop and wrote a checkpoint.
-        TransientError: the trainer was killed from outside; the same call resumes.
+        TransientError: the trainer was killed from outside, and the same call resumes; or another writes the folder.
         TrainingError: training cannot go on.
     """
     with claimed_run(captions_dir, config, output_dir, on_conflict) as (key, hit):
@@ -166,6 +168,8 @@ def failure(
         return ConfigError(message or f"the trainer refused the request; see {log_path}.")
     if exit_code == EXIT_STOPPED:
         return StoppedError(message or "training was stopped after a checkpoint; the same command resumes.")
+    if exit_code == EXIT_TRANSIENT:
+        return TransientError(message or f"the trainer could not go on for now; see {log_path}.")
     if exit_code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):
         name = signal.Signals(-exit_code).name
         return TransientError(

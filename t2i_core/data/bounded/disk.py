@@ -1,17 +1,13 @@
 """What a failing disk means for a run: full is worth another try, anything else is not."""
 
 import errno
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
+from t2i_core.data.bounded.one_writer import around_output
 from t2i_core.errors import ConfigError, TransientError
 
-P = ParamSpec("P")
-T = TypeVar("T")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # What to do, by what is wrong.
 _ADVICE = {
@@ -40,16 +36,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise explain(err, folder) from err
 
 
-def tells_disk_errors(step: Callable[P, T]) -> Callable[P, T]:
-    """Wrap a step in `disk_errors` of the folder that its argument `output_dir` names."""
-    signature = inspect.signature(step)
-
-    @wraps(step)
-    def telling(*args: P.args, **kwargs: P.kwargs) -> T:
-        with disk_errors(Path(signature.bind(*args, **kwargs).arguments["output_dir"])):
-            return step(*args, **kwargs)
-
-    return telling
+tells_disk_errors = around_output(disk_errors)
 
 
 def explain(err: OSError, folder: Path | None = None) -> ConfigError | TransientError:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from t2i_core.config import Config
 from t2i_core.data.bounded.disk import tells_disk_errors
+from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.data.dataset.folder import files_by_shard, finish_rewrite, layout_of
 from t2i_core.data.dataset.verify import require_whole
 from t2i_core.data.shards.columns import table_of
@@ -63,6 +64,7 @@ class ExportResult(Config):
 
 
 @tells_disk_errors
+@writes_alone
 def export(
     dataset_dir: Path,
     output_dir: Path,

@@ -13,6 +13,7 @@ from typing import Any
 from t2i_core.config import Config
 from t2i_core.data.attempt import Attempt
 from t2i_core.data.bounded.disk import disk_errors
+from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.data.dataset.folder import files_by_shard, finish_rewrite, layout_of, restate, staged_rewrite
 from t2i_core.data.dataset.parts import read_note, read_part, write_part
 from t2i_core.data.dataset.purge_request import PurgeRequest
@@ -68,7 +69,7 @@ def purge(dataset_dir: Path, request: PurgeRequest, *, on_progress: OnProgress =
 
     Raises:
         ConfigError: the folder is not a finished dataset, or cannot be written.
-        TransientError: the disk is full; the dataset is as it was.
+        TransientError: the disk is full, or another process writes the dataset; it is as it was.
         DataError: a shard or the manifest is damaged; the dataset is as it was.
     """
     result = _purge(dataset_dir, request, on_progress)
@@ -88,7 +89,7 @@ def purge(dataset_dir: Path, request: PurgeRequest, *, on_progress: OnProgress =
 def _purge(dataset_dir: Path, request: PurgeRequest, on_progress: OnProgress) -> PurgeResult:
     """Purge one folder."""
     read_manifest(dataset_dir, "dataset")
-    with disk_errors(dataset_dir):
+    with disk_errors(dataset_dir), one_writer(dataset_dir):
         finish_rewrite(dataset_dir)
         manifest = read_manifest(dataset_dir, "dataset")
         urls = _urls_of(dataset_dir, manifest, request, on_progress)

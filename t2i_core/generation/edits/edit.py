@@ -12,6 +12,7 @@ from PIL import Image
 from t2i_core.canonical import canonical_json
 from t2i_core.config import Config
 from t2i_core.data.bounded.disk import disk_errors
+from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.errors import ConfigError
 from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new, weaker_digests
 from t2i_core.generation.edits.canvas import Mask, Pixels, box_mask, enlarged, psnrs, read_mask, read_picture, veiled
@@ -161,6 +162,11 @@ def edit(request: EditRequest, *, on_progress: OnProgress = ignore_progress) -> 
         ConfigError: the request does not fit its kind, the picture, or what the run can do.
         CheckpointError: the run is damaged.
     """
+    with one_writer(request.output_dir):
+        return _edited(request, on_progress)
+
+
+def _edited(request: EditRequest, on_progress: OnProgress) -> list[EditedImage]:
     config, kind = request.config, request.kind
     require_new(request.output_dir)
     _require_fit(request)
