@@ -46,6 +46,8 @@ _COMMON = {
     r"report\.(html|json|md)": MAX_LOG_BYTES,
     r"README\.md|LICENSE[^/]*|\.gitattributes|\.gitignore": MAX_LOG_BYTES,
     rf"([^/]+/)*({_ANYWHERE})": MAX_LOG_BYTES,
+    # Who writes a folder that somebody wants inside this one.
+    r"\.[^/]+\.lock": _KIB,
     # What was under way when a program was killed: a name, and eight letters that make it another.
     r"(?!\.rewrite/)([^/]+/)*\.[^/]+\.[a-z0-9_]{8}": MAX_SHARD_BYTES,
 }
