@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fix auth deploy pictures clean
+.PHONY: help install demo test check fix auth deploy drill pictures clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -66,8 +66,11 @@ fix: $(TOOLS) ## let ruff repair what it can
 auth: $(RUNTIME) ## make the password of the Prefect server on this machine, once, and tell it
 	@$(BIN)/python -P deployments/auth.py $(ARGS)
 
-deploy: $(RUNTIME) ## create pool, limits, automation and deployments on the configured Prefect server
+deploy: $(RUNTIME) ## create pool, queues, automations and deployments on the configured Prefect server
 	@$(BIN)/python deployments/deploy.py $(ARGS)
+
+drill: $(RUNTIME) ## end a worker in the middle of a training, and see another finish it
+	@$(BIN)/python -P deployments/drill.py $(ARGS)
 
 pictures: $(RUNTIME) ## make the pictures of the README from workspace/demo (needs Chromium), or of a comparison: ARGS=WORKSPACE
 	@$(BIN)/python -P docs/pictures.py $(ARGS)

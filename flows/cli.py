@@ -77,6 +77,8 @@ COMMANDS = {
         "Follow a score or a picture to its sources, or a URL to all that was made with it.",
     ),
     "site": ("site", "Serve the built-in site on loopback until interrupted."),
+    "worker": ("server", "Run the deployments of the configured Prefect server, until asked to stop."),
+    "resume": ("server", "Start a flow run on the configured Prefect server again; it goes on where it stopped."),
     "doctor": ("doctor", "Say what works here, and what to do about what does not."),
 }
 

@@ -47,18 +47,16 @@ def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
     return False
 
 
-def step_task(name: str, run_name: str, *tags: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+def step_task(name: str, run_name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a task of a core step: retried after a `TransientError`, five, ten, twenty seconds later or more.
 
     Args:
         name: the task's name.
         run_name: a run's name, with the step's arguments in braces.
-        tags: what limits hold for it.
     """
     return task(
         name=name,
         task_run_name=run_name,
-        tags=tags,
         retries=NUM_RETRIES,
         retry_delay_seconds=exponential_backoff(5),
         retry_jitter_factor=0.5,

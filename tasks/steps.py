@@ -1,4 +1,7 @@
-"""The steps as Prefect tasks, in the shape that the recipes in `flows` call."""
+"""The steps as Prefect tasks, in the shape that the recipes in `flows` call.
+
+A task is imported when it is called, so that a flow without networks does not wait for PyTorch.
+"""
 
 from t2i_core.captioning.config import CaptionRequest
 from t2i_core.comparison.config import CompareRequest
@@ -8,14 +11,7 @@ from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.ingestion.config import IngestRequest
 from t2i_core.manifest import StepRef
 from t2i_core.training.config import TrainRequest
-from tasks.caption import caption
-from tasks.compare import compare
-from tasks.compose import compose
-from tasks.evaluate import evaluate
-from tasks.features import features
 from tasks.runtime import reference
-from tasks.shards import ingest_in_shards
-from tasks.train import train
 
 
 class TaskSteps:
@@ -23,28 +19,42 @@ class TaskSteps:
 
     def ingest(self, request: IngestRequest) -> StepRef:
         """Fetch the pictures of a source into a dataset folder; the task is the shard."""
+        from tasks.shards import ingest_in_shards
+
         return ingest_in_shards(request)
 
     def caption(self, request: CaptionRequest) -> StepRef:
         """Turn a dataset's captions into a captions folder."""
+        from tasks.caption import caption
+
         return reference(caption(request))
 
     def features(self, request: FeaturesRequest) -> StepRef:
         """Encode captions with a frozen encoder into a features folder."""
+        from tasks.features import features
+
         return reference(features(request))
 
     def train(self, request: TrainRequest) -> StepRef:
         """Train one model into a run folder, on the calling thread."""
+        from tasks.train import train
+
         return reference(train(request))
 
     def compose(self, request: ComposeRequest) -> StepRef:
         """Make a system of runs."""
+        from tasks.compose import compose
+
         return reference(compose(request))
 
     def evaluate(self, request: EvaluateRequest) -> StepRef:
         """Score a run or system into an evaluation folder."""
+        from tasks.evaluate import evaluate
+
         return reference(evaluate(request))
 
     def compare(self, request: CompareRequest) -> StepRef:
         """Set evaluations side by side in a comparison folder."""
+        from tasks.compare import compare
+
         return reference(compare(request))

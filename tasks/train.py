@@ -13,11 +13,8 @@ from t2i_core.training.supervisor import supervise_training
 from tasks.artifacts import embedded_picture, markdown_table, publish_markdown
 from tasks.runtime import outcome, reporting, step_task
 
-# A server can limit how many trainings run at once: see deployments/deploy.py.
-TRAIN_TAG = "t2i-train"
 
-
-@step_task("train", "train {request.name}", TRAIN_TAG)
+@step_task("train", "train {request.name}")
 def train(request: TrainRequest) -> State[StepRef]:
     """Train one model; an unfinished run of the same key goes on from its last checkpoint."""
     name = request.name

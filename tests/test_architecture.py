@@ -269,7 +269,7 @@ def test_prefect_waits_until_its_environment_is_prepared() -> None:
 
 
 # What may start a process: the one way for our own, git for our own checkout, and Prefect's command.
-STARTERS = {"t2i_core/children.py", "t2i_core/machine.py", "deployments/deploy.py"}
+STARTERS = {"t2i_core/children.py", "t2i_core/machine.py", "flows/operations/deployments.py"}
 STARTS = re.compile(r"subprocess\.\w+|os\.(system|popen|exec\w+|spawn\w+|fork\w*)|multiprocessing\..*")
 RUNS_WHAT_IT_READS = re.compile(
     r"(.*\.)?(pickle|cPickle|cloudpickle|joblib|dill|marshal|shelve)\..*|torch\.load|eval|exec|yaml\.(unsafe_)?load"

@@ -15,7 +15,8 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_PROFILES_PATH, temporary_settings
 
 from flows.config import PipelineRequest, preset_names
-from tasks.train import TRAIN_TAG, train
+from flows.operations.automations import QUICK_HEARTBEAT_SECONDS, QUICK_TAG, TAG
+from flows.operations.pools import QUEUES
 
 ROOT = Path(__file__).parents[2]
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
@@ -76,12 +77,16 @@ def script(name: str) -> Any:
     return module
 
 
-def test_the_script_agrees_with_the_files() -> None:
-    deploy = script("deploy")
-    assert deploy.TAG_LIMITS == {TRAIN_TAG: 1}
-    assert TRAIN_TAG in train.tags
-    heartbeat = DEPLOYMENTS["pipeline/demo"]["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]
-    assert deploy.zombie_automation().trigger.within.total_seconds() >= 3 * int(heartbeat)
+def test_the_tags_say_what_the_automations_go_by(deployment: dict[str, Any]) -> None:
+    heartbeat = deployment["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]
+    assert int(heartbeat) == QUICK_HEARTBEAT_SECONDS
+    assert deployment["tags"] == [TAG, QUICK_TAG]
+
+
+def test_what_is_light_does_not_wait_behind_what_is_heavy(deployment: dict[str, Any]) -> None:
+    light = deployment["entrypoint"].split(".")[1] in ("ingest", "caption", "compose")
+    assert deployment["work_pool"]["work_queue_name"] == ("light" if light else "heavy")
+    assert QUEUES["heavy"] == 1 < QUEUES["light"]
 
 
 class Guarded(BaseHTTPRequestHandler):

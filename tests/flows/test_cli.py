@@ -365,6 +365,14 @@ def test_help_and_slips_wait_for_nothing_heavy():
     assert done.stdout.split() == ["0", "2", "2", *["0"] * len(COMMANDS)]
 
 
+@pytest.mark.parametrize("flow", ["ingest", "caption", "train", "pipeline"])
+def test_a_flow_does_not_wait_for_what_other_flows_use(flow: str) -> None:
+    code = f"import sys, flows.{flow}; print(*sorted({{'torch', 'open_clip', 'scipy'}} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == []
+
+
 def test_a_supervised_training_leaves_pytorch_to_the_trainer():
     code = (
         "import sys; from flows.cli import run;"

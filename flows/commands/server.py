@@ -1,0 +1,51 @@
+"""`t2i worker` and `t2i resume`: what belongs to a Prefect server that runs deployments."""
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.step import command_app
+from flows.help import PlainCommand, examples
+from flows.terminal import say
+
+app = command_app()
+
+
+@app.command(
+    "worker", cls=PlainCommand, epilog=examples("t2i worker", "t2i worker --queue light", "t2i worker --queue heavy")
+)
+def worker_command(
+    queue: Annotated[
+        list[str] | None, typer.Option(help="Take only runs of this queue of the pool, heavy or light; again for more.")
+    ] = None,
+) -> None:
+    """Run the deployments of the configured Prefect server, until asked to stop; then let runs end well first."""
+    from flows.operations.connection import server_client
+    from flows.operations.worker import run_worker
+
+    with server_client():
+        # Asked before the worker starts, which would only repeat that nobody answers.
+        pass
+    raise typer.Exit(run_worker(queue or ()))
+
+
+@app.command(
+    "resume",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i resume polite-otter",
+        "t2i resume 0199a3f2-7c1e-7000-8000-000000000000",
+        notes=("A run without a server or deployment needs none of this: the same command goes on.",),
+    ),
+)
+def resume_command(
+    run: Annotated[str, typer.Argument(help="Id or name of a flow run that crashed, failed or was cancelled.")],
+) -> None:
+    """Start a flow run on the configured Prefect server again; it goes on where it stopped."""
+    from flows.operations.connection import server_client
+
+    with server_client() as client:
+        from flows.operations.resume import resume
+
+        found = resume(client, run)
+    say(f"{found.name} ({found.id}) is scheduled; a worker takes it up.")

@@ -1,0 +1,66 @@
+"""Runs that are down are started again by hand, and a server is looked at."""
+
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.states import Cancelled, Completed, Crashed, Failed, Running
+
+from flows.cli import run as command
+from flows.operations.automations import planned_automations, set_automations
+from flows.operations.findings import examine_server
+from flows.operations.pools import set_pool
+from flows.operations.resume import resume
+from t2i_core.errors import ConfigError
+
+
+@pytest.fixture
+def deployment(client: SyncPrefectClient) -> UUID:
+    set_pool(client)
+    flow = client.create_flow_from_name("sleeper")
+    return client.create_deployment(flow, "default", work_pool_name="t2i", work_queue_name="light", tags=["t2i"])
+
+
+def ended(client: SyncPrefectClient, deployment: UUID, state: State[None]) -> FlowRun:
+    run = client.create_flow_run_from_deployment(deployment, name=f"run-{uuid4()}")
+    client.set_flow_run_state(run.id, state, force=True)
+    return client.read_flow_run(run.id)
+
+
+@pytest.mark.parametrize("state", [Crashed(), Failed(), Cancelled()], ids=str)
+def test_a_run_that_is_down_is_scheduled_again_by_name_or_id(
+    client: SyncPrefectClient, deployment: UUID, state: State[None]
+) -> None:
+    run = ended(client, deployment, state)
+    assert command(["resume", run.name]) == 0
+    again = client.read_flow_run(run.id).state
+    assert again and again.is_scheduled()
+    with pytest.raises(ConfigError, match="is Scheduled"):
+        resume(client, str(run.id))
+
+
+@pytest.mark.parametrize("state", [Completed(), Running()], ids=str)
+def test_others_are_left_alone(client: SyncPrefectClient, deployment: UUID, state: State[None]) -> None:
+    run = ended(client, deployment, state)
+    with pytest.raises(ConfigError, match=f"is {state.name}"):
+        resume(client, run.name)
+
+
+@pytest.mark.parametrize("wanted", ["nothing-of-this-name", str(uuid4())])
+def test_an_unknown_run_is_refused(client: SyncPrefectClient, wanted: str) -> None:
+    with pytest.raises(ConfigError):
+        resume(client, wanted)
+
+
+def test_a_server_is_looked_at(client: SyncPrefectClient, deployment: UUID, capsys: pytest.CaptureFixture[str]) -> None:
+    set_automations(client, planned_automations())
+    works = {finding.name: finding.works for finding in examine_server(client)}
+    assert works["pool"] and works["automations"] and works["deployments"] and works["database"]
+    assert not works["worker"] and not works["schedules"] and not works["notification"]
+
+    client.pause_automation(client.read_automations_by_name(planned_automations()[0].name)[0].id)
+
+    assert not {finding.name: finding.works for finding in examine_server(client)}["automations"]
+    assert command(["doctor", "--server"]) == 1
+    assert "run `t2i worker`" in capsys.readouterr().out
