@@ -56,6 +56,7 @@ COMMANDS = {
         "job",
         "Ingest, caption, train each model and evaluate, in one workspace that the pipeline owns.",
     ),
+    "nightly": ("nightly", "Learn what is new in a source, compare with the champion, and promote what is better."),
     "generate": ("generate", "Draw prompts with a finished run or system; the same seed gives the same pictures."),
     "promote": ("promotion", "Make a finished run or system the champion, or list who is in use."),
     "rollback": ("promotion", "Make the previous champion the champion again; the two change places."),

@@ -180,6 +180,19 @@ class PipelineConfig(Config):
         """
         return cls.parse(read_recipe(PRESETS, wanted))
 
+    def only_for(self, name: str) -> Self:
+        """Keep of the job what one run or system and the run that scores it need, and judge that one alone."""
+        systems = {each: roles for each, roles in self.systems.items() if each == name}
+        wanted = {name, self.evaluate.scorer, *(run for roles in systems.values() for run in roles.values())}
+        for run in reversed(self.runs):
+            wanted |= self._made_from(self.runs[run]) if run in wanted else set()
+        return self.with_changes(
+            runs={run: planned for run, planned in self.runs.items() if run in wanted},
+            systems=systems,
+            features={each: planned for each, planned in self.features.items() if each in wanted},
+            evaluate=self.evaluate.with_changes(judged=[name]),
+        )
+
     @property
     def uses_site(self) -> bool:
         """Whether the built-in site is the source."""

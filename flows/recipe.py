@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.config import COMPARISON, JudgeConfig, PipelineConfig
@@ -33,21 +34,40 @@ def run_pipeline(steps: Steps, config: PipelineConfig, output_dir: Path) -> dict
         The reference of each finished folder, by its path in the workspace.
     """
     named: dict[str, Iterable[str]] = {"features": config.features, "runs": config.runs, "systems": config.systems}
-    made = [f"{kind}/{name}" for kind, names in named.items() for name in names]
-    require_workspace(output_dir, ["dataset", "captions", config.evaluate.result, *config.evaluate.places, *made])
+    below = [f"{kind}/{name}" for kind, names in named.items() for name in names]
+    require_workspace(output_dir, ["dataset", "captions", config.evaluate.result, *config.evaluate.places, *below])
     dataset = ingest_source(steps, config, output_dir / "dataset")
+    made = make_models(steps, config, dataset, output_dir)
+    judged = _judged(steps, config.evaluate, made.runs | made.systems, output_dir)
+    return {"dataset": dataset, **made.placed, **judged}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What is made of a dataset, by name."""
+
+    captions: StepRef
+    features: dict[str, StepRef]
+    runs: dict[str, StepRef]
+    systems: dict[str, StepRef]
+
+    @property
+    def placed(self) -> dict[str, StepRef]:
+        """All of it, by its path in the folder that it was made in."""
+        kinds = {"features": self.features, "runs": self.runs, "systems": self.systems}
+        below = {f"{kind}/{name}": ref for kind, refs in kinds.items() for name, ref in refs.items()}
+        return {"captions": self.captions, **below}
+
+
+def make_models(steps: Steps, config: PipelineConfig, dataset: StepRef, folder: Path) -> Made:
+    """Caption a dataset, train all runs on it and compose the systems."""
     captions = steps.caption(
         CaptionRequest(
-            dataset_dir=dataset.path, config=config.caption, output_dir=output_dir / "captions", on_conflict="replace"
+            dataset_dir=dataset.path, config=config.caption, output_dir=folder / "captions", on_conflict="replace"
         )
     )
-    features, runs = _trained(steps, config, captions, output_dir)
-    systems = _composed(steps, config, runs, output_dir / "systems")
-    judged = _judged(steps, config.evaluate, runs | systems, output_dir)
-    placed = {f"features/{name}": ref for name, ref in features.items()}
-    placed |= {f"runs/{name}": ref for name, ref in runs.items()}
-    placed |= {f"systems/{name}": ref for name, ref in systems.items()}
-    return {"dataset": dataset, "captions": captions, **placed, **judged}
+    features, runs = _trained(steps, config, captions, folder)
+    return Made(captions, features, runs, _composed(steps, config, runs, folder / "systems"))
 
 
 def _trained(

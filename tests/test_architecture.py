@@ -120,6 +120,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
         "data.bounded",
     },
     "promotion": {"comparison", "composition", "evaluation.judges"},
+    "nights": {"promotion", "comparison", "evaluation", "evaluation.metrics", "lineage", "data.batches"},
     "api": {"composition", "ingestion", "captioning", "encoders", "encoding", "training", "generation", "evaluation"}
     | {"generation.edits", "comparison", "promotion"},
 }

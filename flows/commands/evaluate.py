@@ -25,7 +25,7 @@ app = command_app()
         "t2i evaluate work/run --output-dir work/evaluation",
         "t2i evaluate work/run --output-dir work/evaluation --clip-dir work/clip",
         "t2i evaluate work/run --output-dir work/scores --clip ViT-B-32/openai",
-        "t2i evaluate champion --output-dir work/champion --captions-dir work/captions",
+        "t2i evaluate champion --captions-dir work/captions --output-dir work/again",
     ),
 )
 @config_options(EvaluateConfig, DRAW_GROUPS)

@@ -111,3 +111,17 @@ def _outcomes(judged: Judged, figure: FigureName) -> Outcomes:
     except (KeyError, TypeError, ValueError) as err:
         raise DataError(f"{judged.folder}/samples.jsonl is damaged or of an earlier t2i. Evaluate again.") from err
     return found
+
+
+def score_of(judged: Judged, figure: FigureName = "auto") -> tuple[str, Interval]:
+    """Give the figure that a system would be compared by, and its name.
+
+    Raises:
+        ConfigError: it has none, or its gate failed.
+        DataError: the evaluation is damaged.
+    """
+    chosen = _chosen(judged, judged, figure)
+    _require_gates(judged, chosen)
+    rows = {task: list(groups.values()) for task, groups in _outcomes(judged, chosen).items()}
+    estimate = mean_over_tasks(rows, seed=judged.config.seed, resamples=judged.config.bootstrap_resamples)
+    return FIGURES[chosen][0], _interval(estimate)

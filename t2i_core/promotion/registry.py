@@ -206,7 +206,7 @@ def named_folder(registry: Path, alias: AliasName) -> Path:
     entry = promotion.entry(alias) if promotion else None
     if entry is None:
         raise ConfigError(
-            f"there is no {alias} in {registry} yet: `t2i promote RUN` makes one, and "
+            f"there is no {alias} in {registry} yet: `t2i nightly` or `t2i promote RUN` makes one, and "
             f"{REGISTRY_VARIABLE} or REGISTRY/{alias} names another place."
         )
     folder = (registry / entry.path).resolve()

@@ -10,6 +10,8 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 Floats = npt.NDArray[np.float64]
+# A place across, a figure, and the low and high end of its interval.
+Point = tuple[float, float, float, float]
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 190, 46, 24, 8
 PALETTE = ("#2f6fde", "#e0752d", "#3a9a5b", "#a348b5", "#7b8794", "#c4a000", "#1d8a99", "#b5484a", "#555e9c", "#8d6e4f")
@@ -58,6 +60,57 @@ def histogram(samples: Mapping[str, Floats], x_label: str, num_bins: int = 40) -
             Markup('<polygon points="{}" fill="{}" fill-opacity=".25" stroke="{}"/>').format(points, color, color)
         )
     return _framed(Markup().join(shapes), y_range, _ends(x_range), x_label, list(kept))
+
+
+def interval_chart(
+    series: Mapping[str, Sequence[tuple[float, float, float, float]]], ticks: Mapping[float, str]
+) -> Markup:
+    """Draw figures with their intervals, each series joined by a line.
+
+    Args:
+        series: the points by name.
+        ticks: texts below the axis, by their place on it.
+    """
+    points = [point for rows in series.values() for point in rows]
+    if not points:
+        return Markup()
+    places = [point[0] for point in points]
+    x_range = (min(places) - 0.5, max(places) + 0.5)
+    low, high = min(p[2] for p in points), max(p[3] for p in points)
+    room = 0.08 * (high - low) or 1.0
+    low, high = low - room, high + room
+    shapes = [
+        _with_intervals(name, rows, x_range, (low, high), color)
+        for (name, rows), color in zip(series.items(), PALETTE, strict=False)
+    ]
+    marks = [(_across(place, x_range), "middle", text) for place, text in ticks.items()]
+    return _framed(Markup().join(shapes), (low, high), _apart(marks, 62), "", list(series))
+
+
+def _with_intervals(
+    name: str,
+    rows: Sequence[Point],
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    color: str,
+) -> Markup:
+    """Draw a line through figures, a dot for each, and its interval as an upright one."""
+    if not rows:
+        return Markup()
+    x, value, low, high = (np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
+    dots = _points(x, value, x_range, y_range).split()
+    ends = (_points(x, each, x_range, y_range).split() for each in (low, high))
+    line = Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="1.2" stroke-opacity=".6"/>').format(
+        " ".join(dots), color
+    )
+    marks = Markup().join(
+        Markup('<path d="M{} L{}" stroke="{}" stroke-width="2.5" stroke-opacity=".35"/>').format(bottom, top, color)
+        + Markup('<circle cx="{}" cy="{}" r="3" fill="{}"><title>{}: {}</title></circle>').format(
+            *dot.split(","), color, name, f"{row[1]:.3f} [{row[2]:.3f}, {row[3]:.3f}]"
+        )
+        for dot, bottom, top, row in zip(dots, *ends, rows, strict=True)
+    )
+    return line + marks
 
 
 def _thinned(x: Sequence[float], y: Sequence[float]) -> tuple[Floats, Floats]:
@@ -124,11 +177,11 @@ def _across(value: float, x_range: tuple[float, float]) -> float:
     return LEFT + (value - x_range[0]) / ((x_range[1] - x_range[0]) or 1) * (WIDTH - LEFT - 8)
 
 
-def _apart(marks: Iterable[tuple[float, str, str]]) -> list[tuple[float, str, str]]:
+def _apart(marks: Iterable[tuple[float, str, str]], distance: float = TICK_DISTANCE) -> list[tuple[float, str, str]]:
     """Leave out the texts that would touch the one before."""
     kept: list[tuple[float, str, str]] = []
     for mark in sorted(marks):
-        if not kept or mark[0] - kept[-1][0] >= TICK_DISTANCE:
+        if not kept or mark[0] - kept[-1][0] >= distance:
             kept.append(mark)
     return kept
 

@@ -43,6 +43,7 @@ def test_every_flow_and_preset_has_a_deployment() -> None:
         "evaluate",
         "compare",
         "pipeline",
+        "nightly",
     }
     assert {f"pipeline/{preset}" for preset in preset_names()} <= DEPLOYMENTS.keys()
     assert len(DEPLOYMENTS) == len(FILE["deployments"])
@@ -52,7 +53,7 @@ def test_the_parameters_fit(flow: Flow[..., Any], deployment: dict[str, Any]) ->
     parameters = flow.validate_parameters(deployment["parameters"])
     if flow.name == "train":
         parameters["config"].resolve()
-    if flow.name == "pipeline":
+    if flow.name in ("pipeline", "nightly"):
         request = parameters["request"]
         assert isinstance(request, PipelineRequest)
         request.resolve()

@@ -14,11 +14,12 @@ from flows.compose import compose
 from flows.evaluate import evaluate
 from flows.features import features
 from flows.ingest import ingest
+from flows.nights.flow import nightly
 from flows.pipeline import pipeline
 from flows.train import train
 
 FLOWS: dict[str, Flow[..., Any]] = {
-    flow.name: flow for flow in (ingest, caption, features, train, compose, evaluate, compare, pipeline)
+    flow.name: flow for flow in (ingest, caption, features, train, compose, evaluate, compare, pipeline, nightly)
 }
 TOP: dict[str, tuple[list[str], list[str]]] = {
     "ingest": (
@@ -38,6 +39,7 @@ TOP: dict[str, tuple[list[str], list[str]]] = {
     ),
     "compare": (["evaluations", "output_dir", "config", "on_conflict"], ["evaluations", "output_dir"]),
     "pipeline": (["output_dir", "request"], []),
+    "nightly": (["output_dir", "request", "config"], []),
 }
 
 

@@ -1,0 +1,66 @@
+"""`t2i nightly`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.adhoc import adhoc_run
+from flows.commands.step import NoPrefect, OutputDir, command_app, progress
+from flows.config import PipelineRequest
+from flows.help import PlainCommand, examples
+from flows.nights.config import NightlyConfig
+from flows.nights.recipe import describe, run_nightly
+from flows.options import config_options
+from flows.steps import CoreSteps
+from flows.terminal import say
+from t2i_core.errors import ConfigError
+from t2i_core.nights.page import HISTORY_NAME
+from t2i_core.nights.record import Night
+from t2i_core.promotion.config import PromotionRule
+from t2i_core.promotion.registry import DEFAULT_REGISTRY
+
+app = command_app()
+
+GROUPS = {"When the challenger takes the champion's place": tuple(PromotionRule.model_fields)}
+
+
+@app.command(
+    "nightly",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i nightly --preset demo-smoke --output-dir work/nightly",
+        "t2i nightly --source photos --start warm --warm-images 20000",
+        "t2i nightly --job job.json --when-better ask",
+        't2i generate champion --prompt "a red circle" --output-dir work/pictures',
+        notes=("The deployment nightly/demo runs it by a schedule (deployments/README.md).",),
+    ),
+)
+@config_options(NightlyConfig, GROUPS)
+def nightly_command(
+    config: NightlyConfig,
+    output_dir: OutputDir = DEFAULT_REGISTRY,
+    job: Annotated[Path | None, typer.Option(help="Complete pipeline config, JSON.")] = None,
+    preset: Annotated[str, typer.Option(help="Complete settings to start from. [default: demo]")] = "",
+    source: Annotated[str, typer.Option(help="Page, URL list or folder in place of the job's own.")] = "",
+    minutes: Annotated[float, typer.Option(min=0, help="Aim for the trainings, minutes. [default: the job's]")] = 0,
+    no_prefect: NoPrefect = False,
+) -> None:
+    """Learn what is new in a source, compare with the champion, and promote what is better."""
+    if job and preset:
+        raise ConfigError("give --job or --preset, not both.")
+    request = PipelineRequest.parse(
+        {"preset": preset or "demo", "config_file": str(job or ""), "source": source, "minutes": minutes}
+    )
+    resolved, today = request.resolve(), datetime.now(UTC).strftime("%Y-%m-%d")
+    with progress() as view:
+        if no_prefect:
+            night = run_nightly(CoreSteps(on_progress=view), resolved, config, output_dir, today)
+        else:
+            with adhoc_run(view):
+                from flows.nights.flow import nightly
+
+                night = Night.model_validate(nightly(output_dir, request, config, return_state=True).result())
+    say(describe(night, output_dir))
+    say(f"history: {output_dir / HISTORY_NAME}")
