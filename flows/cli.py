@@ -64,6 +64,7 @@ COMMANDS = {
         "presets",
         "List the recipes that trainings, captions and pipelines start from, or show one, merged and checked, as JSON.",
     ),
+    "dataset": ("dataset", "List the versions of a dataset, or tell how two of them differ."),
     "verify": (
         "upkeep",
         "Compare a folder with its manifest, and say what is damaged or lost.",

@@ -22,6 +22,7 @@ def ingest(
     output_dir: Path,
     config: IngestConfig = DEFAULTS,
     on_conflict: OnConflict = "refuse",
+    refresh: bool = False,
     num_shards_at_once: Annotated[int, Field(ge=0, le=1024)] = 0,
     runner: RunnerName = "local",
     scheduler: str = "",
@@ -34,13 +35,17 @@ def ingest(
         output_dir: The dataset folder; an unfinished one goes on where it stopped.
         config: How to fetch, check and store the pictures.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
+        refresh: Look again at the source of a dataset that is finished: what is new, changed, gone or not allowed any
+            more makes a new version of it.
         num_shards_at_once: Shards fetched side by side, 0 for one; with the runner dask and no scheduler, workers on
             this machine, 0 for one a core. Per-host limits hold over all of them.
         runner: local fetches in the flow's process, dask on the workers of a Dask cluster, which must all see the
             output folder.
         scheduler: Address of the Dask cluster's scheduler (tcp://HOST:PORT); empty for a cluster on this machine.
     """
-    request = IngestRequest(source=source, config=config, output_dir=output_dir, on_conflict=on_conflict)
+    request = IngestRequest(
+        source=source, config=config, output_dir=output_dir, on_conflict=on_conflict, refresh=refresh
+    )
     spread = Spread(runner=runner, scheduler=scheduler, num_shards_at_once=num_shards_at_once)
     ref = ingest_in_shards(request, spread)
     return completed(ref, {"ingest": ref})

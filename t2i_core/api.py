@@ -26,6 +26,7 @@ def ingest(
     output_dir: str | Path,
     *,
     replace: bool = False,
+    refresh: bool = False,
     on_progress: OnProgress = ignore_progress,
     **options: Any,
 ) -> StepRef:
@@ -35,6 +36,7 @@ def ingest(
         source: a page, a list of URLs, a folder of pictures with texts beside them, or shards.
         output_dir: the dataset folder.
         replace: move a folder that was made with other options aside to NAME.previous.
+        refresh: look again at the source of a finished dataset, and make a new version of it if need be.
         on_progress: gets a record about once a second; `describe_progress` writes it as a line.
         **options: fields of `IngestConfig`, such as image_size=64 or caption_column="title".
 
@@ -47,7 +49,14 @@ def ingest(
     from t2i_core.ingestion.step import ingest as step
 
     config = IngestConfig.parse(options)
-    return step(str(source), config, Path(output_dir), on_conflict=_on_conflict(replace), on_progress=on_progress)
+    return step(
+        str(source),
+        config,
+        Path(output_dir),
+        on_conflict=_on_conflict(replace),
+        refresh=refresh,
+        on_progress=on_progress,
+    )
 
 
 def caption(

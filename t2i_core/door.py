@@ -174,6 +174,27 @@ def move_files(source: Path, target: Path, names: Iterable[PurePosixPath], *, le
             os.replace(name.name, name.name, src_dir_fd=start, dst_dir_fd=end)
 
 
+def link_file(source: Path, target: Path) -> None:
+    """Give a file that is never changed in place a second name; where that cannot be, copy it.
+
+    Args:
+        source: of the file, which is no link.
+        target: its further name; folders that lack are made, what has the name is replaced.
+
+    Raises:
+        DataError: the source is a link, or no file.
+        OSError: it is not there, or cannot be copied.
+    """
+    open_file(source).close()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        # Another file system, or one that knows no second names.
+        shutil.copyfile(source, target, follow_symlinks=False)
+
+
 def remove_tree(path: Path) -> None:
     """Remove whatever has a name: a folder with all that is in it, or a file; of a link only the link itself."""
     if path.is_symlink() or not path.is_dir():

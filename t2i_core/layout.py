@@ -54,8 +54,10 @@ _COMMON = {
 # New forms of a dataset's files lie in a folder like it until all of them take their places.
 REWRITE_DIR = ".rewrite"
 PARTIAL_DIR = ".rewrite.partial"
-_STAGE = r"(\.rewrite(\.partial)?/)?"
-_UNDER_WAY = r"(\.rewrite\.partial/)?"
+# Earlier versions of a dataset, each a folder like it, and what a refresh makes until it takes its place.
+VERSIONS_DIR, REFRESH_DIR = "versions", "_refresh"
+_REWRITE = r"(\.rewrite(\.partial)?/)?"
+_STAGE = rf"({REFRESH_DIR}/)?{_REWRITE}({VERSIONS_DIR}/[0-9]{{1,9}}/)?{_REWRITE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +83,28 @@ def _layout(folders: str, files: dict[str, int]) -> Layout:
 
 LAYOUTS: dict[Kind, Layout] = {
     "dataset": _layout(
-        rf"\.rewrite(\.partial)?|{_STAGE}(shards|_parts)"
-        rf"|_parts/_[^/]+(/[^/]+)*|{_UNDER_WAY}\.duplicates\.parquet\.work(/[a-z0-9]+)?",
+        rf"{_STAGE}(\.rewrite(\.partial)?|shards|_parts|{VERSIONS_DIR}(/[0-9]{{1,9}})?)|{REFRESH_DIR}"
+        rf"|{_STAGE}_parts/_[^/]+(/[^/]+)*|{REFRESH_DIR}/_planned(/[^/]+)*"
+        rf"|{_STAGE}\.duplicates\.parquet\.work(/[a-z0-9]+)?",
         {
             rf"{_STAGE}(manifest\.json)": MAX_MANIFEST_BYTES,
+            rf"{_STAGE}step\.json": MAX_NOTE_BYTES,
             rf"{_STAGE}shards/[0-9]{{5,18}}(\.tar)(\.damaged[0-9]*)?": MAX_SHARD_BYTES,
             rf"{_STAGE}shards/[0-9]{{5,18}}(\.parquet)(\.damaged[0-9]*)?": MAX_TABLE_BYTES,
             rf"{_STAGE}shards/[0-9]{{5,18}}(_stats\.json)(\.damaged[0-9]*)?": MAX_STATS_BYTES,
-            rf"shards/\.[0-9]{{5,18}}\.journal|{_UNDER_WAY}shards/\.[0-9]{{5,18}}\.tar\.partial": MAX_SHARD_BYTES,
-            rf"{_STAGE}_parts/[0-9]{{5,18}}\.parquet": MAX_TABLE_BYTES,
-            rf"{_UNDER_WAY}\.duplicates\.parquet\.work/([a-z0-9]+/)?[a-z0-9]+": MAX_SHARD_BYTES,
-            r"_parts/plan\.json": MAX_LOG_BYTES,
+            rf"{_STAGE}shards/\.[0-9]{{5,18}}\.(journal|tar\.partial)": MAX_SHARD_BYTES,
+            rf"{_STAGE}_parts/([0-9]{{5,18}}(_seen)?\.parquet|pages\.jsonl)": MAX_TABLE_BYTES,
+            rf"{_STAGE}\.duplicates\.parquet\.work/([a-z0-9]+/)?[a-z0-9]+": MAX_SHARD_BYTES,
+            rf"{_STAGE}_parts/plan\.json": MAX_LOG_BYTES,
             # What is written down only while a source is planned.
-            r"_parts/_[^/]+(/[^/]+)*": MAX_SHARD_BYTES,
-            rf"{_STAGE}duplicates\.parquet|{_UNDER_WAY}\.duplicates\.parquet\.partial": MAX_TABLE_BYTES,
+            rf"{_STAGE}_parts/_[^/]+(/[^/]+)*|{REFRESH_DIR}/_planned/.+": MAX_SHARD_BYTES,
+            rf"{_STAGE}duplicates\.parquet|{_STAGE}\.duplicates\.parquet\.partial": MAX_TABLE_BYTES,
             rf"{_STAGE}(hosts|croissant)\.json": MAX_LOG_BYTES,
             rf"{_STAGE}(report\.html|README\.md)": MAX_LOG_BYTES,
-            rf"{_STAGE}(purged\.jsonl|purged_deny_list\.txt)": MAX_LOG_BYTES,
-            r"orphans\.txt": MAX_TABLE_BYTES,
+            rf"{_STAGE}(purged\.jsonl|purged_deny_list\.txt|versions\.jsonl|opt_outs\.jsonl)": MAX_LOG_BYTES,
+            rf"{_STAGE}orphans\.txt": MAX_TABLE_BYTES,
+            # Who takes something out of an earlier version.
+            rf"({REFRESH_DIR}/)?{VERSIONS_DIR}/\.[0-9]{{1,9}}\.lock": _KIB,
         },
     ),
     "captions": _layout(r"(?!)", {r"captions\.parquet": MAX_TABLE_BYTES, r"tokenizer\.json": 64 * _MIB}),

@@ -353,7 +353,7 @@ def claim_folder(folder: Path, key: StepKey, on_conflict: OnConflict, inherited:
             raise ConfigError(f"{folder} already holds other work ({changed}). {advice}")
         _replace(folder, key, inherited)
     else:
-        _write_key(folder, key)
+        write_key(folder, key)
 
 
 def _replace(folder: Path, key: StepKey, inherited: Iterable[str]) -> None:
@@ -362,7 +362,7 @@ def _replace(folder: Path, key: StepKey, inherited: Iterable[str]) -> None:
     for name in inherited:
         if is_file(folder / name):
             write_atomically(successor / name, read_file(folder / name, MAX_INHERITED_BYTES))
-    _write_key(successor, key)
+    write_key(successor, key)
     previous = folder.with_name(folder.name + PREVIOUS_SUFFIX)
     remove_tree(previous)
     folder.replace(previous)
@@ -394,14 +394,15 @@ def _successor(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.successor")
 
 
-def _write_key(folder: Path, key: StepKey) -> None:
+def write_key(folder: Path, key: StepKey) -> None:
+    """Note in a folder the key of the step that it is for."""
     note = json.dumps(key.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n"
     write_atomically(folder / NOTE_NAME, note)
 
 
 def reopen_folder(folder: Path, key: StepKey) -> None:
     """Take up a finished folder under another key: what is in it is unfinished from now on."""
-    _write_key(folder, key)
+    write_key(folder, key)
     (folder / MANIFEST_NAME).unlink(missing_ok=True)
 
 

@@ -29,7 +29,7 @@ def ingest_in_shards(request: IngestRequest, spread: Spread = IN_TURN) -> StepRe
     """
     spread.check()
     plan = plan_ingest(request)
-    if plan.hit is None:
+    if plan.hit is None and plan.num_shards:
         _ingest_shards(plan, spread)
     return reference(finish_ingest(plan))
 
@@ -42,7 +42,7 @@ def _ingest_shards(plan: IngestPlan, spread: Spread) -> None:
     ):
         if spread.in_turn:
             # On the flow's own thread, where a cancel or an interrupt ends the fetching at once.
-            for shard_id in range(plan.num_shards):
+            for shard_id in plan.shard_ids:
                 ingest_shard(plan, shard_id, coordinator)
         elif crew.is_elsewhere:
             with reporting("ingest-progress") as on_progress:
@@ -53,7 +53,7 @@ def _ingest_shards(plan: IngestPlan, spread: Spread) -> None:
 
 def _make_shards(crew: Crew, plan: IngestPlan, coordinator: CoordinatorAddress, on_progress: OnProgress) -> None:
     """Keep as many shards under way as the crew can make; after a failure, finish those."""
-    waiting = ({"plan": plan, "shard_id": shard_id, "coordinator": coordinator} for shard_id in range(plan.num_shards))
+    waiting = ({"plan": plan, "shard_id": shard_id, "coordinator": coordinator} for shard_id in plan.shard_ids)
     in_flight = {crew.submit(parameters) for parameters in islice(waiting, crew.num_at_once)}
     seen = kept = 0
     try:

@@ -54,7 +54,13 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "data.account": KEEPING,
     "data.dataset": KEEPING | {"data.account", "data.manners"},
     "data.batches": KEEPING,
-    "ingestion": GETTING | KEEPING | {"data.sources", "data.pictures", "data.account", "data.dataset"},
+    "ingestion": GETTING
+    | KEEPING
+    | {"data.sources", "data.pictures", "data.account", "data.dataset", "ingestion.refreshing"},
+    "ingestion.refreshing": {
+        *("ingestion", "data.bounded", "data.tables", "data.manners", "data.web", "data.crawling", "data.shards"),
+        *("data.sources", "data.dataset"),
+    },
     "captioning": KEEPING | {"data.dataset", "data.batches"},
     "encoders": set(),
     "encoding": {"encoders", "systems", "models", "data.batches", "data.bounded"},

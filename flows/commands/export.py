@@ -8,6 +8,7 @@ import typer
 from flows.commands.step import OutputDir, Replace, command_app, progress
 from flows.help import PlainCommand, examples
 from flows.terminal import say
+from t2i_core.data.shards.versions import named_version
 
 app = command_app()
 
@@ -40,7 +41,13 @@ def export_command(
     from t2i_core.data.dataset.export import export
 
     with progress() as view:
-        result = export(dataset_dir, output_dir, form, on_conflict="replace" if replace else "refuse", on_progress=view)
+        result = export(
+            named_version(dataset_dir),
+            output_dir,
+            form,
+            on_conflict="replace" if replace else "refuse",
+            on_progress=view,
+        )
     already = result.num_shards - result.num_written
     there = f" ({already:,} were there already)" if already else ""
     say(f"{output_dir}: {result.num_shards:,} shards, {result.num_pictures:,} pictures{there}")

@@ -8,6 +8,7 @@ import typer
 from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, progress, run_step, tell_result
 from flows.help import PlainCommand, examples
 from flows.options import config_options
+from flows.terminal import say
 from t2i_core.errors import ConfigError
 from t2i_core.ingestion.config import IngestConfig, IngestRequest
 
@@ -34,6 +35,7 @@ GROUPS = {
         *("connections", "connections_per_host", "delay_seconds", "timeout_seconds", "retries", "contact"),
         *("allow_private", "deny_list", "opt_out_files"),
     ),
+    "When it is refreshed": ("vouched_days", "keep_versions"),
 }
 
 Source = Annotated[
@@ -42,6 +44,14 @@ Source = Annotated[
         help="Page; URL list (csv, tsv, txt, json, jsonl, parquet; .gz, .bz2, .zst) or web archive (.warc, "
         ".warc.gz), folder or 'glob/*' of them, here or remote (s3://...); folder of pictures with texts beside "
         "them or in metadata.csv, of shards (.tar), or with --pages of saved pages."
+    ),
+]
+Refresh = Annotated[
+    bool,
+    typer.Option(
+        "--refresh",
+        help="Look again at the source of a finished dataset; what is new, changed, gone or not allowed any more makes "
+        "a new version of it.",
     ),
 ]
 Retry = Annotated[
@@ -70,6 +80,7 @@ ShardsAtOnce = Annotated[
         "t2i ingest https://example.org/gallery --output-dir work/site --max-pages 50",
         "t2i ingest urls.csv --output-dir work/dataset --caption-column title",
         "t2i ingest urls.csv --output-dir work/dataset --retry timeout,connect",
+        "t2i ingest urls.csv --output-dir work/dataset --refresh",
         notes=(
             "A source on this machine or in its network is asked only with --allow-private. Why sources were "
             "left out stands in report.html, in the manifest's counts and in each row of the parquet files.",
@@ -81,6 +92,7 @@ def ingest_command(
     source: Source,
     output_dir: OutputDir,
     config: IngestConfig,
+    refresh: Refresh = False,
     retry: Retry = "",
     runner: Runner = "local",
     scheduler: Scheduler = "",
@@ -94,21 +106,46 @@ def ingest_command(
             "--runner, --scheduler and --num-shards-at-once are for a whole run with Prefect: leave them out, or "
             "--no-prefect and --retry."
         )
+    if retry and refresh:
+        raise ConfigError("--refresh asks again for everything that --retry would: leave out --retry.")
     if retry and replace:
         raise ConfigError("--retry fills in a finished dataset and replaces none: leave out --replace.")
     if retry:
         _retry(source, config, output_dir, retry)
         return
-    request = IngestRequest(source=source, config=config, output_dir=output_dir, on_conflict=conflict(replace=replace))
+    request = IngestRequest(
+        source=source,
+        config=config,
+        output_dir=output_dir,
+        on_conflict=conflict(replace=replace),
+        refresh=refresh,
+    )
 
     def as_flow() -> "State[Any]":
         from flows.ingest import ingest
 
         return ingest(
-            *(source, output_dir, config, request.on_conflict, num_shards_at_once, runner, scheduler), return_state=True
+            *(source, output_dir, config, request.on_conflict, refresh, num_shards_at_once, runner, scheduler),
+            return_state=True,
         )
 
     run_step(lambda steps: steps.ingest(request), as_flow, no_prefect=no_prefect)
+    if refresh:
+        _tell_opt_outs(output_dir)
+
+
+def _tell_opt_outs(dataset_dir: Path) -> None:
+    """Name what was made with pictures that must not be taken any more, as the newest version says."""
+    from flows.commands.upkeep import write_holders
+    from t2i_core.data.dataset.history import read_opt_outs
+    from t2i_core.data.shards.versions import current_number
+    from t2i_core.lineage.holders import find_samples
+
+    number, root = current_number(dataset_dir), dataset_dir.resolve().parent
+    uids = {each.uid for each in read_opt_outs(dataset_dir) if each.version == number}
+    if uids:
+        say(f"{len(uids):,} samples must not be taken any more; no version holds their pictures (opt_outs.jsonl)")
+        write_holders(find_samples(root, uids), root, f"made with one of them, below {root}")
 
 
 def _retry(source: str, config: IngestConfig, output_dir: Path, names: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from t2i_core.data.dataset.verify import ShardDamage
     from t2i_core.lineage.ancestors import Ancestor
     from t2i_core.lineage.holders import Holder
+from t2i_core.data.shards.versions import named_version
 from t2i_core.progress import plain
 
 KEYS_SHOWN = 20
@@ -47,6 +48,7 @@ def verify_command(
 ) -> None:
     """Compare a folder with its manifest, and say what is damaged or lost; exit code 1 if anything is."""
     folder = model_folder(folder)
+    folder = named_version(folder)
     kind = read_manifest(folder).kind
     if repair and kind != "dataset":
         raise ConfigError(f"--repair is for the shards of a dataset, and {folder} is a {kind} folder.")
@@ -138,7 +140,7 @@ def purge_command(
         return say_json(result.model_dump(mode="json", exclude={"uids"}) | {"made_with": made_with})
     # Said before the search, which may fail at a folder that has nothing to do with the dataset.
     _write_purge(result)
-    return _write_holders(find_samples(root, result.uids), root, f"made with a purged sample, below {root}")
+    return write_holders(find_samples(root, result.uids), root, f"made with a purged sample, below {root}")
 
 
 def _write_purge(result: "PurgeResult") -> None:
@@ -181,8 +183,9 @@ def lineage_command(
         raise ConfigError("give --urls or --url, not both.")
     if url:
         holders = find_url(path, url)
-        return say_json(_dump(holders, path)) if as_json else _write_holders(holders, path, f"at and below {path}")
+        return say_json(_dump(holders, path)) if as_json else write_holders(holders, path, f"at and below {path}")
     path = model_folder(path)
+    path = named_version(path)
     ancestors = trace(path) if path.is_dir() or not path.exists() else trace_picture(path, workspace)
     if urls:
         for sample in training_samples(ancestors):
@@ -217,7 +220,8 @@ def _write_chain(ancestors: "Sequence[Ancestor]") -> None:
         say(f"outdated: {sentence}")
 
 
-def _write_holders(holders: "Sequence[Holder]", root: Path, where: str) -> None:
+def write_holders(holders: "Sequence[Holder]", root: Path, where: str) -> None:
+    """Say what holds some samples or was made with them, and which of it is in use."""
     named = names_below(root)
     say(f"{len(holders):,} {where}")
     for holder in holders:

@@ -13,6 +13,7 @@ from t2i_core.data.dataset.duplicates import Duplicate, mark_duplicates, read_du
 from t2i_core.data.dataset.folder import files_by_shard
 from t2i_core.data.mark import DuplicateKind
 from t2i_core.data.shards.layout import SHARDS_DIR, sample_key, sample_place, table_path
+from t2i_core.data.shards.versions import named_version
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import Manifest, read_manifest
 from t2i_core.naming import name_and_folder, named_folders
@@ -22,15 +23,16 @@ def named_datasets(dataset_dir: Path, joined_with: Sequence[str]) -> dict[str, P
     """Give the folders by the names of their datasets, in the order of these; the only one has the name "".
 
     Args:
-        dataset_dir: one, which may be written NAME=FOLDER.
+        dataset_dir: one, which may be written NAME=FOLDER, and FOLDER@2 for its second version.
         joined_with: others, likewise; without a name one is called as its folder is.
 
     Raises:
         ConfigError: two have the same name, or one has none that can be used.
     """
     if not joined_with:
-        return {"": name_and_folder(str(dataset_dir))[1]}
-    return dict(sorted(named_folders([str(dataset_dir), *joined_with], "datasets").items()))
+        return {"": named_version(name_and_folder(str(dataset_dir))[1])}
+    found = named_folders([str(dataset_dir), *joined_with], "datasets")
+    return {name: named_version(folder) for name, folder in sorted(found.items())}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ class Attempt:
         final_url: where redirects led, "" when nothing was fetched.
         signals: opt-out signals and other directives of the last answer, sorted, separated by commas.
         fetched_at: when the last answer came, in whole seconds since 1970; None when there was none.
+        etag: the server's mark of the form that came, "" when it gave none or nothing came.
+        last_modified: when the server says that this last changed, likewise.
     """
 
     record: SourceRecord
@@ -26,3 +28,5 @@ class Attempt:
     final_url: str = ""
     signals: str = ""
     fetched_at: int | None = None
+    etag: str = ""
+    last_modified: str = ""

@@ -17,6 +17,7 @@ class _Is(Flag):
     UNREACHABLE = _UNREACHED | OUTAGE
     GIVEN_UP = auto()
     REFUSAL = auto()
+    PAST = auto()
 
 
 class RejectReason(StrEnum):
@@ -93,6 +94,8 @@ class RejectReason(StrEnum):
     ANIMATED = "animated", "it has several frames", _Is.ABOUT_PIXELS
     BAD_BOXES = "bad_boxes", "the boxes to blur cannot be read", _Is.ABOUT_PIXELS
     PURGED = "purged", "removed on request"
+    GONE = "gone", "its source does not name it any more", _Is.PAST
+    REPLACED = "replaced", "a newer form of it is kept under another key", _Is.PAST
 
     @property
     def is_about_pixels(self) -> bool:
@@ -101,9 +104,9 @@ class RejectReason(StrEnum):
 
     @property
     def status(self) -> str:
-        """The stage at which it was left out, in img2dataset's words; what was purged has a word of its own."""
-        if self is RejectReason.PURGED:
-            return "purged"
+        """The stage at which it was left out, in img2dataset's words; what was there once has words of its own."""
+        if self is RejectReason.PURGED or self.is_past:
+            return str(self)
         return "failed_to_resize" if self.is_about_pixels else "failed_to_download"
 
     @property
@@ -125,6 +128,11 @@ class RejectReason(StrEnum):
     def is_refusal(self) -> bool:
         """Whether whom it belongs to, or a list kept for them, said that it is not to be taken."""
         return _Is.REFUSAL in self.traits
+
+    @property
+    def is_past(self) -> bool:
+        """Whether it was in an earlier version of the dataset, and its row stays for the sake of the keys."""
+        return _Is.PAST in self.traits
 
     @property
     def may_pass(self) -> bool:

@@ -36,6 +36,8 @@ _VOLATILE = frozenset(
         "contact",
         "min_success_rate",
         "max_reject_share",
+        "vouched_days",
+        "keep_versions",
     }
 )
 # Named beside the source, and known by their content.
@@ -177,6 +179,17 @@ class IngestConfig(Config):
         description="share of sources that may be rejected for one reason, or it fails, such as timeout=0.1",
     )
 
+    vouched_days: float = Field(
+        30.0,
+        ge=0,
+        le=3650,
+        description="for --refresh: so long the word of a sitemap (lastmod) or of a list (hash_column) is enough that "
+        "something is unchanged, after its server last answered, in days; 0 to ask always",
+    )
+    keep_versions: int = Field(
+        3, ge=0, le=1000, description="for --refresh: earlier versions of the dataset that stay in its folder"
+    )
+
     @field_validator("allow_private", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
@@ -308,6 +321,7 @@ class IngestRequest(Config):
         output_dir: the dataset folder.
         source_digest: stands for the content of a source that is known to be the same under another address.
         on_conflict: what to do with a folder that holds other work.
+        refresh: look again at the source of a dataset that is finished, and make a new version of it if need be.
     """
 
     source: str
@@ -315,3 +329,4 @@ class IngestRequest(Config):
     output_dir: Path
     source_digest: str | None = None
     on_conflict: OnConflict = "refuse"
+    refresh: bool = False

@@ -17,6 +17,7 @@ from t2i_core.data.attempt import Attempt
 from t2i_core.data.bounded.disk import disk_errors
 from t2i_core.data.checksum import has_checksum
 from t2i_core.data.dataset.parts import Part, read_part
+from t2i_core.data.dataset.sightings import Sighting, write_sightings
 from t2i_core.data.manners.signals import signals_text
 from t2i_core.data.picture import ImageOptions, Picture
 from t2i_core.data.pictures.decoders import Decoders
@@ -31,7 +32,7 @@ from t2i_core.data.traffic import Traffic
 from t2i_core.data.web.fetch import Fetcher, FetchOptions
 from t2i_core.ingestion.journal import Journal
 from t2i_core.ingestion.tally import Tally
-from t2i_core.progress import OnProgress
+from t2i_core.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
     from t2i_core.data.manners.channel import CoordinatorAddress
@@ -93,6 +94,11 @@ class HarvestJob:
     ends_at: float | None = None
 
 
+def made_of(part_sha256: str, pictures: ImageOptions) -> str:
+    """Give what stands for the sources of a shard and for every option that decides what becomes of them."""
+    return digest_of([part_sha256, asdict(pictures)])
+
+
 def finished_report(job: HarvestJob, shard_id: int) -> ShardReport | None:
     """Give the report of a shard that was made from this plan's part and is still whole."""
     report = read_report(job.layout.shards_dir, shard_id)
@@ -119,8 +125,7 @@ async def harvest(
     tally = Tally(num_records, on_progress)
     waiting = iter(shard_ids)
     reports: list[ShardReport] = []
-    async with Decoders(job.pictures) as decoders, _fetcher(job) as fetcher:
-        harvester = _Harvester(job, fetcher, decoders, tally)
+    async with harvesting(job, tally) as harvester:
         await _make_side_by_side(harvester, waiting, reports)
     tally.report()
     return sorted(reports, key=lambda report: report.shard_id)
@@ -138,15 +143,26 @@ async def attempt_again(
         on_progress: told a few times a second.
     """
     tally = Tally(num_records, on_progress)
-    async with Decoders(job.pictures) as decoders, _fetcher(job) as fetcher:
-        harvester = _Harvester(job, fetcher, decoders, tally)
+    async with harvesting(job, tally) as harvester:
         for records in shards:
             tasks = [asyncio.create_task(harvester.attempt(record)) for record in records]
             try:
-                yield [await task for task in tasks], fetcher.take_traffic()
+                yield [await task for task in tasks], harvester.fetcher.take_traffic()
             finally:
                 await _cancel(tasks)
     tally.report()
+
+
+@asynccontextmanager
+async def harvesting(job: HarvestJob, tally: Tally | None = None) -> AsyncIterator["Harvester"]:
+    """Have what fetches and decodes ready while the block runs.
+
+    Args:
+        job: how to ask, and what to make of pictures.
+        tally: counts what is done, None to count nothing.
+    """
+    async with Decoders(job.pictures) as decoders, _fetcher(job) as fetcher:
+        yield Harvester(job, fetcher, decoders, tally or Tally(0, ignore_progress))
 
 
 @asynccontextmanager
@@ -166,7 +182,7 @@ async def _fetcher(job: HarvestJob) -> AsyncIterator[Fetcher]:
         yield fetcher
 
 
-async def _make_side_by_side(harvester: "_Harvester", waiting: Iterator[int], reports: list[ShardReport]) -> None:
+async def _make_side_by_side(harvester: "Harvester", waiting: Iterator[int], reports: list[ShardReport]) -> None:
     """Make shards, some at once, and more while those under way wait for slow hosts and little else is done."""
     lines = {asyncio.create_task(_make_all(harvester, waiting, reports)) for _ in range(SHARDS_AT_ONCE)}
     are_all_begun = False
@@ -182,21 +198,29 @@ async def _make_side_by_side(harvester: "_Harvester", waiting: Iterator[int], re
         await _cancel(lines)
 
 
-async def _make_all(harvester: "_Harvester", waiting: Iterator[int], reports: list[ShardReport]) -> None:
+async def _make_all(harvester: "Harvester", waiting: Iterator[int], reports: list[ShardReport]) -> None:
     for shard_id in waiting:
         reports.append(await harvester.make_shard(shard_id))
 
 
 async def _write_in_order(
     writer: ShardWriter, journal: Journal, tasks: Mapping[int, asyncio.Task[None]], num_records: int
-) -> None:
-    """Write what the tasks have noted in the journal, and what it held before."""
+) -> list[Sighting]:
+    """Write what the tasks have noted in the journal, and what it held before; give what servers said of each."""
+    seen = list[Sighting]()
+
+    def noting(attempts: Iterator[Attempt]) -> Iterator[Attempt]:
+        for attempt in attempts:
+            seen.append(Sighting(attempt.etag, attempt.last_modified, attempt.fetched_at))
+            yield attempt
+
     for start in range(0, num_records, BATCH_SIZE):
         batch = range(start, min(start + BATCH_SIZE, num_records))
         for index in batch:
             if index in tasks:
                 await tasks[index]
-        await asyncio.to_thread(writer.add, journal.attempts(batch))
+        await asyncio.to_thread(writer.add, noting(journal.attempts(batch)))
+    return seen
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -207,12 +231,12 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*left, return_exceptions=True)
 
 
-class _Harvester:
-    """Makes single shards with one fetcher and one pool of decoders."""
+class Harvester:
+    """Makes single shards, or gets single pictures, with one fetcher and one pool of decoders."""
 
     def __init__(self, job: HarvestJob, fetcher: Fetcher, decoders: Decoders, tally: Tally) -> None:
         self._job = job
-        self._fetcher = fetcher
+        self.fetcher = fetcher
         self._decoders = decoders
         self._tally = tally
         self._num_attempts = self._num_before = 0
@@ -222,28 +246,30 @@ class _Harvester:
         """Tell whether next to nothing was done since this was last asked, and another shard can be under way."""
         done, self._num_before = self._num_attempts - self._num_before, self._num_attempts
         most = min(MAX_SHARDS_AT_ONCE, MAX_SOURCES_AT_ONCE // self._job.layout.samples_per_shard)
-        return done <= 1 and num_shards < most and 8 * self._fetcher.num_busy <= self._job.fetching.connections
+        return done <= 1 and num_shards < most and 8 * self.fetcher.num_busy <= self._job.fetching.connections
 
     async def make_shard(self, shard_id: int) -> ShardReport:
+        """Make one shard; one that is done already is left as it is."""
         done = finished_report(self._job, shard_id)
         if done is not None:
             self._tally.add_reused(done.kept, done.rejected)
             return done
         part = read_part(self._job.output_dir, shard_id)
-        made_with = digest_of([part.sha256, asdict(self._job.pictures)])
+        made_with = made_of(part.sha256, self._job.pictures)
         with (
             disk_errors(self._job.output_dir),
             Journal(self._job.layout.shards_dir, shard_id, part.records, made_with) as journal,
             ShardWriter(self._job.layout, shard_id, part.sha256) as writer,
         ):
             self._tally.add_reused(journal.num_kept, journal.rejected)
-            await self._fill(writer, journal, part)
+            seen = await self._fill(writer, journal, part)
             # What was asked since the last shard was finished is told with this one, so that the sum is right.
-            report = await asyncio.to_thread(writer.finish, self._fetcher.take_traffic())
+            write_sightings(self._job.output_dir, shard_id, seen)
+            report = await asyncio.to_thread(writer.finish, self.fetcher.take_traffic())
             journal.remove()
             return report
 
-    async def _fill(self, writer: ShardWriter, journal: Journal, part: Part) -> None:
+    async def _fill(self, writer: ShardWriter, journal: Journal, part: Part) -> list[Sighting]:
         """Work at once on all sources that the journal lacks, and hand all to the writer in their own order."""
         missing = [index for index in range(len(part.records)) if index not in journal]
         tasks = {index: asyncio.create_task(self._note(journal, index, part.records[index])) for index in missing}
@@ -251,6 +277,7 @@ class _Harvester:
         try:
             # The first that fails, in whatever order, is the end: what cannot be kept need not be asked for.
             await asyncio.gather(writing, *tasks.values())
+            return writing.result()
         finally:
             await _cancel([writing, *tasks.values()])
 
@@ -270,29 +297,50 @@ class _Harvester:
         return attempt
 
     async def _read(self, record: SourceRecord) -> Attempt:
+        async with self._reading(record) as answer:
+            outcome = answer if isinstance(answer, Rejection) else await self._process(record, answer.body)
+            return Attempt(record, outcome)
+
+    async def read_bytes(self, record: SourceRecord) -> Fetched | Rejection:
+        """Read a picture that its source holds, and make nothing of it."""
+        async with self._reading(record) as answer:
+            return answer
+
+    @asynccontextmanager
+    async def _reading(self, record: SourceRecord) -> AsyncIterator[Fetched | Rejection]:
+        """Read a picture that its source holds, and keep its place in memory while the block runs."""
         most = self._job.fetching.max_bytes
         async with (
             self._local_reads,
-            self._fetcher.budget.holding(min(record.size, most) if record.size else most) as claim,
+            self.fetcher.budget.holding(min(record.size, most) if record.size else most) as claim,
         ):
             answer = await asyncio.to_thread(_read_local, self._job, record)
             if isinstance(answer, Fetched):
                 claim.settle(len(answer.body))
-            outcome = answer if isinstance(answer, Rejection) else await self._process(record, answer.body)
-            return Attempt(record, outcome)
+            yield answer
 
     async def _fetch(self, record: SourceRecord) -> Attempt:
-        move = self._job.move
-        url = move.to_current(record.url) if move else record.url
-        async with self._fetcher.fetch(url) as answer:
-            final_url = move.to_planned(answer.final_url) if move else answer.final_url
-            fetched_at = int(time()) if answer.http_status else None
+        url = self._job.move.to_current(record.url) if self._job.move else record.url
+        async with self.fetcher.fetch(url) as answer:
             if isinstance(answer, Rejection):
-                return Attempt(record, answer, answer.http_status, final_url, answer.signals, fetched_at)
+                return self.rejected(record, answer)
             self._tally.add_body(len(answer.body))
-            outcome = await self._process(record, answer.body)
-            signals = signals_text(answer.directives)
-            return Attempt(record, outcome, answer.http_status, final_url, signals, fetched_at)
+            return await self.taken(record, answer)
+
+    def rejected(self, record: SourceRecord, answer: Rejection) -> Attempt:
+        """Say what became of a source that gave no picture."""
+        fetched_at = int(time()) if answer.http_status else None
+        return Attempt(record, answer, answer.http_status, self._noted(answer.final_url), answer.signals, fetched_at)
+
+    async def taken(self, record: SourceRecord, answer: Fetched) -> Attempt:
+        """Say what became of a source that gave something."""
+        fetched_at = int(time())
+        outcome = await self._process(record, answer.body)
+        told = answer.http_status, self._noted(answer.final_url), signals_text(answer.directives)
+        return Attempt(record, outcome, *told, fetched_at, answer.etag, answer.last_modified)
+
+    def _noted(self, url: str) -> str:
+        return self._job.move.to_planned(url) if self._job.move else url
 
     async def _process(self, record: SourceRecord, body: bytes) -> Picture | Rejection:
         if denied := self._job.fetching.deny_list.refusal_of_bytes(body):

@@ -161,6 +161,11 @@ class Journal:
         index, told, described = json.loads(both[: place.note_size])
         return index, Attempt(self._records[index], _outcome(described, both[place.note_size :]), **told)
 
+    def clear(self) -> None:
+        """Forget what an earlier run left."""
+        self._places.clear()
+        self._file.truncate(len(self._heading))
+
     def remove(self) -> None:
         """Remove the file: the shard is done."""
         self._path.unlink(missing_ok=True)

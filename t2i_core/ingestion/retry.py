@@ -27,7 +27,7 @@ from t2i_core.errors import ConfigError, DataError, did_you_mean
 from t2i_core.ingestion.config import IngestConfig, key_of
 from t2i_core.ingestion.harvest import HarvestJob, attempt_again
 from t2i_core.ingestion.limits import require_few_rejects
-from t2i_core.ingestion.plan import run_to_end
+from t2i_core.ingestion.planning import run_to_end
 from t2i_core.manifest import Manifest, StepRef, find_hit, read_manifest
 from t2i_core.progress import OnProgress, ignore_progress
 

@@ -11,25 +11,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yarl import URL
-
 from t2i_core.data.account.shortfall import reached_nothing, require_kept
-from t2i_core.data.address import origin_of
 from t2i_core.data.bounded.disk import disk_errors
 from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.data.counts import Counts
-from t2i_core.data.dataset.folder import remove_leftovers, shard_outputs, write_dataset
-from t2i_core.data.dataset.parts import PARTS_DIR, PlanNote, read_note
-from t2i_core.data.dataset.tombstone import read_purged_list
-from t2i_core.data.shards.layout import SHARDS_DIR, ShardLayout, shard_name
-from t2i_core.data.shards.stats import ShardReport, read_report
+from t2i_core.data.dataset.folder import read_planning, remove_leftovers, shard_outputs, write_dataset
+from t2i_core.data.dataset.parts import read_note
+from t2i_core.data.shards.layout import SHARDS_DIR
+from t2i_core.data.shards.stats import ShardReport, finished_shard
 from t2i_core.data.sources.orphans import ORPHANS_NAME
-from t2i_core.data.tables.cell_types import column_type
 from t2i_core.errors import DataError
-from t2i_core.ingestion.config import BESIDE, IngestConfig, ingest_key
-from t2i_core.ingestion.harvest import HarvestJob, Move, harvest
+from t2i_core.ingestion.config import BESIDE, IngestConfig, IngestRequest, ingest_key
+from t2i_core.ingestion.harvest import HarvestJob, harvest
 from t2i_core.ingestion.limits import require_few_rejects
-from t2i_core.ingestion.plan import IngestPlan, Planned, plan_ingest, plan_opened, run_to_end
+from t2i_core.ingestion.plan import plan_ingest, plan_opened
+from t2i_core.ingestion.planning import IngestPlan, Planned, job_of, note_of, run_to_end
 from t2i_core.manifest import OnConflict, StepRef, describe_file
 from t2i_core.progress import OnProgress, ignore_progress
 
@@ -59,7 +55,7 @@ def ingest_shard(
         DataError: the plan on disk is damaged.
     """
     size = plan.config.samples_per_shard
-    num_records = min(size, plan.num_records - shard_id * size)
+    num_records = min(size, plan.num_records - (shard_id - plan.first_shard) * size)
     job = replace(_known_job(plan.model_dump_json()), coordinator=coordinator)
     return run_to_end(harvest(job, [shard_id], num_records, on_progress))[0]
 
@@ -68,50 +64,14 @@ def ingest_shard(
 def _known_job(plan_json: str) -> HarvestJob:
     """Make the job of a plan once a process, and not once a shard."""
     plan = IngestPlan.model_validate_json(plan_json)
-    note = _note(plan)
-    return _job(Planned.opened_anew(plan), note)
-
-
-def _note(plan: IngestPlan) -> PlanNote:
-    note = read_note(plan.output_dir)
-    if note is None:
-        raise DataError(
-            f"the plan in {plan.output_dir / PARTS_DIR} is gone, damaged, or on a disk that this worker does not see. "
-            "Run ingest again."
-        )
-    return note
-
-
-def _job(planned: Planned, note: PlanNote) -> HarvestJob:
-    plan = planned.plan
-    fetching = plan.config.fetching(planned.denied)
-    return HarvestJob(
-        output_dir=plan.output_dir,
-        layout=ShardLayout(
-            shards_dir=plan.output_dir / SHARDS_DIR,
-            samples_per_shard=plan.config.samples_per_shard,
-            encode_format=plan.config.encode_format,
-            extra_columns=note.extra_columns,
-            extra_types={name: column_type(kind) for name, kind in note.extra_kinds.items()},
-            has_exif=plan.config.extract_exif,
-        ),
-        fetching=replace(fetching, deny_list=fetching.deny_list.joined(read_purged_list(plan.output_dir))),
-        pictures=plan.config.pictures(),
-        store=planned.source.store(),
-        move=_move(note.source, plan.source),
-        ends_at=plan.ends_at,
-    )
-
-
-def _move(planned: str, current: str) -> Move | None:
-    """Tell whether a page's site has moved since the plan was made."""
-    if planned == current or not all(source.startswith(("http://", "https://")) for source in (planned, current)):
-        return None
-    return Move(origin_of(URL(planned)), origin_of(URL(current)))
+    note = note_of(plan)
+    return job_of(Planned.opened_anew(plan), note)
 
 
 def finish_ingest(plan: IngestPlan) -> StepRef:
     """Check that all shards are there, and write the manifest, which says that each source has its row.
+
+    Of a refresh that found nothing new the dataset stays as it is, and the reference is a hit.
 
     Raises:
         DataError: a shard is missing, or too few sources were kept. When not one could be reached, the next run asks
@@ -120,15 +80,24 @@ def finish_ingest(plan: IngestPlan) -> StepRef:
         TransientError: another process is writing the folder.
     """
     with one_writer(plan.output_dir):
-        ref = plan.hit or _publish(plan)
-    require_kept(ref.counts, plan.source, plan.output_dir)
+        ref = plan.hit or (_publish_version(plan) if plan.is_refresh else _publish(plan))
+    if not plan.is_refresh:
+        # A dataset may lose its last picture, when nobody wants to be in it any more.
+        require_kept(ref.counts, plan.source, plan.output_dir)
     require_few_rejects(ref.counts, plan.config.max_reject_share, plan.source, plan.output_dir)
     return ref
 
 
+def _publish_version(plan: IngestPlan) -> StepRef:
+    # Few runs need it, and no run is to wait for what it does not use.
+    from t2i_core.ingestion.refreshing.renewal import publish_version
+
+    return publish_version(plan)
+
+
 def _publish(plan: IngestPlan) -> StepRef:
     shards_dir = plan.output_dir / SHARDS_DIR
-    reports = [_finished(shards_dir, shard_id) for shard_id in range(plan.num_shards)]
+    reports = [finished_shard(shards_dir, shard_id) for shard_id in range(plan.num_shards)]
     seen = sum(report.seen for report in reports)
     if seen != plan.num_records:
         raise DataError(
@@ -157,17 +126,8 @@ def _publish(plan: IngestPlan) -> StepRef:
             counts=counts,
             files=files,
             places=dict.fromkeys(range(plan.num_shards), shards_dir),
-            planning=note.traffic if note else {},
+            planning=read_planning(plan.output_dir),
         )
-
-
-def _finished(shards_dir: Path, shard_id: int) -> ShardReport:
-    report = read_report(shards_dir, shard_id)
-    if report is None:
-        raise DataError(
-            f"shard {shard_name(shard_id)} in {shards_dir} is not finished. Run ingest again: only it is made."
-        )
-    return report
 
 
 def _check_yield(plan: IngestPlan, kept: int, rejected: Counter[str]) -> None:
@@ -202,17 +162,35 @@ def ingest(
     *,
     source_digest: str | None = None,
     on_conflict: OnConflict = "refuse",
+    refresh: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> StepRef:
     """Plan, make all shards, and finish: the whole step.
+
+    Args:
+        source: as a person named it.
+        config: how to fetch, check and store the pictures.
+        output_dir: the dataset folder.
+        source_digest: stands for the content of a source that is known to be the same under another address.
+        on_conflict: what to do with a folder that holds other work.
+        refresh: look again at the source of a dataset that is finished, and make a new version of it if need be.
+        on_progress: told a few times a second.
 
     Raises:
         ConfigError: the source or the folder cannot be used.
         TransientError: no page could be reached, or the disk is full.
         DataError: no or too few pictures were kept, or something on disk is damaged.
     """
-    planned = plan_opened(source, config, output_dir, source_digest, on_conflict, on_progress)
+    request = IngestRequest(
+        source=source,
+        config=config,
+        output_dir=output_dir,
+        source_digest=source_digest,
+        on_conflict=on_conflict,
+        refresh=refresh,
+    )
+    planned = plan_opened(request, on_progress)
     plan = planned.plan
-    if plan.hit is None:
-        run_to_end(harvest(_job(planned, _note(plan)), range(plan.num_shards), plan.num_records, on_progress))
+    if plan.hit is None and plan.num_shards:
+        run_to_end(harvest(job_of(planned, note_of(plan)), plan.shard_ids, plan.num_records, on_progress))
     return finish_ingest(plan)

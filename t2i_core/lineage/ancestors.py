@@ -17,6 +17,7 @@ from t2i_core.data.dataset.folder import files_by_shard
 from t2i_core.data.shards.layout import SHARDS_DIR, table_path
 from t2i_core.data.shards.reader import read_rows
 from t2i_core.data.shards.stats import read_fetch_times
+from t2i_core.data.shards.versions import version_with
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.lineage.mark import origin_of_picture
 from t2i_core.manifest import MANIFEST_NAME, Manifest, finished_folders, read_manifest
@@ -61,10 +62,10 @@ def _walk(folder: Path, visited: set[str]) -> Iterator[Ancestor]:
         raise DataError(f"{folder} rests on more than {MAX_ANCESTORS} folders, which no work of t2i does.")
     visited.add(manifest.digest)
     yield Ancestor(folder, manifest)
-    for source in manifest.sources.values():
+    for name, source in manifest.sources.items():
         parent = folder / source
         if (parent / MANIFEST_NAME).is_file():
-            yield from _walk(parent.resolve(), visited)
+            yield from _walk(version_with(parent.resolve(), manifest.key.inputs.get(name, "")), visited)
 
 
 def captions_of(run_dir: Path) -> Path:
@@ -173,7 +174,8 @@ def _datasets_of(captions: Ancestor) -> Iterator[tuple[Path, int]]:
     """Give the folder of each dataset of captions, and the number of its first shard among those of all."""
     first = 0
     for name in dataset_names(captions.manifest):
-        folder = (captions.folder / captions.manifest.sources[input_name(name)]).resolve()
+        lay = (captions.folder / captions.manifest.sources[input_name(name)]).resolve()
+        folder = version_with(lay, captions.manifest.key.inputs[input_name(name)])
         yield folder, first
         first += count_shards(read_manifest(folder, "dataset"))
 

@@ -23,7 +23,7 @@ FLOWS: dict[str, Flow[..., Any]] = {
 }
 TOP: dict[str, tuple[list[str], list[str]]] = {
     "ingest": (
-        ["source", "output_dir", "config", "on_conflict", "num_shards_at_once", "runner", "scheduler"],
+        ["source", "output_dir", "config", "on_conflict", "refresh", "num_shards_at_once", "runner", "scheduler"],
         ["source", "output_dir"],
     ),
     "caption": (["dataset_dir", "output_dir", "config", "joined_with", "on_conflict"], ["dataset_dir", "output_dir"]),

@@ -110,7 +110,7 @@ def _card(overview: Overview) -> Node:
         "description": describe_samples(overview),
         "url": "./",
         "identifier": f"sha256:{manifest.digest}",
-        "version": "1.0.0",
+        "version": f"{overview.version}.0.0",
         "license": _licenses(overview),
         "creator": {"@type": "sc:Organization", "name": f"t2i {manifest.code_version}"},
         **_dates(overview),

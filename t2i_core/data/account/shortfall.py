@@ -24,7 +24,10 @@ _SHOWN = 4
 _WORTH_ANOTHER_TRY = frozenset(reason for reason in RejectReason if reason.is_outage and not reason.is_about_pixels)
 # Left out on purpose, so that it says nothing about the source.
 _ON_PURPOSE = frozenset(
-    {RejectReason.FILTERED, RejectReason.DUPLICATE_URL, RejectReason.NOT_STORED, RejectReason.PURGED}
+    {
+        *(RejectReason.FILTERED, RejectReason.DUPLICATE_URL, RejectReason.NOT_STORED, RejectReason.PURGED),
+        *(RejectReason.GONE, RejectReason.REPLACED),
+    }
 )
 
 
@@ -119,7 +122,7 @@ def _unread_pages(counts: Mapping[str, int]) -> Shortfall | None:
     return Shortfall(
         f"{number:,} of {known:,} pages ({_percent(number, known)}) could not be read just then ({_listed(missing)}), "
         "so what stands on them, and behind them, is not there.",
-        "A finished folder is not crawled again: the same command with another --output-dir is.",
+        "The same command with --refresh reads them again.",
         _is_grave(missing, known),
     )
 

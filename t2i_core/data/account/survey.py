@@ -1,6 +1,6 @@
 """All figures of a finished dataset, from one reading of the rows and statistics of its shards."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from t2i_core.data.counts import Counts
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shards.layout import shard_name, table_path
 from t2i_core.data.shards.stats import read_traffic
+from t2i_core.data.shards.versions import Version
 from t2i_core.data.tables.table import read_schema, read_table
 from t2i_core.data.traffic import Traffic
 from t2i_core.manifest import Manifest
@@ -32,6 +33,7 @@ class Overview:
         num_requests: sent to all of them.
         num_bytes: received from all of them.
         places: the folder in which each shard lies, by its number.
+        history: its versions, this one the last, whose digest is that of the manifest; none if it was never refreshed.
     """
 
     manifest: Manifest
@@ -41,6 +43,12 @@ class Overview:
     num_requests: int
     num_bytes: int
     places: Mapping[int, Path]
+    history: Sequence[Version] = ()
+
+    @property
+    def version(self) -> int:
+        """The number of this version."""
+        return self.history[-1].number if self.history else 1
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -59,13 +67,16 @@ class Overview:
         return sorted(stated, key=lambda item: (item[0] == OTHER_TEXTS, -item[1], item[0]))
 
 
-def survey(manifest: Manifest, places: Mapping[int, Path], planning: Mapping[str, Traffic]) -> Overview:
+def survey(
+    manifest: Manifest, places: Mapping[int, Path], planning: Mapping[str, Traffic], history: Sequence[Version] = ()
+) -> Overview:
     """Read the rows and statistics of all shards once, one after the other.
 
     Args:
         manifest: what the dataset holds.
         places: the folder in which each shard lies, by its number.
         planning: what each host was asked for pages.
+        history: the versions of the dataset, this one the last.
     """
     ledger, figures = HostLedger(), DatasetFigures()
     ledger.add_traffic(planning)
@@ -86,4 +97,5 @@ def survey(manifest: Manifest, places: Mapping[int, Path], planning: Mapping[str
         num_requests=sum(entry["requests"] for entry in hosts),
         num_bytes=sum(entry["bytes"] for entry in hosts),
         places=places,
+        history=history,
     )

@@ -2,7 +2,7 @@
 `croissant.json` for programs, `README.md` for sites that share datasets. All are written anew whenever it changes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from t2i_core.data.account.card import croissant_json
@@ -10,12 +10,17 @@ from t2i_core.data.account.ledger import HOSTS_NAME, hosts_json
 from t2i_core.data.account.page import render_report
 from t2i_core.data.account.readme_card import render_readme
 from t2i_core.data.account.survey import CROISSANT_NAME, README_NAME, REPORT_NAME, survey
+from t2i_core.data.shards.versions import Version
 from t2i_core.data.traffic import Traffic
 from t2i_core.manifest import Manifest, OutputFile, describe_file, write_atomically
 
 
 def write_overview(
-    folder: Path, manifest: Manifest, places: Mapping[int, Path], planning: Mapping[str, Traffic]
+    folder: Path,
+    manifest: Manifest,
+    places: Mapping[int, Path],
+    planning: Mapping[str, Traffic],
+    history: Sequence[Version] = (),
 ) -> list[OutputFile]:
     """Write the four files.
 
@@ -24,8 +29,9 @@ def write_overview(
         manifest: what the dataset holds, the files of its shards included.
         places: the folder in which each shard lies, by its number.
         planning: what each host was asked for pages.
+        history: the versions of the dataset, this one the last.
     """
-    overview = survey(manifest, places, planning)
+    overview = survey(manifest, places, planning, history)
     texts = {
         HOSTS_NAME: hosts_json(overview.hosts),
         REPORT_NAME: render_report(overview),

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from t2i_core.data.batches.captions import ShardRows, SplitName, read_captions
 from t2i_core.data.batches.location import own_key
 from t2i_core.data.batches.shapes import Shapes
-from t2i_core.data.picture import STORED_SUFFIXES
-from t2i_core.data.shards.reader import MAX_MEMBER_BYTES, read_rows
-from t2i_core.data.shards.tar_reader import TarError, iter_members
+from t2i_core.data.shards.reader import picture_places, read_rows
 from t2i_core.door import open_file
-from t2i_core.errors import DataError, ShardError
+from t2i_core.errors import DataError
 from t2i_core.manifest import other_name
 
 TEXTS = ("key", "uid", "caption")
@@ -59,24 +57,6 @@ def write_index(path: Path, stem: Path, captions_dir: Path, split: SplitName, ro
     with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
         writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
     partial.replace(path)
-
-
-def picture_places(tar_path: Path) -> dict[str, tuple[int, int]]:
-    """Say where the picture of each sample of a tar lies: offset and size, in bytes.
-
-    Raises:
-        ShardError: the tar is damaged.
-    """
-    found = {}
-    try:
-        with open_file(tar_path, levels=1) as tar:
-            for member in iter_members(tar):
-                key, suffix = os.path.splitext(member.name)  # noqa: PTH122 - a member's name is not a path here
-                if suffix[1:] in STORED_SUFFIXES and member.is_file and member.size <= MAX_MEMBER_BYTES:
-                    found[key] = (member.offset, member.size)
-    except (TarError, OSError) as err:
-        raise ShardError(f"shard {tar_path} is damaged: {err}.", path=str(tar_path), num_lost=0) from err
-    return found
 
 
 @dataclass(frozen=True, slots=True)

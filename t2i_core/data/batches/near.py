@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from t2i_core.data.batches.location import by_dataset, dataset_names, divided, input_name
 from t2i_core.data.shards.layout import SHARDS_DIR, shard_name
 from t2i_core.data.shards.reader import check_shard
+from t2i_core.data.shards.versions import named_version, version_with
 from t2i_core.data.tables.list_files import is_remote, source_errors
 from t2i_core.door import create_file
 from t2i_core.errors import ConfigError, DataError, ShardError
@@ -155,8 +156,12 @@ def open_shards(captions_dir: Path, locations: Sequence[str] = (), cache: Path =
     for name in names:
         lay = str((captions_dir / captions.sources[input_name(name)]).resolve())
         root, pattern = divided(given.get(name, lay))
+        wanted = captions.key.inputs[input_name(name)]
+        if not is_remote(root):
+            # A dataset that was refreshed since holds the version that the captions were made from.
+            root = str(version_with(named_version(Path(root)), wanted))
         manifest = _remote_manifest(root) if is_remote(root) else read_manifest(Path(root), "dataset")
-        if manifest.digest != captions.key.inputs[input_name(name)]:
+        if manifest.digest != wanted:
             raise ConfigError(f"{root} has changed since {captions_dir} was made from it. Run the caption step again.")
         parts[name] = _part(root, pattern, manifest, cache, first)
         first += count_shards(manifest)

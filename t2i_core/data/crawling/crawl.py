@@ -12,13 +12,15 @@ from tempfile import TemporaryDirectory
 from yarl import URL
 
 from t2i_core.data.address import origin_of, text_digest, url_identity
+from t2i_core.data.answer import Fetched
 from t2i_core.data.bounded.distinct import DistinctCount
 from t2i_core.data.bounded.lines import Lines
 from t2i_core.data.bounded.side_table import SideTable
 from t2i_core.data.crawling.frontier import Frontier
+from t2i_core.data.crawling.memory import KnownPage, PageMemory
 from t2i_core.data.crawling.page_message import pack_page, unpack_page
 from t2i_core.data.crawling.page_reader import PageReader
-from t2i_core.data.crawling.sitemap_reader import SitemapReader, mentions_in
+from t2i_core.data.crawling.sitemap_reader import SitemapReader, change_of_page, mentions_in
 from t2i_core.data.manners.robots import may_pass
 from t2i_core.data.pages.mention import Mention
 from t2i_core.data.pages.page import Page
@@ -99,8 +101,10 @@ class Crawler:
         pages_ahead: int,
         on_page: OnPage,
         scratch: Path | None = None,
+        memory: PageMemory | None = None,
     ) -> None:
         self.counts = CrawlCounts()
+        self._memory = memory
         self._fetcher = fetcher
         self._reader = PageReader()
         self._limits = limits
@@ -140,11 +144,19 @@ class Crawler:
                         yield picture
                     self._note_links(links, page.links)
             if depth == 0 and not self._origins:
+                if self._memory is not None and self._is_refused_now():
+                    self._memory.evidence.closed = self._last_failure
+                    return
                 raise _no_start_page(level, self._last_failure)
             level = self._new_pages(link for link in links if origin_of(URL(link)) in self._origins)
             if not level:
                 return
         self.counts.beyond_depth = len(level)
+
+    def _is_refused_now(self) -> bool:
+        """Tell whether a site that was read before does not want to be read any more, which is an answer too."""
+        was_read = self._memory is not None and self._memory.is_refresh
+        return was_read and self._last_failure is not None and self._last_failure.reason.is_refusal
 
     def _note_links(self, links: Frontier, found: Iterable[str]) -> None:
         """Keep the links of a page for the next level, as many as a level may need."""
@@ -219,16 +231,53 @@ class Crawler:
 
     def _give_up(self) -> None:
         self.counts.given_up += 1
+        if self._memory is not None:
+            self._memory.evidence.is_whole = False
         self._last_failure = Rejection(RejectReason.TIMEOUT, "the time for the crawl was up")
 
     async def _read(self, url: str) -> Page | Rejection | None:
         if self._deadline is not None and asyncio.get_running_loop().time() >= self._deadline:
             self._give_up()
             return None
+        read = await self._read_anew(url) if self._memory is None else await self._look_again(url, self._memory)
+        if isinstance(read, Rejection) and self._memory is not None:
+            self._memory.fail(url, read)
+        return read
+
+    async def _read_anew(self, url: str) -> Page | Rejection:
         async with self._fetcher.fetch(url, Want.PAGE) as answer:
+            return answer if isinstance(answer, Rejection) else await self._take(url, answer)
+
+    async def _take(self, url: str, answer: Fetched) -> Page | Rejection:
+        """Read a page that has come, and keep it for the next crawl."""
+        page = await self._reader.read(answer)
+        if self._memory is not None and not isinstance(page, Rejection):
+            self._memory.keep(url, KnownPage.fetched(answer, self._change_of(url), page))
+        return page
+
+    async def _look_again(self, url: str, memory: PageMemory) -> Page | Rejection:
+        """Take a page as it is known, if its site still says that it is so; else read it."""
+        known, changed = memory.recall(url), self._change_of(url)
+        if known is None:
+            return await self._read_anew(url)
+        if memory.vouches(known, changed):
+            refusal = await self._fetcher.refusal(url, Want.PAGE)
+            if refusal is None:
+                memory.keep(url, known, vouched=True)
+            return refusal or known.page
+        async with self._fetcher.fetch_if_changed(url, Want.PAGE, known.validators) as answer:
             if isinstance(answer, Rejection):
                 return answer
-            return await self._reader.read(answer)
+            if isinstance(answer, Fetched):
+                return await self._take(url, answer)
+        if answer.directives - known.directives:
+            # The page is the same, but its headers ask for something that they did not ask for.
+            return await self._read_anew(url)
+        memory.keep(url, known.seen_again(changed))
+        return known.page
+
+    def _change_of(self, url: str) -> str:
+        return change_of_page(self._mapped, url) if self._mapped is not None else ""
 
     def _admit(self, page: Page | Rejection, *, is_start: bool) -> Page | None:
         """Count a page, and keep it when it belongs to one of the sites; start pages decide which those are."""

@@ -23,6 +23,7 @@ MAX_PICTURES_PER_PAGE = 1000
 MAX_PICTURES = 100_000
 MAX_KEPT_CHARS = 16_000_000
 MAX_DEPTH = 16
+MAX_LASTMOD_CHARS = 64
 _CHUNK_BYTES = 65_536
 _GZIP_MARK = b"\x1f\x8b"
 
@@ -34,10 +35,12 @@ class Sitemap:
     Attributes:
         sitemaps: further files, of an index.
         pages: their URLs, with what is said about the pictures on each.
+        changed: when each was last changed, in the site's own words, for those of which it says so.
     """
 
     sitemaps: list[str] = field(default_factory=list)
     pages: dict[str, list[Mention]] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)
 
 
 def read_sitemap(body: bytes, url: str) -> Sitemap:
@@ -76,7 +79,7 @@ class _Reader:
         self._base = base
         self._path: list[str] = []
         self._text = ""
-        self._page = ""
+        self._page = self._changed = ""
         self._picture: dict[str, str] = {}
         self._pictures: list[Mention] = []
         self._num_pictures = self._num_chars = 0
@@ -108,6 +111,8 @@ class _Reader:
                 self.found.sitemaps.extend(filter(None, [self._own_address(text)]))
             case ["url", "loc"]:
                 self._page = self._own_address(text)
+            case ["url", "lastmod"]:
+                self._changed = text[:MAX_LASTMOD_CHARS]
             case ["url", "image", name]:
                 self._picture.setdefault(name, text)
             case ["url", "image"]:
@@ -146,4 +151,5 @@ class _Reader:
     def _end_page(self) -> None:
         if self._page:
             self.found.pages.setdefault(self._page, []).extend(self._pictures)
-        self._page, self._pictures = "", []
+            self.found.changed.setdefault(self._page, self._changed)
+        self._page, self._changed, self._pictures = "", "", []

@@ -55,7 +55,7 @@ class SitemapReader:
 
     def pages(self) -> Iterator[str]:
         """Give the pages in the order of the sitemaps."""
-        for page, _ in self._table.firsts():
+        for page, _, _ in self._table.firsts():
             yield page
 
     async def read_site(self, origin: str) -> None:
@@ -83,20 +83,25 @@ class SitemapReader:
         # What ends the process is no sitemap.
         sitemaps, pages = read[0] if read else ([], [])
         self.num_read += bool(sitemaps or pages)
-        for page, pictures in pages:
-            self._add(page, pictures)
+        for page, pictures, changed in pages:
+            self._add(page, pictures, changed)
         return list(sitemaps[:MAX_SITEMAPS_PER_SITE])
 
-    def _add(self, page: str, pictures: list[list[object]]) -> None:
+    def _add(self, page: str, pictures: list[list[object]], changed: str) -> None:
         digest = text_digest(page)
         if digest not in self._known and len(self._known) >= self._max_pages:
             self._beyond.add(url_identity(page))
             return
         self._known.add(digest)
-        self._table.add(page, [page, pictures])
+        self._table.add(page, [page, pictures, changed])
 
 
 def mentions_in(table: SideTable, page: str) -> list[Mention]:
     """Give what the sitemaps say about the pictures on a page."""
-    found = (values for _, pictures in table.find(page) for values in pictures)
+    found = (values for _, pictures, _ in table.find(page) for values in pictures)
     return [Mention(**dict(zip(_FIELDS, values, strict=True))) for values in found]
+
+
+def change_of_page(table: SideTable, page: str) -> str:
+    """Give what the sitemaps say of when a page was last changed, "" for nothing."""
+    return next((str(changed) for _, _, changed in table.find(page) if changed), "")

@@ -18,7 +18,10 @@ MAX_CPU_SECONDS = 30
 def handle(url: Any, body: bytes) -> tuple[Any, bytes]:
     """Read one sitemap that was found at a URL."""
     found = read_sitemap(body, url)
-    pages = [[page, [astuple(mention) for mention in mentions]] for page, mentions in found.pages.items()]
+    pages = [
+        [page, [astuple(mention) for mention in mentions], found.changed[page]]
+        for page, mentions in found.pages.items()
+    ]
     return [found.sitemaps, pages], b""
 
 

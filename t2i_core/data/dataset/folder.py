@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import get_args
@@ -22,6 +22,7 @@ from t2i_core.data.mark import MARKED_PREFIX
 from t2i_core.data.picture import EncodeFormat
 from t2i_core.data.shards.layout import SHARDS_DIR, ShardLayout, extra_columns, shard_name, table_path
 from t2i_core.data.shards.stats import ShardReport
+from t2i_core.data.shards.versions import Version, read_log
 from t2i_core.data.tables.cell_types import as_written, is_known
 from t2i_core.data.tables.table import read_schema
 from t2i_core.data.traffic import Traffic
@@ -62,6 +63,7 @@ def write_dataset(
     files: Iterable[OutputFile],
     places: Mapping[int, Path],
     planning: Mapping[str, Traffic],
+    history: Sequence[Version] = (),
 ) -> StepRef:
     """Write what tells of a dataset as a whole: the accounts for people and programs, and the manifest last.
 
@@ -73,6 +75,7 @@ def write_dataset(
         files: of its shards; of what is told anew, those there are do not count.
         places: the folder in which each shard lies, by its number.
         planning: what each host was asked for pages.
+        history: its versions, this one the last; none for a dataset that was never refreshed.
     """
     # Only here, so that an ingest does not wait for what draws its report before it begins.
     from t2i_core.data.account.write import write_overview
@@ -90,7 +93,7 @@ def write_dataset(
         counts=counts,
         files=tuple(sorted(files, key=lambda file: file.path)),
     )
-    told = {file.path: file for file in write_overview(folder, manifest, places, planning)}
+    told = {file.path: file for file in write_overview(folder, manifest, places, planning, history)}
     kept = [file for file in manifest.files if file.path not in told]
     return write_manifest(
         folder, kind="dataset", key=key, sources=sources, counts=counts, files=[*kept, *told.values()]
@@ -210,7 +213,6 @@ def restate(
         files |= {file.path: file for file in shard_outputs(stage, after)}
         counts.subtract(_figures(before))
         counts.update(_figures(after))
-    note = read_note(dataset_dir)
     ref = write_dataset(
         stage,
         key=manifest.key,
@@ -218,9 +220,16 @@ def restate(
         counts={name: count for name, count in counts.items() if count or ":" not in name},
         files=files.values(),
         places=places,
-        planning=note.traffic if note else {},
+        planning=read_planning(dataset_dir),
+        history=read_log(dataset_dir),
     )
     return ref.with_changes(path=dataset_dir)
+
+
+def read_planning(folder: Path) -> dict[str, Traffic]:
+    """Read what each host was asked for pages, as the plan in a folder notes it."""
+    note = read_note(folder)
+    return note.traffic if note else {}
 
 
 def _figures(report: ShardReport) -> dict[str, int]:

@@ -78,10 +78,15 @@ class PartWriter:
     """Cuts a stream of sources into parts, marking later ones with the same URL and caption as duplicates.
 
     Of each source no more than a bit stays in memory: duplicates are found, and marked in their parts, at the end. What
-    was purged from the dataset in this folder stays out.
+    was purged from the dataset stays out.
+
+    Args:
+        output_dir: gets the parts.
+        samples_per_part: sources in each.
+        purged: from the dataset; None for what was from that in `output_dir`.
     """
 
-    def __init__(self, output_dir: Path, samples_per_part: int) -> None:
+    def __init__(self, output_dir: Path, samples_per_part: int, purged: Purged | None = None) -> None:
         self._output_dir = output_dir
         self._folder = output_dir / PARTS_DIR
         self._samples_per_part = samples_per_part
@@ -90,7 +95,7 @@ class PartWriter:
         self._repeats = RepeatFinder(self._identities)
         self._extra_kinds: dict[str, str] = {}
         self._num_chars = 0
-        self._purged = Purged(output_dir)
+        self._purged = purged or Purged(output_dir)
         self._num_parts = 0
         self.num_records = 0
         remove_tree(self._folder)
@@ -142,7 +147,7 @@ class PartWriter:
             counts=dict(counts),
             traffic=dict(traffic or {}),
         )
-        write_atomically(self._folder / _NOTE_NAME, note.model_dump_json(indent=2).encode())
+        write_note(self._output_dir, note)
         return note
 
     def _mark_repeats(self) -> None:
@@ -178,6 +183,11 @@ def _num_chars(record: SourceRecord) -> int:
 def _identity(record: SourceRecord) -> int:
     # Half of the uid is enough to tell billions apart.
     return int(sample_uid(record.url, record.caption)[:16], 16)
+
+
+def write_note(output_dir: Path, note: PlanNote) -> None:
+    """Write the note that says that a plan is whole."""
+    write_atomically(output_dir / PARTS_DIR / _NOTE_NAME, note.model_dump_json(indent=2).encode())
 
 
 def read_note(output_dir: Path) -> PlanNote | None:

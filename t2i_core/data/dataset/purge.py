@@ -2,7 +2,8 @@
 
 A removed sample leaves a tombstone (`tombstone.py`) as its row. All shards concerned change at once or not at all. What
 was asked to be removed is written down, so that no later ingest into the folder brings it back. Copies of the data that
-lie beside it go too: those of damaged shards are deleted, the dataset that this one replaced is purged likewise.
+lie beside it go too: those of damaged shards are deleted, earlier versions and the dataset that this one replaced are
+purged likewise.
 """
 
 import os
@@ -32,6 +33,7 @@ from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shards.layout import SHARDS_DIR, shard_name, table_path
 from t2i_core.data.shards.reader import read_rows, stored_rows
 from t2i_core.data.shards.stats import ShardReport, noted_report, read_traffic
+from t2i_core.data.shards.versions import held_versions
 from t2i_core.data.shards.writer import ShardWriter
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import PREVIOUS_SUFFIX, Manifest, read_manifest
@@ -72,7 +74,11 @@ def purge(dataset_dir: Path, request: PurgeRequest, *, on_progress: OnProgress =
         TransientError: the disk is full, or another process writes the dataset; it is as it was.
         DataError: a shard or the manifest is damaged; the dataset is as it was.
     """
-    result = _purge(dataset_dir, request, on_progress)
+    result = purge_folder(dataset_dir, request, on_progress)
+    for folder in held_versions(dataset_dir).values():
+        if folder != dataset_dir:
+            # What is purged is given out in no version.
+            result = result.with_changes(uids=result.uids | purge_folder(folder, request, on_progress).uids)
     previous = dataset_dir.resolve().with_name(dataset_dir.resolve().name + PREVIOUS_SUFFIX)
     if not os.path.lexists(previous):
         return result
@@ -80,14 +86,20 @@ def purge(dataset_dir: Path, request: PurgeRequest, *, on_progress: OnProgress =
         # Whoever made it may mean any other dataset.
         return result.with_changes(unread=previous)
     try:
-        uids = _purge(previous, request, on_progress).uids
+        uids = purge_folder(previous, request, on_progress).uids
     except (ConfigError, DataError):
         return result.with_changes(unread=previous)
     return result.with_changes(previous=previous, uids=result.uids | uids)
 
 
-def _purge(dataset_dir: Path, request: PurgeRequest, on_progress: OnProgress) -> PurgeResult:
-    """Purge one folder."""
+def purge_folder(dataset_dir: Path, request: PurgeRequest, on_progress: OnProgress = ignore_progress) -> PurgeResult:
+    """Purge one folder, and neither earlier versions in it nor one that it replaced.
+
+    Raises:
+        ConfigError: as `purge`.
+        TransientError: likewise.
+        DataError: likewise.
+    """
     read_manifest(dataset_dir, "dataset")
     with disk_errors(dataset_dir), one_writer(dataset_dir):
         finish_rewrite(dataset_dir)

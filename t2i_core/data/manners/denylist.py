@@ -109,6 +109,10 @@ class DenyList:
         place = bisect_right(self.prefixes, address)
         return place > 0 and address.startswith(self.prefixes[place - 1])
 
+    def refusal_of_sha256(self, digest: str) -> Rejection | None:
+        """Say that source bytes with a sha256, in hexadecimal, are denied, or None when they are not."""
+        return Rejection(RejectReason.DENIED) if digest and bytes.fromhex(digest) in self.sha256 else None
+
     def refusal_of_bytes(self, body: bytes) -> Rejection | None:
         """Say that source bytes are denied, or None when they are not."""
         if self.sha256 and hashlib.sha256(body).digest() in self.sha256:

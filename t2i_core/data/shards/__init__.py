@@ -1,1 +1,1 @@
-"""The format of a dataset's shards: names, columns, tars and statistics, written and read."""
+"""The format of a dataset's shards: names, columns, tars, statistics and versions, written and read."""

@@ -1,6 +1,7 @@
 """Reading shards as untrusted files: nothing is unpacked to disk or unpickled, and what is lost is counted."""
 
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -77,9 +78,10 @@ def _grouped(tar_path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 def stored_rows(shards_dir: Path, shard_id: int) -> Iterator[tuple[dict[str, Any], dict[str, bytes]]]:
-    """Read a shard as it was written: the row of each source, with the members of its sample if it was kept.
+    """Read a shard as it was written: the row of each source, with the members of its sample if it is kept.
 
-    The time of its fetch is with each row, as `ShardWriter` notes it.
+    What was kept in an earlier version alone may still be in the tar, and is passed over. The time of its fetch is with
+    each row, as `ShardWriter` notes it.
 
     Raises:
         ShardError: the shard is damaged.
@@ -94,7 +96,7 @@ def stored_rows(shards_dir: Path, shard_id: int) -> Iterator[tuple[dict[str, Any
         if row["status"] != "success":
             yield row, {}
             continue
-        key, members = next(samples, ("", {}))
+        key, members = next((sample for sample in samples if sample[0] >= row["key"]), ("", {}))
         if key != row["key"] or _crc32(members) != row["sample_crc32"]:
             raise ShardError(f"shard {tar_path} is damaged: {REPAIR_ADVICE}", path=str(tar_path), num_lost=1)
         yield row, members
@@ -228,3 +230,21 @@ def read_checksums(tar_path: Path) -> tuple[dict[str, int], str]:
         # What came before the damage counts.
         problem = str(err)
     return {key: crc for key, crc in found.items() if suffixes[key] >= {"picture", "json", "txt"}}, problem
+
+
+def picture_places(tar_path: Path) -> dict[str, tuple[int, int]]:
+    """Say where the picture of each sample of a tar lies: offset and size, in bytes.
+
+    Raises:
+        ShardError: the tar is damaged.
+    """
+    found = {}
+    try:
+        with open_file(tar_path, levels=1) as tar:
+            for member in iter_members(tar):
+                key, suffix = os.path.splitext(member.name)  # noqa: PTH122 - a member's name is not a path here
+                if suffix[1:] in STORED_SUFFIXES and member.is_file and member.size <= MAX_MEMBER_BYTES:
+                    found[key] = (member.offset, member.size)
+    except (TarError, OSError) as err:
+        raise ShardError(f"shard {tar_path} is damaged: {err}.", path=str(tar_path), num_lost=0) from err
+    return found

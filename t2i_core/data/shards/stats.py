@@ -49,6 +49,20 @@ def read_report(shards_dir: Path, shard_id: int) -> ShardReport | None:
     return report.with_changes(hit=True)
 
 
+def finished_shard(shards_dir: Path, shard_id: int) -> ShardReport:
+    """Give the report of a shard that has to be there.
+
+    Raises:
+        DataError: it is not finished.
+    """
+    report = read_report(shards_dir, shard_id)
+    if report is None:
+        raise DataError(
+            f"shard {shard_name(shard_id)} in {shards_dir} is not finished. Run ingest again: only it is made."
+        )
+    return report
+
+
 def noted_report(shards_dir: Path, shard_id: int) -> ShardReport | None:
     """Read what a shard's statistics say it holds, whatever is there; None without statistics.
 

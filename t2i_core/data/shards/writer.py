@@ -10,7 +10,6 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from time import time
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from t2i_core.data.attempt import Attempt
 from t2i_core.data.picture import Picture
+from t2i_core.data.reject import Rejection
 from t2i_core.data.shards.columns import table_of
 from t2i_core.data.shards.layout import (
     COLUMNS,
@@ -133,45 +133,83 @@ class ShardWriter:
             traffic: by host, to be noted with the statistics.
         """
         self._tar.finish()
-        self._partial.replace(self._path(".tar"))
-        table = _parquet_bytes(self._rows, self._layout)
-        write_atomically(self._path(".parquet"), table)
-        report = ShardReport(
-            shard_id=self._shard_id,
-            seen=len(self._rows),
-            kept=len(self._rows) - self._rejected.total(),
-            rejected=dict(sorted(self._rejected.items())),
-            files={
-                "tar": WrittenFile(size=self._tar.size, sha256=self._tar.sha256),
-                "parquet": WrittenFile(size=len(table), sha256=hashlib.sha256(table).hexdigest()),
-            },
-            part_sha256=self._part_sha256,
+        self._partial.replace(self._layout.shards_dir / f"{shard_name(self._shard_id)}.tar")
+        return publish_rows(
+            self._layout,
+            self._rows,
+            ShardReport(
+                shard_id=self._shard_id,
+                seen=len(self._rows),
+                kept=len(self._rows) - self._rejected.total(),
+                rejected=dict(sorted(self._rejected.items())),
+                files={"tar": WrittenFile(size=self._tar.size, sha256=self._tar.sha256)},
+                part_sha256=self._part_sha256,
+            ),
+            traffic or {},
+            self._started,
         )
-        sent = {host: entry.model_dump() for host, entry in (traffic or {}).items()}
-        stats = json.dumps(self._stats(report) | {"traffic": sent}, indent=4).encode()
-        write_atomically(self._path("_stats.json"), stats)
-        return report
 
-    def _path(self, ending: str) -> Path:
-        return self._layout.shards_dir / f"{shard_name(self._shard_id)}{ending}"
 
-    def _stats(self, report: ShardReport) -> dict[str, Any]:
-        """img2dataset's statistics, with this shard's report under a key of its own."""
-        now = time()
-        statuses = Counter("success" if row["error_message"] is None else row["error_message"] for row in self._rows)
-        stages = Counter(row["status"] for row in self._rows)
-        return {
-            "count": report.seen,
-            "successes": report.kept,
-            "failed_to_download": stages["failed_to_download"],
-            "failed_to_resize": stages["failed_to_resize"],
-            "duration": now - self._started,
-            "start_time": self._started,
-            "end_time": now,
-            "status_dict": dict(statuses.most_common(MAX_STATUSES)),
-            FETCH_TIME: [row.get(FETCH_TIME) for row in self._rows],
-            "report": report.model_dump(mode="json", exclude={"hit"}),
-        }
+def publish_rows(
+    layout: ShardLayout,
+    rows: list[dict[str, Any]],
+    report: ShardReport,
+    traffic: Mapping[str, Traffic],
+    started: float,
+) -> ShardReport:
+    """Publish the rows of a shard whose pictures are there, then the statistics that say it is done.
+
+    Args:
+        layout: of the shard.
+        rows: of all its sources, in order.
+        report: of the shard, with the tar alone among its files.
+        traffic: by host, to be noted with the statistics.
+        started: when the work at it began, in seconds since 1970.
+
+    Returns:
+        The report, with the table among its files.
+    """
+    stem = shard_name(report.shard_id)
+    table = _parquet_bytes(rows, layout)
+    write_atomically(layout.shards_dir / f"{stem}.parquet", table)
+    written = WrittenFile(size=len(table), sha256=hashlib.sha256(table).hexdigest())
+    report = report.with_changes(files={"tar": report.files["tar"], "parquet": written}, hit=False)
+    sent = {host: entry.model_dump() for host, entry in traffic.items()}
+    stats = json.dumps(_stats(rows, report, started) | {"traffic": sent}, indent=4).encode()
+    write_atomically(layout.shards_dir / f"{stem}_stats.json", stats)
+    return report
+
+
+def _stats(rows: list[dict[str, Any]], report: ShardReport, started: float) -> dict[str, Any]:
+    """img2dataset's statistics, with this shard's report under a key of its own."""
+    now = time()
+    statuses = Counter("success" if row["error_message"] is None else row["error_message"] for row in rows)
+    stages = Counter(row["status"] for row in rows)
+    return {
+        "count": report.seen,
+        "successes": report.kept,
+        "failed_to_download": stages["failed_to_download"],
+        "failed_to_resize": stages["failed_to_resize"],
+        "duration": now - started,
+        "start_time": started,
+        "end_time": now,
+        "status_dict": dict(statuses.most_common(MAX_STATUSES)),
+        FETCH_TIME: [row.get(FETCH_TIME) for row in rows],
+        "report": report.model_dump(mode="json", exclude={"hit"}),
+    }
+
+
+def without_picture(row: Mapping[str, Any], attempt: Attempt) -> dict[str, Any]:
+    """Give the row of a sample that is not kept any more; what its source said of it stays.
+
+    Args:
+        row: as it was.
+        attempt: what became of its source, a rejection.
+    """
+    outcome = attempt.outcome
+    assert isinstance(outcome, Rejection)
+    none = dict.fromkeys(name for name in (*_OF_PICTURE, EXIF_COLUMN) if name in row)
+    return {**row, **none, **_of_answer(attempt), **_of_rejection(outcome), "sample_crc32": 0}
 
 
 def _row(key: str, attempt: Attempt, layout: ShardLayout) -> dict[str, Any]:
@@ -187,19 +225,29 @@ def _row(key: str, attempt: Attempt, layout: ShardLayout) -> dict[str, Any]:
         "status": "success",
         "uid": record.uid or sample_uid(record.url, record.caption),
         "reason": "",
-        "http_status": attempt.http_status,
-        "final_url": attempt.final_url,
         "page_url": record.page_url,
         "caption_source": record.caption_source,
         "attributes": record.attributes,
-        "signals": attempt.signals,
         "sample_crc32": 0,
-        FETCH_TIME: attempt.fetched_at,
         LICENSE_COLUMN: as_text(record.extra.get(LICENSE_COLUMN)) or record.license,
+        **_of_answer(attempt),
     }
     if isinstance(outcome, Picture):
         return row | {name: getattr(outcome, name) for name in (*_OF_PICTURE, EXIF_COLUMN)}
-    return row | {"status": outcome.reason.status, "error_message": outcome.message, "reason": str(outcome.reason)}
+    return row | _of_rejection(outcome)
+
+
+def _of_answer(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "http_status": attempt.http_status,
+        "final_url": attempt.final_url,
+        "signals": attempt.signals,
+        FETCH_TIME: attempt.fetched_at,
+    }
+
+
+def _of_rejection(outcome: Rejection) -> dict[str, Any]:
+    return {"status": outcome.reason.status, "error_message": outcome.message, "reason": str(outcome.reason)}
 
 
 def indented_json(cells: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ class Page(Source):
         """Give the pictures of all pages, and leave behind the counts of pages and the traffic by host."""
         # Reading a local source is not to wait for what talks to the web.
         from t2i_core.data.crawling.crawl import Crawler, CrawlLimits
+        from t2i_core.data.crawling.memory import PageMemory
         from t2i_core.data.web.fetch import Fetcher
 
         options = self.options
@@ -43,14 +44,23 @@ class Page(Source):
             keep_undescribed=options.keep_undescribed,
         )
         starts = self.starts(planning)
-        async with Fetcher(planning.fetching) as fetcher:
-            crawler = Crawler(
-                fetcher, limits, pages_ahead=PAGES_AHEAD, on_page=planning.on_pages, scratch=planning.scratch
-            )
-            async with aclosing(crawler.pictures(starts)) as pictures:
-                async for record in pictures:
-                    yield record
-            planning.pages, planning.traffic = crawler.counts, fetcher.take_traffic()
+        memory = PageMemory(planning.scratch, planning.earlier, planning.vouched_seconds)
+        with memory:
+            async with Fetcher(planning.fetching) as fetcher:
+                crawler = Crawler(
+                    fetcher,
+                    limits,
+                    pages_ahead=PAGES_AHEAD,
+                    on_page=planning.on_pages,
+                    scratch=planning.scratch,
+                    memory=memory,
+                )
+                async with aclosing(crawler.pictures(starts)) as pictures:
+                    async for record in pictures:
+                        yield record
+                planning.pages, planning.traffic = crawler.counts, fetcher.take_traffic()
+        memory.evidence.is_whole &= not crawler.counts.beyond_pages
+        planning.evidence = memory.evidence
 
 
 class PageList(Page):

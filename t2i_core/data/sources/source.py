@@ -16,6 +16,7 @@ from t2i_core.data.traffic import Traffic
 
 if TYPE_CHECKING:
     from t2i_core.data.crawling.crawl import CrawlCounts
+    from t2i_core.data.crawling.memory import Evidence
     from t2i_core.data.web.fetch import FetchOptions
 
 ReadStored = Callable[[SourceRecord, int], Fetched | Rejection]
@@ -71,6 +72,9 @@ class Planning:
         pages: gets what became of the pages; None for a source without any.
         counts: gets further figures by name.
         traffic: gets what each host was asked for pages.
+        earlier: folder of what an earlier reading of the source noted of its pages, None for a first one.
+        vouched_seconds: for so long a site's own word is enough that a page is as it was.
+        evidence: gets what was learned of each page; None for a source without any.
     """
 
     scratch: Path
@@ -81,6 +85,9 @@ class Planning:
     pages: "CrawlCounts | None" = None
     counts: Counter[str] = field(default_factory=Counter)
     traffic: dict[str, Traffic] = field(default_factory=dict)
+    earlier: Path | None = None
+    vouched_seconds: float = 0.0
+    evidence: "Evidence | None" = None
 
 
 class Source(ABC):

@@ -7,12 +7,12 @@ announced and as they arrive, time is capped per URL, and what a server encodes 
 import asyncio
 from dataclasses import dataclass
 from time import time
-from typing import Any, Final, Self
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from yarl import URL
 
 from t2i_core.data.address import normalise_url
-from t2i_core.data.answer import MAX_REDIRECTS, Fetched
+from t2i_core.data.answer import MAX_REDIRECTS, Fetched, Unchanged, Validators
 from t2i_core.data.bounded.budget import DEFAULT_BYTES, ByteBudget, Claim
 from t2i_core.data.manners.circuit import DEFAULT_FAILURES, DEFAULT_PATIENCE_SECONDS, DEFAULT_PAUSES_SECONDS
 from t2i_core.data.manners.denylist import NOTHING_DENIED, DenyList
@@ -27,7 +27,9 @@ from t2i_core.data.web.private_hosts import PrivateHosts
 from t2i_core.data.web.resolver import PrivateAddressError, Resolver
 from t2i_core.data.web.shares import Shares
 from t2i_core.data.web.transport import Exchanged, Head, Transport, TransportError
-from t2i_core.data.web.verdict import Answer, Later, Redirect, Want, fetched, is_failure, is_waste, verdict
+from t2i_core.data.web.verdict import Answer, Asking, Later, Redirect, Want, fetched, is_failure, is_waste, verdict
+
+A = TypeVar("A", bound=Fetched | Rejection | Unchanged)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,7 @@ class Fetcher:
         """Connections in use, bodies that are being decoded included."""
         return self._num_busy
 
-    def fetch(self, text: str, want: Want = Want.PICTURE) -> "_Fetching":
+    def fetch(self, text: str, want: Want = Want.PICTURE) -> "_Fetching[Fetched | Rejection]":
         """Ask for one URL, and keep its place among the `connections` while the block uses the body.
 
         So what is decoded slower than it arrives holds back new requests instead of filling the memory.
@@ -134,7 +136,18 @@ class Fetcher:
             text: the URL as found.
             want: a picture (opt-out headers refuse it), a page (its type must be HTML), or a sitemap.
         """
-        return _Fetching(self, text, want)
+        return _Fetching(self, text, Asking(want))
+
+    def fetch_if_changed(
+        self, text: str, want: Want, known: Validators
+    ) -> "_Fetching[Fetched | Rejection | Unchanged]":
+        """Do as `fetch`, but leave the body with the server when it is still the one that is known."""
+        return _Fetching(self, text, Asking(want, known))
+
+    async def refusal(self, text: str, want: Want) -> Rejection | None:
+        """Say why a URL may not be asked for by the rules of its site and the deny-list, without asking for it."""
+        url = normalise_url(text)
+        return url if isinstance(url, Rejection) else await self._refusal(url, want)
 
     async def _take_slot(self) -> None:
         await self._slots.acquire()
@@ -153,25 +166,25 @@ class Fetcher:
         """Give the sitemaps that the robots.txt of a URL's site names, as they stand there."""
         return (await self._permission.robots(url)).sitemaps
 
-    async def ask(self, text: str, want: Want) -> Fetched | Rejection:
+    async def ask(self, text: str, asking: Asking) -> Fetched | Rejection | Unchanged:
         """Ask until the time for everything is up; what is under way then is cut off.
 
         Whoever gets a body calls `let_go` when done with it, as leaving `fetch` does.
         """
         if self._deadline is None:
-            return await self._ask(text, want)
+            return await self._ask(text, asking)
         try:
             if asyncio.get_running_loop().time() >= self._deadline:
                 raise TimeoutError
             async with asyncio.timeout_at(self._deadline):
-                return await self._ask(text, want)
+                return await self._ask(text, asking)
         except TimeoutError:
             return Rejection(RejectReason.OUT_OF_TIME)
 
-    async def _ask(self, text: str, want: Want) -> Fetched | Rejection:
+    async def _ask(self, text: str, asking: Asking) -> Fetched | Rejection | Unchanged:
         attempt = 0
         while True:
-            answer = await self._follow(text, want, attempt)
+            answer = await self._follow(text, asking, attempt)
             if not isinstance(answer, Later):
                 return answer
             if attempt >= self._options.retries or answer.pause_seconds > MAX_WAIT_SECONDS:
@@ -180,16 +193,16 @@ class Fetcher:
                 await asyncio.sleep(wait_seconds(attempt, None))
             attempt += 1
 
-    async def _follow(self, text: str, want: Want, attempt: int) -> Fetched | Rejection | Later:
+    async def _follow(self, text: str, asking: Asking, attempt: int) -> Fetched | Rejection | Unchanged | Later:
         clock = _Clock(self._options.timeout_seconds)
         url = normalise_url(text)
         for _ in range(MAX_REDIRECTS + 1):
             if isinstance(url, Rejection):
                 return url
-            refusal = await self._refusal(url, want)
+            refusal = await self._refusal(url, asking.want)
             if refusal is not None:
                 return refusal
-            answer = await self._take_turn(url, want, clock, attempt)
+            answer = await self._take_turn(url, asking, clock, attempt)
             if not isinstance(answer, Redirect):
                 return answer
             url = normalise_url(answer.location)
@@ -211,12 +224,12 @@ class Fetcher:
     async def _is_up(self, origin: URL) -> bool:
         """Ask an origin for its robots.txt again, within the turn of who waits for it; any answer but 5xx will do."""
         clock = _Clock(self._options.timeout_seconds)
-        answer = await self._take_shares(origin / "robots.txt", Want.RULES, clock)
+        answer = await self._take_shares(origin / "robots.txt", Asking(Want.RULES), clock)
         if isinstance(answer, Fetched):
             self.let_go(answer)
         return answer is not None and not is_failure(answer)
 
-    async def _take_turn(self, url: URL, want: Want, clock: "_Clock", attempt: int) -> Answer:
+    async def _take_turn(self, url: URL, asking: Asking, clock: "_Clock", attempt: int) -> Answer:
         pace, site = self._pace(url), self._shares.of_site(url.raw_host or "")
         while True:
             if not site.admits:
@@ -228,10 +241,10 @@ class Fetcher:
                 refused = self._permission.refusals.of(url)
                 if refused is not None:
                     return refused
-                answer = await self._take_shares(url, want, clock, attempt, pace)
+                answer = await self._take_shares(url, asking, clock, attempt, pace)
                 if answer is not None:
                     if not _was_left_alone(answer):
-                        self._tell(url, want, answer, pace)
+                        self._tell(url, asking.want, answer, pace)
                     return answer
                 # The host asked for a pause while this one had its turn and waited for a connection.
 
@@ -245,13 +258,13 @@ class Fetcher:
             pace.pause(answer.pause_seconds)
 
     async def _take_shares(
-        self, url: URL, want: Want, clock: "_Clock", attempt: int = 0, pace: Pace | None = None
+        self, url: URL, asking: Asking, clock: "_Clock", attempt: int = 0, pace: Pace | None = None
     ) -> Answer | None:
         """Ask within a connection of the shares of the URL's site and machine.
 
         Args:
             url: what to ask for.
-            want: as what.
+            asking: as what.
             clock: of the URL.
             attempt: 0 for the first.
             pace: of its host, None to ask even while that pauses.
@@ -272,7 +285,7 @@ class Fetcher:
                     self._free_slot()
                     return None
                 began = loop.time()
-                answer = await self._use_slot(url, want, clock, attempt)
+                answer = await self._use_slot(url, asking, clock, attempt)
                 seconds, wasted = loop.time() - began, is_waste(answer)
                 machine.note(seconds, wasted=wasted)
                 site.note(seconds + looking_up, wasted=wasted)
@@ -291,13 +304,13 @@ class Fetcher:
             # Asking will say so.
             return ""
 
-    async def _use_slot(self, url: URL, want: Want, clock: "_Clock", attempt: int = 0) -> Answer:
+    async def _use_slot(self, url: URL, asking: Asking, clock: "_Clock", attempt: int = 0) -> Answer:
         """Ask within one of the `connections`, taken before; a body keeps its place, for `fetch` to give back."""
         answer: Answer | None = None
         # While the memory for a body is waited for, its time does not run.
         claim = Claim(self.budget, clock.stop, clock.go_on)
         try:
-            answer = await self._request(url, want, clock, attempt, claim)
+            answer = await self._request(url, asking, clock, attempt, claim)
             return answer
         finally:
             if isinstance(answer, Fetched):
@@ -307,20 +320,20 @@ class Fetcher:
                 claim.settle(0)
                 self._free_slot()
 
-    async def _request(self, url: URL, want: Want, clock: "_Clock", attempt: int, claim: Claim) -> Answer:
-        most = MAX_ROBOTS_BYTES if want is Want.RULES else self._options.max_bytes
+    async def _request(self, url: URL, asking: Asking, clock: "_Clock", attempt: int, claim: Claim) -> Answer:
+        most = MAX_ROBOTS_BYTES if asking.want is Want.RULES else self._options.max_bytes
         account = Exchanged()
-        told: Rejection | Redirect | Later | None = None
+        told: Rejection | Redirect | Later | Unchanged | None = None
 
         def limit(head: Head) -> int:
             nonlocal told
-            told = verdict(url, head, want, most, attempt)
+            told = verdict(url, head, asking, most, attempt)
             return 0 if told else most
 
         try:
             async with clock:
-                response = await self._transport.get(url, limit, account, claim)
-            return told or fetched(url, response, want, most)
+                response = await self._transport.get(url, limit, account, claim, asking.conditions(url))
+            return told or fetched(url, response, asking.want, most)
         except TransportError as err:
             rejection = Rejection(err.reason)
             return Later(rejection) if err.broke or err.reason is RejectReason.TIMEOUT else rejection
@@ -342,19 +355,20 @@ class Fetcher:
             return RobotsAnswer(0, failure=Rejection(answer.reason, f"{url.name}: {answer.message}"))
 
 
-class _Fetching:
+class _Fetching(Generic[A]):
     """One answer, held while it is used, as a context manager."""
 
-    __slots__ = ("_answer", "_fetcher", "_text", "_want")
+    __slots__ = ("_answer", "_asking", "_fetcher", "_text")
 
-    def __init__(self, fetcher: Fetcher, text: str, want: Want) -> None:
+    def __init__(self, fetcher: Fetcher, text: str, asking: Asking) -> None:
         self._fetcher = fetcher
         self._text = text
-        self._want = want
+        self._asking = asking
 
-    async def __aenter__(self) -> Fetched | Rejection:
-        self._answer = await self._fetcher.ask(self._text, self._want)
-        return self._answer
+    async def __aenter__(self) -> A:
+        self._answer = await self._fetcher.ask(self._text, self._asking)
+        # Without conditions nothing is ever unchanged.
+        return cast("A", self._answer)
 
     async def __aexit__(self, *_: object) -> None:
         if isinstance(self._answer, Fetched):

@@ -6,7 +6,7 @@ Header and body bytes are counted as they arrive. Redirects, cookies, credential
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import certifi
@@ -32,6 +32,7 @@ SLOW_SECONDS = 15
 MIN_CLAIM_BYTES = 256 * 1024
 # The body of an answer that is of no use is read to its end when it is this short, for the sake of the connection.
 MAX_IDLE_BODY_BYTES = 32_768
+_HEADERS = ("Accept: */*", "Accept-Encoding: identity")
 _CERTIFICATES_VARIABLE = "SSL_CERT_FILE"
 
 _REASONS = {
@@ -155,7 +156,14 @@ class Transport:
             curl.close()
         self.resolver.close()
 
-    async def get(self, url: URL, limit: Limit, account: Exchanged, claim: Claim | None = None) -> Response:
+    async def get(
+        self,
+        url: URL,
+        limit: Limit,
+        account: Exchanged,
+        claim: Claim | None = None,
+        conditions: Sequence[str] = (),
+    ) -> Response:
         """Send one GET, and read its answer as far as wanted.
 
         Args:
@@ -163,6 +171,7 @@ class Transport:
             limit: how much of the body to read.
             account: is added to, whatever happens.
             claim: on memory for the body, which is left with the server as long as there is none; None for no limit.
+            conditions: headers that say which answer is not wanted.
 
         Raises:
             PrivateAddressError: the host has an address that is not public.
@@ -173,17 +182,18 @@ class Transport:
         *others, last = (await self.resolver.addresses(host))[:MAX_ADDRESSES]
         for address in others:
             exchange = _Exchange(limit, account, claim)
-            if await self._perform(url, address, exchange) != pycurl.E_COULDNT_CONNECT:
+            if await self._perform(url, address, exchange, conditions) != pycurl.E_COULDNT_CONNECT:
                 self.resolver.prefer(host, address)
                 break
         else:
             exchange = _Exchange(limit, account, claim)
-            await self._perform(url, last, exchange)
+            await self._perform(url, last, exchange, conditions)
         return exchange.response()
 
-    async def _perform(self, url: URL, address: str, exchange: "_Exchange") -> int:
+    async def _perform(self, url: URL, address: str, exchange: "_Exchange", conditions: Sequence[str]) -> int:
         curl = self._free.pop() if self._free else self._new_handle()
         curl.setopt(pycurl.URL, str(url))
+        curl.setopt(pycurl.HTTPHEADER, [*_HEADERS, *conditions])
         place = f"[{address}]" if ":" in address else address
         curl.setopt(pycurl.CONNECT_TO, [f"::{place}:{url.port}"])
         # A second request to a server that may speak HTTP/2 waits to share the first one's connection.
@@ -208,7 +218,6 @@ class Transport:
         curl = pycurl.Curl()
         options = {
             pycurl.USERAGENT: self._user_agent,
-            pycurl.HTTPHEADER: ["Accept: */*", "Accept-Encoding: identity"],
             pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
             pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_2TLS,
             pycurl.NOPROXY: "*",

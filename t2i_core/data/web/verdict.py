@@ -7,7 +7,7 @@ from http import HTTPStatus
 from yarl import URL
 
 from t2i_core.data.address import parse_url
-from t2i_core.data.answer import Fetched
+from t2i_core.data.answer import Fetched, Unchanged, Validators
 from t2i_core.data.manners import tdmrep
 from t2i_core.data.manners.pace import retry_after_seconds, wait_seconds
 from t2i_core.data.manners.robots import may_pass
@@ -31,6 +31,23 @@ class Want(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """As what something is asked for.
+
+    Attributes:
+        want: what it is for.
+        known: the form of it that need not be sent, None for any.
+    """
+
+    want: Want
+    known: Validators | None = None
+
+    def conditions(self, url: URL) -> list[str]:
+        """Give the headers that leave out of the answer of a URL what is known already."""
+        return self.known.headers() if self.known is not None and self.known.url == str(url) else []
+
+
+@dataclass(frozen=True, slots=True)
 class Redirect:
     """Another place to ask."""
 
@@ -50,12 +67,14 @@ class Later:
     pause_seconds: float = 0.0
 
 
-Answer = Fetched | Rejection | Redirect | Later
+Answer = Fetched | Rejection | Redirect | Later | Unchanged
 
 
-def verdict(url: URL, head: Head, want: Want, most: int, attempt: int) -> Rejection | Redirect | Later | None:
+def verdict(
+    url: URL, head: Head, asking: Asking, most: int, attempt: int
+) -> Rejection | Redirect | Later | Unchanged | None:
     """Say what an answer is by its status and headers alone; None when its body is wanted."""
-    status, location = head.status, head.first("location")
+    status, location, want = head.status, head.first("location"), asking.want
     if status in _REDIRECTS and location:
         return Redirect(_join(url, location))
 
@@ -64,13 +83,16 @@ def verdict(url: URL, head: Head, want: Want, most: int, attempt: int) -> Reject
     def refused(reason: RejectReason, detail: str = "") -> Rejection:
         return Rejection(reason, detail, http_status=status, final_url=str(url), signals=signals_text(directives))
 
-    if status != 200:
+    is_same = status == 304 and bool(asking.conditions(url))
+    if status != 200 and not is_same:
         rejection = refused(*_status_reason(status))
         return Later(rejection, _pause_seconds(head, attempt)) if may_pass(status) else rejection
     if want is Want.PICTURE and opts_out(directives):
         return refused(RejectReason.OPT_OUT_HEADER)
     if want is Want.PICTURE and tdmrep.RESERVED in directives:
         return refused(RejectReason.TDM_RESERVED)
+    if is_same:
+        return Unchanged(str(url), directives)
     if want is Want.PAGE and _media_type(head) not in _PAGE_TYPES:
         return refused(RejectReason.NOT_A_PAGE)
     # A file of rules that is too long counts up to the limit, any other body does not count at all.
@@ -94,7 +116,15 @@ def fetched(url: URL, response: Response, want: Want, most: int) -> Fetched | Re
     body = decoded_body(response, most, may_be_cut=want is Want.RULES)
     if isinstance(body, RejectReason):
         return Rejection(body, http_status=head.status, final_url=str(url), signals=signals_text(directives))
-    return Fetched(body, str(url), head.status, head.first("content-type"), directives)
+    return Fetched(
+        body,
+        str(url),
+        head.status,
+        head.first("content-type"),
+        directives,
+        head.first("etag"),
+        head.first("last-modified"),
+    )
 
 
 def _directives(head: Head) -> frozenset[str]:

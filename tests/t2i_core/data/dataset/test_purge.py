@@ -36,7 +36,8 @@ def keys(dataset_dir: Path) -> list[str]:
 def all_bytes(dataset_dir: Path) -> dict[str, bytes]:
     """Everything that content is made of; statistics hold times, the account of hosts every request ever sent, and
     report and card tell of all of it."""
-    paths = [path for path in dataset_dir.rglob("*") if path.is_file() and not path.name.endswith("_stats.json")]
+    endings = ("_stats.json", "_seen.parquet")
+    paths = [path for path in dataset_dir.rglob("*") if path.is_file() and not path.name.endswith(endings)]
     others = {"manifest.json", "hosts.json", "report.html", "croissant.json", "README.md"}
     return {str(path.relative_to(dataset_dir)): path.read_bytes() for path in paths if path.name not in others}
 

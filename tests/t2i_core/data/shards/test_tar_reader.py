@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_core.data.account.thumbnail import read_pictures
-from t2i_core.data.batches.indexed import picture_places
-from t2i_core.data.shards.reader import iter_samples, read_checksums
+from t2i_core.data.shards.reader import iter_samples, picture_places, read_checksums
 from t2i_core.data.shards.tar_reader import BLOCK, Member, TarError, iter_members, read_member
 from t2i_core.data.sources.orphans import OrphanLog
 from t2i_core.data.sources.shards import read_shards

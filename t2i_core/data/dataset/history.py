@@ -1,0 +1,71 @@
+"""What a dataset keeps of its past: earlier versions as folders of their own, and who opted out of it later."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from t2i_core.config import Config
+from t2i_core.data.dataset.tombstone import PURGED_LIST_NAME, TOMBSTONES_NAME
+from t2i_core.door import is_file, link_file, read_file
+from t2i_core.errors import DataError
+from t2i_core.layout import MAX_LOG_BYTES
+from t2i_core.manifest import MANIFEST_NAME, Manifest, write_atomically
+
+OPT_OUTS_NAME = "opt_outs.jsonl"
+
+
+class OptOut(Config):
+    """A sample that was in a version of the dataset, and is in none any more because it must not be taken.
+
+    Attributes:
+        version: the first that does not have it.
+        key: that it had.
+        uid: its identity.
+        url_sha256: of its URL.
+        reason: why it must not be taken.
+    """
+
+    version: int
+    key: str
+    uid: str
+    url_sha256: str
+    reason: str
+
+
+def read_opt_outs(dataset_dir: Path) -> list[OptOut]:
+    """Read who opted out after their pictures were taken, in the order in which it was learned.
+
+    Raises:
+        DataError: the list is damaged.
+    """
+    path = dataset_dir / OPT_OUTS_NAME
+    try:
+        return [OptOut.model_validate_json(line) for line in read_file(path, MAX_LOG_BYTES).splitlines()]
+    except FileNotFoundError:
+        return []
+    except ValueError as err:
+        raise DataError(
+            f"{path} is damaged ({err!s:.300}). Restore it, or delete it: it is a record of the past."
+        ) from err
+
+
+def write_opt_outs(folder: Path, opt_outs: Iterable[OptOut]) -> None:
+    """Write the list; nothing where there is nobody on it."""
+    text = "".join(f"{opt_out.model_dump_json()}\n" for opt_out in opt_outs)
+    if text:
+        write_atomically(folder / OPT_OUTS_NAME, text.encode())
+
+
+def hold_version(dataset_dir: Path, manifest: Manifest, folder: Path) -> None:
+    """Make a dataset folder of what a dataset is now, which shares its files, for they are never changed in place.
+
+    Args:
+        dataset_dir: the dataset.
+        manifest: of it.
+        folder: to make; its manifest comes last.
+
+    Raises:
+        OSError: a file is gone, or the disk is full.
+    """
+    beside = [name for name in (TOMBSTONES_NAME, PURGED_LIST_NAME) if is_file(dataset_dir / name)]
+    for name in [*manifest.files_by_path, *beside, MANIFEST_NAME]:
+        link_file(dataset_dir / name, folder / name)

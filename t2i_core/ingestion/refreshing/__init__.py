@@ -1,0 +1,1 @@
+"""Looking at a source again, and making a new version of its dataset of what has changed."""
