@@ -168,7 +168,7 @@ def site_digest(site: SiteConfig) -> str:
     Raises:
         ConfigError: an icon set cannot be read.
     """
-    shown = site.model_dump(mode="json", exclude={"port", "icons"})
+    shown = site.model_dump(mode="json", exclude={"port", "icons", "request_log"})
     # A site without icons is written as it was when there were none.
     icons = {"icons": [read_icon_set(Path(folder)).digest for folder in site.icons]} if site.icons else {}
     return digest_of(shown | icons)

@@ -60,6 +60,19 @@ class SiteConfig(Config):
     )
     port: int = Field(0, ge=0, le=65535, description="Port on 127.0.0.1; 0 takes any free one.")
     slow_seconds: float = Field(1.0, ge=0, le=60, description="How late the slow pictures come.")
+    night: int | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        exclude_if=lambda night: night is None,
+        description="Night of a site that changes: 1: pictures come, change and go; 2: a second host, 127.0.0.2, opts "
+        "out and a page moves; 3 and on: nothing. Answers then have marks (ETag). Empty for a site that never changes.",
+    )
+    request_log: str = Field(
+        "",
+        exclude_if=lambda path: not path,
+        description="File to which each request is appended: host, path and status; empty for none.",
+    )
 
     @model_validator(mode="after")
     def _has_words_for_it(self) -> Self:
@@ -127,7 +140,10 @@ def serve_site(config: SiteConfig) -> Iterator[RunningSite]:
     """
     with tempfile.TemporaryFile() as log:
         # The process works in another folder.
-        there = config.with_changes(icons=[str(Path(folder).absolute()) for folder in config.icons])
+        there = config.with_changes(
+            icons=[str(Path(folder).absolute()) for folder in config.icons],
+            request_log=config.request_log and str(Path(config.request_log).absolute()),
+        )
         command = module_command("t2i_core.samples.site_server", "--config", there.model_dump_json())
         process = start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         try:

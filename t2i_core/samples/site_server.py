@@ -6,17 +6,22 @@ closes. `site.serve_site` starts and stops it.
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import sys
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from typing import Literal, get_args
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import ImageOps
 
 from t2i_core.errors import DataError, T2IError
+from t2i_core.samples.nights import FRAME, SECOND_HOST, Night, is_on_second_host
 from t2i_core.samples.site import AwkwardCase, SiteConfig, awkward_cases
 from t2i_core.samples.site_pictures import Description, encode_png, huge_png, mess_up, open_source, tiny_png
 
@@ -50,38 +55,93 @@ class Site:
         self.config = config.with_changes(num_pictures=self.source.num_pictures)
         self.cases = {case.path: case for case in awkward_cases(self.config)}
         self.num_pages = ceil(self.source.num_pictures / PAGE_PICTURES)
+        self.night = None if config.night is None else Night(config.night, self.source.num_pictures, self.num_pages)
         loader = PackageLoader("t2i_core.samples", package_path="")
         self.templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
 
     def app(self) -> web.Application:
         """Give the web application."""
-        app = web.Application()
+        app = web.Application(middlewares=[self.note, self.mark] if self.night or self.config.request_log else [])
         app.router.add_get("/", self.start_page)
         app.router.add_get("/robots.txt", self.robots)
         app.router.add_get("/pages/{number:[0-9]{1,8}}.html", self.page)
         app.router.add_get("/pages/noai.html", self.noai_page)
+        app.router.add_get("/pages/new.html", self.new_page)
+        app.router.add_get("/pages/moved.html", self.moved_page)
         app.router.add_get("/{folder:pictures|thumbnails}/{index:[0-9]{1,10}}.png", self.picture)
         app.router.add_get("/{folder}/{number:[0-9]{3}}.png", self.awkward)
         return app
 
-    async def robots(self, _: web.Request) -> web.Response:
-        """Close one folder to robots."""
-        return web.Response(text=ROBOTS)
+    @web.middleware
+    async def note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Write down what was asked for, and how it was answered."""
+        status = 500
+        try:
+            answer = await handler(request)
+            status = answer.status
+            return answer
+        except web.HTTPException as err:
+            status = err.status
+            raise
+        finally:
+            if self.config.request_log:
+                with Path(self.config.request_log).open("a", encoding="utf-8") as log:
+                    log.write(f"{request.host} {request.path} {status}\n")
+
+    @web.middleware
+    async def mark(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Give answers a mark, and send nothing to those who have what it stands for."""
+        answer = await handler(request)
+        if self.night and isinstance(answer, web.Response) and answer.status == 200:
+            mark = f'"{hashlib.sha256(_body_of(answer)).hexdigest()[:16]}"'
+            answer.headers["ETag"] = mark
+            if request.headers.get("If-None-Match") == mark:
+                return web.Response(status=304, headers={"ETag": mark})
+        return answer
+
+    async def robots(self, request: web.Request) -> web.Response:
+        """Close one folder to robots, or all of the second host."""
+        is_closed = self.night and self.night.is_second_host_closed and request.url.host == SECOND_HOST
+        return web.Response(text="User-agent: *\nDisallow: /\n" if is_closed else ROBOTS)
 
     async def start_page(self, _: web.Request) -> web.Response:
         """Link to all pages."""
         paths = [f"pages/{number:05d}.html" for number in range(self.num_pages)]
+        if self.night:
+            paths = [f"pages/{self._page_name(number)}.html" for number in range(self.num_pages)]
+            paths += ["pages/new.html"] * bool(self.night.added)
         return self._render("site_start.html.j2", title="Pictures", pages=[*paths, "pages/noai.html"])
 
     async def page(self, request: web.Request) -> web.Response:
         """Show a hundred pictures; every fourth page has a `<base>`."""
         number = int(request.match_info["number"])
-        if number >= self.num_pages:
+        if number >= self.num_pages or (self.night and self.night.moved_page == number):
             raise web.HTTPNotFound
+        return self._numbered_page(request, number)
+
+    async def moved_page(self, request: web.Request) -> web.Response:
+        """Show the page that has another address now."""
+        if self.night is None or self.night.moved_page is None:
+            raise web.HTTPNotFound
+        return self._numbered_page(request, self.night.moved_page)
+
+    async def new_page(self, request: web.Request) -> web.Response:
+        """Show the pictures that came after the site was made."""
+        if self.night is None or not self.night.added:
+            raise web.HTTPNotFound
+        figures = [self._good_figure(index, "../pictures/", request) for index in self.night.added]
+        return self._render_page("New", figures)
+
+    def _page_name(self, number: int) -> str:
+        return "moved" if self.night and self.night.moved_page == number else f"{number:05d}"
+
+    def _numbered_page(self, request: web.Request, number: int) -> web.Response:
         base = "/pictures/" if number % 4 == 3 else ""
         first = number * PAGE_PICTURES
         indices = range(first, min(first + PAGE_PICTURES, self.source.num_pictures))
-        figures = [self._good_figure(index, "" if base else "../pictures/") for index in indices]
+        gone = self.night.removed if self.night else ()
+        folder = "" if base else "../pictures/"
+        figures = [self._good_figure(index, folder, request) for index in indices if index not in gone]
         for place, case in enumerate(self.cases.values()):
             if case.kind != "page noai" and place % self.num_pages == number:
                 figures.insert(place % len(figures), self._awkward_figure(case))
@@ -95,6 +155,8 @@ class Site:
     async def picture(self, request: web.Request) -> web.Response:
         """Draw a good picture, or its half-size thumbnail."""
         index = int(request.match_info["index"])
+        if self.night and index in self.night.removed:
+            raise web.HTTPNotFound
         small = request.match_info["folder"] == "thumbnails"
         return _png(await self._draw(index, self.config.image_size // 2 if small else self.config.image_size))
 
@@ -125,12 +187,17 @@ class Site:
 
     async def _draw(self, index: int, image_size: int) -> bytes:
         try:
-            return encode_png(await self.source.draw(index, image_size))
+            picture = await self.source.draw(index, image_size)
+            if self.night and index in self.night.changed:
+                picture = ImageOps.expand(ImageOps.crop(picture, FRAME), FRAME, "black")
+            return encode_png(picture)
         except DataError as err:
             raise web.HTTPInternalServerError(text=str(err)) from err
 
-    def _good_figure(self, index: int, folder: str) -> Figure:
+    def _good_figure(self, index: int, folder: str, request: web.Request) -> Figure:
         description = self.source.describe(index)
+        if self.night and is_on_second_host(index):
+            folder = f"http://{SECOND_HOST}:{request.url.port}/pictures/"
         return Figure(
             src=f"{folder}{index}.png",
             thumbnail=f"/thumbnails/{index}.png",
@@ -152,6 +219,10 @@ class Site:
         return web.Response(text=self.templates.get_template(template).render(values), content_type="text/html")
 
 
+def _body_of(answer: web.Response) -> bytes:
+    return answer.body if isinstance(answer.body, bytes) else (answer.text or "").encode()
+
+
 def _png(data: bytes, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=data, content_type="image/png", headers=headers)
 
@@ -162,6 +233,8 @@ async def _serve(config: SiteConfig) -> int:
         runner = web.AppRunner(site.app(), access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", config.port, backlog=1024).start()
+        if site.night:
+            await web.TCPSite(runner, SECOND_HOST, runner.addresses[0][1], backlog=1024).start()
     except T2IError as err:
         return _say({"error": str(err)}, err.exit_code)
     except OSError as err:
