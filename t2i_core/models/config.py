@@ -67,8 +67,8 @@ class FeatureTransformerSizes(TextTransformerSizes):
     noise: float = Field(
         ge=0,
         le=10,
-        description="Noise put on features in training, in standard deviations of a token, so that no small difference "
-        "between words is learned by heart.",
+        description="Noise put on features in training, in standard deviations of a token, of each caption a random "
+        "amount up to this: no small difference between words is learned by heart.",
     )
 
 

@@ -125,7 +125,8 @@ class FeatureTransformer(nn.Module):
         """
         x = self.norm(features.float())
         if self.training and self.config.noise:
-            x = x + self.config.noise * torch.randn_like(x)
+            # Captions with little noise teach which word belongs to which, those with much what like words share.
+            x = x + self.config.noise * torch.rand_like(x[:, :1, :1]) * torch.randn_like(x)
         x = self.project(x)
         heads, length = self.config.num_heads, mask.shape[1]
         if self.config.directional:

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.judges.composition import Extraction, extract
-from t2i_core.evaluation.judges.statistics import Estimate, mean_over_tasks, share_by_prompt
+from t2i_core.evaluation.judges.statistics import Estimate
 from t2i_core.evaluation.judges.verdict import Verdict, judge
+from t2i_core.evaluation.metrics.accuracy import score_verdicts
 from t2i_core.evaluation.metrics.benchmark import TASK_TITLES, Prompt
 from t2i_core.evaluation.metrics.evidence import Evidence, Pictures
 from t2i_core.evaluation.metrics.failures import judged_picture
@@ -125,14 +126,8 @@ def _verdicts(pictures: Pictures, prompts: Sequence[Prompt]) -> list[Verdict]:
 
 def _strict(evidence: Evidence, verdicts: Sequence[Verdict]) -> dict[str, Estimate]:
     """Give strict accuracy by task, and over all; prompts of one combination are one draw."""
-    benchmark, how = evidence.benchmark, evidence.resampling
-    outcomes: dict[str, list[list[float]]] = {
-        task: [[float(verdicts[row].strict) for row in group] for group in benchmark.groups(rows)]
-        for task, rows in benchmark.by_task().items()
-    }
-    return {task: share_by_prompt(rows, **how) for task, rows in outcomes.items()} | {
-        "overall": mean_over_tasks(outcomes, **how)
-    }
+    row = score_verdicts(evidence.benchmark, [[verdict] for verdict in verdicts], **evidence.resampling)
+    return row.strict | {"overall": row.overall}
 
 
 def _shares(read: Mapping[str, Mapping[str, Read]], strict: Mapping[str, Estimate]) -> dict[str, Estimate]:

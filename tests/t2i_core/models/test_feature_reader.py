@@ -99,6 +99,23 @@ def test_attention_pooling_follows_its_queries() -> None:
     torch.testing.assert_close(second, made.norm_pooled(tokens[1]))
 
 
+def test_in_training_each_caption_gets_an_amount_of_noise_of_its_own() -> None:
+    made = reading_on(noise=3.0)
+    made.config = made.config.with_changes(num_layers=0)
+    made.blocks, made.norm_out = torch.nn.ModuleList(), torch.nn.Identity()
+    made.project = torch.nn.Identity()
+    features, mask = torch.randn(4000, 3, 6), torch.ones(4000, 3, dtype=torch.bool)
+
+    clean = made(features, mask).tokens
+    noise = made.train()(features, mask).tokens - clean
+    amounts = noise.square().mean((1, 2)).sqrt()
+
+    assert clean.equal(made.norm(features))
+    # Evenly between none and three: the mean square is a third of the largest one.
+    torch.testing.assert_close(amounts.square().mean(), torch.tensor(3.0), atol=0.2, rtol=0)
+    assert amounts.min() < 0.1 and amounts.max() > 2.5
+
+
 def test_a_word_hears_those_before_and_behind_it_by_heads_of_their_own() -> None:
     features = torch.randn(1, 3, 6, requires_grad=True)
     mask = torch.ones(1, 3, dtype=torch.bool)
