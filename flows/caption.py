@@ -2,24 +2,25 @@
 
 from pathlib import Path
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.job import job
 from flows.outcome import completed
 from t2i_core.captioning.config import CaptionConfig, CaptionRequest
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
 from tasks.steps import TaskSteps
 
 DEFAULTS = CaptionConfig()
 
 
-@flow(name="caption", flow_run_name="caption {dataset_dir}")
+@job("caption", "caption {dataset_dir}")
 def caption(
     dataset_dir: Path,
     output_dir: Path,
     config: CaptionConfig = DEFAULTS,
     joined_with: tuple[str, ...] = (),
     on_conflict: OnConflict = "refuse",
+    verify_hits: HitCheck = "size",
 ) -> State[StepRef]:
     """Clean, filter, deduplicate and split the captions of a dataset, or of several joined into one.
 
@@ -29,6 +30,7 @@ def caption(
         config: The rules.
         joined_with: Other finished dataset folders, joined with it into one; NAME=FOLDER names one.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
+        verify_hits: How what is there already is looked at: by sizes, by the bytes of a sample, or by all bytes.
     """
     request = CaptionRequest(
         dataset_dir=dataset_dir,
@@ -37,5 +39,6 @@ def caption(
         joined_with=joined_with,
         on_conflict=on_conflict,
     )
-    ref = TaskSteps().caption(request)
+    with hits_checked(verify_hits):
+        ref = TaskSteps().caption(request)
     return completed(ref, {"caption": ref})

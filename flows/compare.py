@@ -2,23 +2,24 @@
 
 from pathlib import Path
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.job import job
 from flows.outcome import completed
 from t2i_core.comparison.config import CompareConfig, CompareRequest
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
 from tasks.steps import TaskSteps
 
 DEFAULTS = CompareConfig()
 
 
-@flow(name="compare", flow_run_name="compare {output_dir}")
+@job("compare", "compare {output_dir}")
 def compare(
     evaluations: tuple[str, ...],
     output_dir: Path,
     config: CompareConfig = DEFAULTS,
     on_conflict: OnConflict = "refuse",
+    verify_hits: HitCheck = "size",
 ) -> State[StepRef]:
     """Set the evaluations of several systems side by side: one table, one picture grid.
 
@@ -27,7 +28,9 @@ def compare(
         output_dir: The comparison folder.
         config: How many prompts the grid shows, and whether with real pictures.
         on_conflict: What to do with a folder made of other evaluations: refuse, or replace (kept as NAME.previous).
+        verify_hits: How what is there already is looked at: by sizes, by the bytes of a sample, or by all bytes.
     """
     request = CompareRequest(evaluations=evaluations, config=config, output_dir=output_dir, on_conflict=on_conflict)
-    ref = TaskSteps().compare(request)
+    with hits_checked(verify_hits):
+        ref = TaskSteps().compare(request)
     return completed(ref, {"compare": ref})

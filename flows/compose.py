@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.job import job
 from flows.outcome import completed
 from t2i_core.composition.config import ComposeRequest, Role
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
 from tasks.steps import TaskSteps
 
 
-@flow(name="compose", flow_run_name="compose {output_dir}")
-def compose(runs: dict[Role, Path], output_dir: Path, on_conflict: OnConflict = "refuse") -> State[StepRef]:
+@job("compose", "compose {output_dir}")
+def compose(
+    runs: dict[Role, Path], output_dir: Path, on_conflict: OnConflict = "refuse", verify_hits: HitCheck = "size"
+) -> State[StepRef]:
     """Make a system of finished runs that draw together.
 
     Args:
@@ -20,6 +22,8 @@ def compose(runs: dict[Role, Path], output_dir: Path, on_conflict: OnConflict = 
             inpaint_upsampler, prior.
         output_dir: The system folder, which names the runs; nothing is copied.
         on_conflict: What to do with a folder made of other runs: refuse, or replace (kept as NAME.previous).
+        verify_hits: How what is there already is looked at: by sizes, by the bytes of a sample, or by all bytes.
     """
-    ref = TaskSteps().compose(ComposeRequest(runs=runs, output_dir=output_dir, on_conflict=on_conflict))
+    with hits_checked(verify_hits):
+        ref = TaskSteps().compose(ComposeRequest(runs=runs, output_dir=output_dir, on_conflict=on_conflict))
     return completed(ref, {"compose": ref})

@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.job import job
 from flows.outcome import completed
 from t2i_core.evaluation.config import EvaluateConfig, EvaluateRequest
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
 from t2i_core.promotion.registry import model_folder
 from tasks.steps import TaskSteps
 
 DEFAULTS = EvaluateConfig()
 
 
-@flow(name="evaluate", flow_run_name="evaluate {run_dir}")
+@job("evaluate", "evaluate {run_dir}")
 def evaluate(
     run_dir: Path,
     output_dir: Path,
@@ -23,6 +23,7 @@ def evaluate(
     clip_dir: str = "",
     captions_dir: str = "",
     on_conflict: OnConflict = "refuse",
+    verify_hits: HitCheck = "size",
 ) -> State[StepRef]:
     """Draw the evaluation's prompts with a run and score the pictures.
 
@@ -34,6 +35,7 @@ def evaluate(
         clip_dir: A finished CLIP run that scores; empty for none.
         captions_dir: A finished captions folder that is asked of in place of the run's own; empty for that one.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
+        verify_hits: How what is there already is looked at: by sizes, by the bytes of a sample, or by all bytes.
     """
     request = EvaluateRequest(
         run_dir=model_folder(run_dir),
@@ -44,5 +46,6 @@ def evaluate(
         captions_dir=Path(captions_dir) if captions_dir else None,
         on_conflict=on_conflict,
     )
-    ref = TaskSteps().evaluate(request)
+    with hits_checked(verify_hits):
+        ref = TaskSteps().evaluate(request)
     return completed(ref, {"evaluate": ref})

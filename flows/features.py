@@ -2,25 +2,26 @@
 
 from pathlib import Path
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.job import job
 from flows.outcome import completed
 from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.encoding.config import FeaturesRequest
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
 from tasks.steps import TaskSteps
 
 DEFAULTS = FeaturesConfig()
 
 
-@flow(name="features", flow_run_name="features {output_dir}")
+@job("features", "features {output_dir}")
 def features(
     captions_dir: Path,
     encoder_dir: Path,
     output_dir: Path,
     config: FeaturesConfig = DEFAULTS,
     on_conflict: OnConflict = "refuse",
+    verify_hits: HitCheck = "size",
 ) -> State[StepRef]:
     """Encode the captions of a folder with a frozen encoder, each distinct one once.
 
@@ -30,6 +31,7 @@ def features(
         output_dir: The features folder.
         config: What of the encoder's output is wanted.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
+        verify_hits: How what is there already is looked at: by sizes, by the bytes of a sample, or by all bytes.
     """
     request = FeaturesRequest(
         captions_dir=captions_dir,
@@ -38,5 +40,6 @@ def features(
         output_dir=output_dir,
         on_conflict=on_conflict,
     )
-    ref = TaskSteps().features(request)
+    with hits_checked(verify_hits):
+        ref = TaskSteps().features(request)
     return completed(ref, {"features": ref})

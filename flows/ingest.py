@@ -3,20 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
+from flows.job import job
 from flows.outcome import completed
 from t2i_core.ingestion.config import IngestConfig, IngestRequest
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
 from tasks.cluster import RunnerName, Spread
 from tasks.shards import ingest_in_shards
 
 DEFAULTS = IngestConfig()
 
 
-@flow(name="ingest", flow_run_name="ingest into {output_dir}")
+@job("ingest", "ingest into {output_dir}")
 def ingest(
     source: str,
     output_dir: Path,
@@ -26,6 +26,7 @@ def ingest(
     num_shards_at_once: Annotated[int, Field(ge=0, le=1024)] = 0,
     runner: RunnerName = "local",
     scheduler: str = "",
+    verify_hits: HitCheck = "size",
 ) -> State[StepRef]:
     """Fetch pictures and their texts into a dataset folder.
 
@@ -42,10 +43,12 @@ def ingest(
         runner: local fetches in the flow's process, dask on the workers of a Dask cluster, which must all see the
             output folder.
         scheduler: Address of the Dask cluster's scheduler (tcp://HOST:PORT); empty for a cluster on this machine.
+        verify_hits: How what is there already is looked at: by sizes, by the bytes of a sample, or by all bytes.
     """
     request = IngestRequest(
         source=source, config=config, output_dir=output_dir, on_conflict=on_conflict, refresh=refresh
     )
     spread = Spread(runner=runner, scheduler=scheduler, num_shards_at_once=num_shards_at_once)
-    ref = ingest_in_shards(request, spread)
+    with hits_checked(verify_hits):
+        ref = ingest_in_shards(request, spread)
     return completed(ref, {"ingest": ref})

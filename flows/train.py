@@ -2,23 +2,24 @@
 
 from pathlib import Path
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.job import job
 from flows.outcome import completed
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
 from t2i_core.training.config import TrainConfig, TrainRequest
 from tasks.steps import TaskSteps
 
 DEFAULTS = TrainConfig()
 
 
-@flow(name="train", flow_run_name="train {output_dir}")
+@job("train", "train {output_dir}")
 def train(
     captions_dir: Path,
     output_dir: Path,
     config: TrainConfig = DEFAULTS,
     on_conflict: OnConflict = "refuse",
+    verify_hits: HitCheck = "size",
 ) -> State[StepRef]:
     """Train one model in a process of its own; the same call resumes an unfinished run.
 
@@ -27,7 +28,9 @@ def train(
         output_dir: The run folder.
         config: The training recipe, its budget and its seed.
         on_conflict: What to do with a folder made with other options: refuse, or replace (kept as NAME.previous).
+        verify_hits: How what is there already is looked at: by sizes, by the bytes of a sample, or by all bytes.
     """
     request = TrainRequest(captions_dir=captions_dir, config=config, output_dir=output_dir, on_conflict=on_conflict)
-    ref = TaskSteps().train(request)
+    with hits_checked(verify_hits):
+        ref = TaskSteps().train(request)
     return completed(ref, {"train": ref})

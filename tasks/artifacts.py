@@ -16,6 +16,7 @@ from t2i_core.lineage.ancestors import trace
 from t2i_core.manifest import StepRef
 from t2i_core.progress import plain
 from t2i_core.report.pictures import open_picture
+from tasks.keys import slug
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +45,6 @@ def publish_table(key: str, rows: Callable[[], list[dict[str, Any]]], descriptio
         create_table_artifact(rows(), key=slug(key), description=description)
     except Exception as err:
         logger.warning("no artifact %s: %s", key, err)
-
-
-def slug(name: str) -> str:
-    """Turn a name into an artifact key: lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def markdown_table(rows: Mapping[str, Any], *, head: tuple[str, str]) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -18,13 +19,14 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import MissingContextError
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 
 from t2i_core.data.account.shortfall import shortfalls
-from t2i_core.errors import TransientError
+from t2i_core.errors import T2IError, TransientError
 from t2i_core.manifest import StepRef
 from t2i_core.progress import OnProgress, Progress, describe_progress
+from tasks.keys import slug
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,7 +56,7 @@ def step_task(name: str, run_name: str) -> Callable[[Callable[P, R]], Task[P, R]
         name: the task's name.
         run_name: a run's name, with the step's arguments in braces.
     """
-    return task(
+    make = task(
         name=name,
         task_run_name=run_name,
         retries=NUM_RETRIES,
@@ -63,6 +65,24 @@ def step_task(name: str, run_name: str) -> Callable[[Callable[P, R]], Task[P, R]
         retry_condition_fn=is_transient,
         cache_policy=NO_CACHE,
     )
+    return lambda function: make(ending_in_words(function))
+
+
+def ending_in_words(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a task or flow fail with the sentence that an error of ours is, and no traceback in the log.
+
+    Where in the code it was found that a request is wrong helps nobody. Whoever asks for the result gets the error.
+    """
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except T2IError as err:
+            # What Prefect shows of the run, in the place of what the function would have given it.
+            return Failed(message=str(err), data=err)  # type: ignore[return-value]
+
+    return called
 
 
 def outcome(ref: StepRef) -> State[StepRef]:
@@ -72,7 +92,7 @@ def outcome(ref: StepRef) -> State[StepRef]:
 
 
 def reference(state: State[Any]) -> StepRef:
-    """Take the reference out of the state that a task or flow ended in."""
+    """Take the reference out of the state that a task or flow ended in, or raise what it failed with."""
     return StepRef.model_validate(state.result())
 
 
@@ -103,6 +123,7 @@ def reporting(key: str) -> Iterator[OnProgress]:
 
     try:
         yield on_progress
+        board.ended_well = True
     finally:
         board.finished.set()
         thread.join(timeout=ARTIFACT_SECONDS)
@@ -112,36 +133,55 @@ class ProgressBoard:
     """The latest progress of a step, published at a leisurely pace."""
 
     def __init__(self, key: str) -> None:
-        self.key = key
+        self.key = slug(key)
         self.latest: Progress | None = None
         self.finished = threading.Event()
+        self.ended_well = False
         self._artifact_id: UUID | None = None
-        self._logged_at = time.monotonic()
+        self._logged_at = self._moved_at = time.monotonic()
 
     def publish(self) -> None:
-        """Show changes until the step has finished, then the last one."""
+        """Show changes until the step has finished, then the last one, which is all of it if the step ended well."""
         shown: Progress | None = None
         while not self.finished.wait(ARTIFACT_SECONDS):
             shown = self._show(shown)
-        self._show(shown)
+        if self.latest and (self.ended_well or self.latest is not shown):
+            self._publish(self.latest)
 
     def _show(self, shown: Progress | None) -> Progress | None:
         latest = self.latest
-        if latest is None or latest is shown:
+        if latest is None:
             return shown
-        # A view that cannot be written never fails the work.
-        with suppress(Exception):
-            self._update_artifact(latest)
-        if time.monotonic() - self._logged_at > LOG_SECONDS:
-            self._logged_at = time.monotonic()
-            with suppress(MissingContextError):
-                get_run_logger().info(describe_progress(latest))
+        if latest is not shown:
+            self._moved_at = time.monotonic()
+            self._publish(latest)
+        self._log(latest)
         return latest
 
+    def _publish(self, progress: Progress) -> None:
+        # A view that cannot be written never fails the work.
+        with suppress(Exception):
+            self._update_artifact(progress)
+
+    def _log(self, latest: Progress) -> None:
+        """Say now and then how far it is, also when it stands still, as while a host that was busy is left alone."""
+        now = time.monotonic()
+        if now - self._logged_at <= LOG_SECONDS:
+            return
+        self._logged_at = now
+        still = f" (nothing new for {now - self._moved_at:.0f} s)" if now - self._moved_at > LOG_SECONDS else ""
+        with suppress(MissingContextError):
+            get_run_logger().info(f"{describe_progress(latest)}{still}")
+
     def _update_artifact(self, progress: Progress) -> None:
-        percent = 100 * min(1.0, progress.done / progress.total) if progress.total else 0.0
         text = describe_progress(progress)
+        percent = 100.0 if self.ended_well else share_done(progress)
         if self._artifact_id is None:
             self._artifact_id = create_progress_artifact(percent, key=self.key, description=text)  # type: ignore[assignment]
         else:
             update_progress_artifact(self._artifact_id, percent, description=text)
+
+
+def share_done(progress: Progress) -> float:
+    """Give how much of a step under way is done, in percent."""
+    return 100 * min(1.0, progress.done / progress.total) if progress.total else 0.0

@@ -28,7 +28,7 @@ def ingest_in_shards(request: IngestRequest, spread: Spread = IN_TURN) -> StepRe
         DataError: too few pictures were kept, or something on disk is damaged.
     """
     spread.check()
-    plan = plan_ingest(request)
+    plan: IngestPlan = plan_ingest(request, return_state=True).result()
     if plan.hit is None and plan.num_shards:
         _ingest_shards(plan, spread)
     return reference(finish_ingest(plan))
@@ -43,7 +43,7 @@ def _ingest_shards(plan: IngestPlan, spread: Spread) -> None:
         if spread.in_turn:
             # On the flow's own thread, where a cancel or an interrupt ends the fetching at once.
             for shard_id in plan.shard_ids:
-                ingest_shard(plan, shard_id, coordinator)
+                ingest_shard(plan, shard_id, coordinator, return_state=True).result()
         elif crew.is_elsewhere:
             with reporting("ingest-progress") as on_progress:
                 _make_shards(crew, plan.from_anywhere(), coordinator, on_progress)

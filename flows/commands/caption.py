@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, run_step
+from flows.commands.step import NoPrefect, OutputDir, Replace, VerifyHits, command_app, conflict, run_step
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.captioning.config import PRESETS, CaptionConfig, CaptionRequest
@@ -53,6 +53,7 @@ def caption_command(
     config: CaptionConfig,
     no_prefect: NoPrefect = False,
     replace: Replace = False,
+    verify_hits: VerifyHits = "size",
 ) -> None:
     """Clean, filter, deduplicate and split the captions of a dataset, or of several joined into one."""
 
@@ -70,4 +71,4 @@ def caption_command(
 
         return caption(**dict(request), return_state=True)
 
-    run_step(lambda steps: steps.caption(request), as_flow, no_prefect=no_prefect)
+    run_step(lambda steps: steps.caption(request), as_flow, no_prefect=no_prefect, verify_hits=verify_hits)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, run_step
+from flows.commands.step import NoPrefect, OutputDir, Replace, VerifyHits, command_app, conflict, run_step
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.comparison.config import CompareConfig, CompareRequest
@@ -34,6 +34,7 @@ def compare_command(
     config: CompareConfig,
     no_prefect: NoPrefect = False,
     replace: Replace = False,
+    verify_hits: VerifyHits = "size",
 ) -> None:
     """Set the evaluations of several systems side by side: one table, one picture grid."""
     request = CompareRequest(
@@ -45,4 +46,4 @@ def compare_command(
 
         return compare(**dict(request), return_state=True)
 
-    run_step(lambda steps: steps.compare(request), as_flow, no_prefect=no_prefect)
+    run_step(lambda steps: steps.compare(request), as_flow, no_prefect=no_prefect, verify_hits=verify_hits)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, run_step
+from flows.commands.step import NoPrefect, OutputDir, Replace, VerifyHits, command_app, conflict, run_step
 from flows.help import PlainCommand, examples
 from t2i_core.composition.config import ROLES, ComposeRequest, by_role
 
@@ -28,6 +28,7 @@ def compose_command(
     output_dir: OutputDir,
     no_prefect: NoPrefect = False,
     replace: Replace = False,
+    verify_hits: VerifyHits = "size",
 ) -> None:
     """Make a system of finished runs that draw together: a base and what enlarges its pictures."""
     request = ComposeRequest(runs=by_role(runs), output_dir=output_dir, on_conflict=conflict(replace=replace))
@@ -37,4 +38,4 @@ def compose_command(
 
         return compose(**dict(request), return_state=True)
 
-    run_step(lambda steps: steps.compose(request), as_flow, no_prefect=no_prefect)
+    run_step(lambda steps: steps.compose(request), as_flow, no_prefect=no_prefect, verify_hits=verify_hits)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, Replace, RunDir, command_app, conflict, run_step
+from flows.commands.step import NoPrefect, OutputDir, Replace, RunDir, VerifyHits, command_app, conflict, run_step
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.evaluation.config import EvaluateConfig, EvaluateRequest
@@ -40,6 +40,7 @@ def evaluate_command(
     ] = None,
     no_prefect: NoPrefect = False,
     replace: Replace = False,
+    verify_hits: VerifyHits = "size",
 ) -> None:
     """Draw prompts with a run or system, score the pictures and write report.html."""
 
@@ -60,4 +61,4 @@ def evaluate_command(
         others = {name: str(folder or "") for name, folder in named.items()}
         return evaluate(run_dir, output_dir, config, **others, on_conflict=request.on_conflict, return_state=True)
 
-    run_step(lambda steps: steps.evaluate(request), as_flow, no_prefect=no_prefect)
+    run_step(lambda steps: steps.evaluate(request), as_flow, no_prefect=no_prefect, verify_hits=verify_hits)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, run_step
+from flows.commands.step import NoPrefect, OutputDir, Replace, VerifyHits, command_app, conflict, run_step
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.encoders.config import FeaturesConfig
@@ -37,6 +37,7 @@ def features_command(
     config: FeaturesConfig,
     no_prefect: NoPrefect = False,
     replace: Replace = False,
+    verify_hits: VerifyHits = "size",
 ) -> None:
     """Encode captions with a frozen encoder, for recipes that read features beside pictures."""
 
@@ -53,4 +54,4 @@ def features_command(
 
         return features(captions_dir, encoder, output_dir, config, request.on_conflict, return_state=True)
 
-    run_step(lambda steps: steps.features(request), as_flow, no_prefect=no_prefect)
+    run_step(lambda steps: steps.features(request), as_flow, no_prefect=no_prefect, verify_hits=verify_hits)

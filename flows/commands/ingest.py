@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, progress, run_step, tell_result
+from flows.commands.step import (
+    NoPrefect,
+    OutputDir,
+    Replace,
+    VerifyHits,
+    command_app,
+    conflict,
+    progress,
+    run_step,
+    tell_result,
+)
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from flows.terminal import say
@@ -99,17 +109,12 @@ def ingest_command(
     num_shards_at_once: ShardsAtOnce = 0,
     no_prefect: NoPrefect = False,
     replace: Replace = False,
+    verify_hits: VerifyHits = "size",
 ) -> None:
     """Fetch pictures and their texts into a dataset folder."""
-    if (no_prefect or retry) and (runner != "local" or scheduler or num_shards_at_once):
-        raise ConfigError(
-            "--runner, --scheduler and --num-shards-at-once are for a whole run with Prefect: leave them out, or "
-            "--no-prefect and --retry."
-        )
-    if retry and refresh:
-        raise ConfigError("--refresh asks again for everything that --retry would: leave out --retry.")
-    if retry and replace:
-        raise ConfigError("--retry fills in a finished dataset and replaces none: leave out --replace.")
+    _require_fitting(
+        retry, refresh, replace, no_prefect, spread=runner != "local" or bool(scheduler or num_shards_at_once)
+    )
     if retry:
         _retry(source, config, output_dir, retry)
         return
@@ -129,9 +134,22 @@ def ingest_command(
             return_state=True,
         )
 
-    run_step(lambda steps: steps.ingest(request), as_flow, no_prefect=no_prefect)
+    run_step(lambda steps: steps.ingest(request), as_flow, no_prefect=no_prefect, verify_hits=verify_hits)
     if refresh:
         _tell_opt_outs(output_dir)
+
+
+def _require_fitting(retry: str, refresh: bool, replace: bool, no_prefect: bool, spread: bool) -> None:
+    """Refuse options that exclude each other."""
+    if (no_prefect or retry) and spread:
+        raise ConfigError(
+            "--runner, --scheduler and --num-shards-at-once are for a whole run with Prefect: leave them out, or "
+            "--no-prefect and --retry."
+        )
+    if retry and refresh:
+        raise ConfigError("--refresh asks again for everything that --retry would: leave out --retry.")
+    if retry and replace:
+        raise ConfigError("--retry fills in a finished dataset and replaces none: leave out --replace.")
 
 
 def _tell_opt_outs(dataset_dir: Path) -> None:

@@ -7,12 +7,13 @@ import typer
 from rich.console import Console
 
 from flows.adhoc import adhoc_run
-from flows.commands.step import NoPrefect, OutputDir, command_app, progress
+from flows.commands.step import NoPrefect, OutputDir, VerifyHits, command_app, progress
 from flows.config import PipelineRequest
 from flows.help import PlainCommand, examples
 from flows.recipe import run_pipeline
 from flows.steps import CoreSteps
 from t2i_core.errors import ConfigError
+from t2i_core.manifest import HitCheck, hits_checked
 from t2i_core.samples.site import LanguageName, SourceName
 
 app = command_app()
@@ -43,6 +44,7 @@ def demo_command(
         str, typer.Option(help="Complete settings to start from. [default: demo, or emoji-styles for that source]")
     ] = "",
     no_prefect: NoPrefect = False,
+    verify_hits: VerifyHits = "size",
 ) -> None:
     """Run the main job on the built-in site, and print the scores."""
     request = PipelineRequest.parse(
@@ -55,7 +57,7 @@ def demo_command(
             "icons": icons or [],
         }
     )
-    _run_pipeline(request, output_dir, no_prefect=no_prefect)
+    _run_pipeline(request, output_dir, no_prefect=no_prefect, verify_hits=verify_hits)
 
 
 @app.command(
@@ -74,6 +76,7 @@ def pipeline_command(
     source: Annotated[str, typer.Option(help="Page, URL list or folder in place of the config's own.")] = "",
     minutes: Annotated[float, typer.Option(min=0, help="Aim for the whole job, minutes. [default: the config's]")] = 0,
     no_prefect: NoPrefect = False,
+    verify_hits: VerifyHits = "size",
 ) -> None:
     """Ingest, caption, train each model and evaluate, in one workspace that the pipeline owns."""
     if config and preset:
@@ -81,19 +84,19 @@ def pipeline_command(
     request = PipelineRequest.parse(
         {"preset": preset or "demo", "config_file": str(config or ""), "source": source, "minutes": minutes}
     )
-    _run_pipeline(request, output_dir, no_prefect=no_prefect)
+    _run_pipeline(request, output_dir, no_prefect=no_prefect, verify_hits=verify_hits)
 
 
-def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: bool) -> None:
+def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: bool, verify_hits: HitCheck) -> None:
     config = request.resolve()
-    with progress() as view:
+    with progress() as view, hits_checked(verify_hits):
         if no_prefect:
             run_pipeline(CoreSteps(on_progress=view), config, output_dir)
         else:
             with adhoc_run(view):
                 from flows.pipeline import pipeline
 
-                pipeline(output_dir, request)
+                pipeline(output_dir, request, return_state=True).result()
     from flows.summary import print_summary
 
     print_summary(Console(), output_dir, config.evaluate.result)

@@ -14,7 +14,7 @@ from flows.terminal import LineView, say
 from t2i_core.data.account.shortfall import shortfalls
 from t2i_core.errors import ConfigError
 from t2i_core.layout import require_local
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
 from t2i_core.progress import OnProgress
 from t2i_core.training.curve import validation_curve, verdict
 
@@ -47,6 +47,14 @@ Replace = Annotated[
 ]
 
 
+VerifyHits = Annotated[
+    HitCheck,
+    typer.Option(
+        "--verify-hits", help="How what is there already is looked at: sizes, the bytes of a sample, or of all files."
+    ),
+]
+
+
 def command_app() -> typer.Typer:
     """Give a module's commands their common looks: plain help, for the boxes cut long option names short."""
     return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -57,9 +65,15 @@ def conflict(*, replace: bool) -> OnConflict:
     return "replace" if replace else "refuse"
 
 
-def run_step(in_core: Callable[[CoreSteps], StepRef], as_flow: "Callable[[], State[Any]]", *, no_prefect: bool) -> None:
+def run_step(
+    in_core: Callable[[CoreSteps], StepRef],
+    as_flow: "Callable[[], State[Any]]",
+    *,
+    no_prefect: bool,
+    verify_hits: HitCheck = "size",
+) -> None:
     """Do one step, straight from the core or as a flow run here, and tell what came of it."""
-    with progress() as view:
+    with progress() as view, hits_checked(verify_hits):
         if no_prefect:
             ref = in_core(CoreSteps(on_progress=view))
         else:

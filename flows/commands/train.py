@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, Replace, command_app, conflict, run_step
+from flows.commands.step import NoPrefect, OutputDir, Replace, VerifyHits, command_app, conflict, run_step
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from t2i_core.training.config import TrainConfig, TrainRequest
@@ -35,6 +35,7 @@ def train_command(
     config: TrainConfig,
     no_prefect: NoPrefect = False,
     replace: Replace = False,
+    verify_hits: VerifyHits = "size",
 ) -> None:
     """Train one model; the same command resumes an unfinished run."""
 
@@ -47,4 +48,4 @@ def train_command(
 
         return train(captions_dir, output_dir, config, request.on_conflict, return_state=True)
 
-    run_step(lambda steps: steps.train(request), as_flow, no_prefect=no_prefect)
+    run_step(lambda steps: steps.train(request), as_flow, no_prefect=no_prefect, verify_hits=verify_hits)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from prefect import flow, suspend_flow_run
+from prefect import suspend_flow_run
 from prefect.client.schemas.objects import State
 from prefect.input import RunInput
 from prefect.runtime import deployment, flow_run
@@ -11,6 +11,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.config import PipelineRequest
+from flows.job import job
 from flows.nights.config import NightlyConfig
 from flows.nights.recipe import NOBODY, Answer, Asker, describe, run_nightly
 from t2i_core.nights.page import history_as_text
@@ -23,7 +24,7 @@ DEFAULTS = PipelineRequest()
 CONFIG = NightlyConfig()
 
 
-@flow(name="nightly", flow_run_name="nightly in {output_dir}")
+@job("nightly", "nightly in {output_dir}")
 def nightly(
     output_dir: Path = DEFAULT_REGISTRY, request: PipelineRequest = DEFAULTS, config: NightlyConfig = CONFIG
 ) -> State[Night]:

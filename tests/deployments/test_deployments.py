@@ -44,6 +44,9 @@ def test_every_flow_and_preset_has_a_deployment() -> None:
         "compare",
         "pipeline",
         "nightly",
+        "retry",
+        "verify",
+        "purge",
     }
     assert {f"pipeline/{preset}" for preset in preset_names()} <= DEPLOYMENTS.keys()
     assert len(DEPLOYMENTS) == len(FILE["deployments"])
@@ -85,7 +88,7 @@ def test_the_tags_say_what_the_automations_go_by(deployment: dict[str, Any]) -> 
 
 
 def test_what_is_light_does_not_wait_behind_what_is_heavy(deployment: dict[str, Any]) -> None:
-    light = deployment["entrypoint"].split(".")[1] in ("ingest", "caption", "compose")
+    light = deployment["entrypoint"].split(".")[1] in ("ingest", "caption", "compose", "upkeep")
     assert deployment["work_pool"]["work_queue_name"] == ("light" if light else "heavy")
     assert QUEUES["heavy"] == 1 < QUEUES["light"]
 

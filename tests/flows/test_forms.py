@@ -17,28 +17,51 @@ from flows.ingest import ingest
 from flows.nights.flow import nightly
 from flows.pipeline import pipeline
 from flows.train import train
+from flows.upkeep.purge import purge
+from flows.upkeep.retry import retry
+from flows.upkeep.verify import verify
 
 FLOWS: dict[str, Flow[..., Any]] = {
-    flow.name: flow for flow in (ingest, caption, features, train, compose, evaluate, compare, pipeline, nightly)
+    flow.name: flow
+    for flow in (ingest, caption, features, train, compose, evaluate, compare, pipeline, nightly, retry, verify, purge)
 }
 TOP: dict[str, tuple[list[str], list[str]]] = {
     "ingest": (
-        ["source", "output_dir", "config", "on_conflict", "refresh", "num_shards_at_once", "runner", "scheduler"],
+        [
+            "source",
+            "output_dir",
+            "config",
+            "on_conflict",
+            "refresh",
+            "num_shards_at_once",
+            "runner",
+            "scheduler",
+            "verify_hits",
+        ],
         ["source", "output_dir"],
     ),
-    "caption": (["dataset_dir", "output_dir", "config", "joined_with", "on_conflict"], ["dataset_dir", "output_dir"]),
+    "caption": (
+        ["dataset_dir", "output_dir", "config", "joined_with", "on_conflict", "verify_hits"],
+        ["dataset_dir", "output_dir"],
+    ),
     "features": (
-        ["captions_dir", "encoder_dir", "output_dir", "config", "on_conflict"],
+        ["captions_dir", "encoder_dir", "output_dir", "config", "on_conflict", "verify_hits"],
         ["captions_dir", "encoder_dir", "output_dir"],
     ),
-    "train": (["captions_dir", "output_dir", "config", "on_conflict"], ["captions_dir", "output_dir"]),
-    "compose": (["runs", "output_dir", "on_conflict"], ["runs", "output_dir"]),
+    "train": (["captions_dir", "output_dir", "config", "on_conflict", "verify_hits"], ["captions_dir", "output_dir"]),
+    "compose": (["runs", "output_dir", "on_conflict", "verify_hits"], ["runs", "output_dir"]),
     "evaluate": (
-        ["run_dir", "output_dir", "config", "baseline_dir", "clip_dir", "captions_dir", "on_conflict"],
+        ["run_dir", "output_dir", "config", "baseline_dir", "clip_dir", "captions_dir", "on_conflict", "verify_hits"],
         ["run_dir", "output_dir"],
     ),
-    "compare": (["evaluations", "output_dir", "config", "on_conflict"], ["evaluations", "output_dir"]),
-    "pipeline": (["output_dir", "request"], []),
+    "compare": (["evaluations", "output_dir", "config", "on_conflict", "verify_hits"], ["evaluations", "output_dir"]),
+    "retry": (["source", "output_dir", "reasons", "config"], ["source", "output_dir", "reasons"]),
+    "verify": (["folder", "repair"], ["folder"]),
+    "purge": (
+        ["dataset_dir", "urls", "domains", "sha256s", "from_file", "workspace", "deny_list"],
+        ["dataset_dir"],
+    ),
+    "pipeline": (["output_dir", "request", "verify_hits"], []),
     "nightly": (["output_dir", "request", "config"], []),
 }
 

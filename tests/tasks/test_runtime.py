@@ -10,7 +10,8 @@ from prefect.states import Failed
 
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
 from t2i_core.manifest import StepRef
-from tasks.artifacts import markdown_table, picture_grid, slug
+from tasks.artifacts import markdown_table, picture_grid
+from tasks.keys import slug
 from tasks.runtime import describe_counts, is_transient, outcome, reference
 from tasks.train import train
 

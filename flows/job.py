@@ -1,0 +1,34 @@
+"""What all flows share: how a refusal ends a run, and what the log says when one is down."""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Flow, flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
+
+from tasks.runtime import ending_in_words
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def job(name: str, run_name: str) -> Callable[[Callable[P, State[T]]], Flow[P, State[T]]]:
+    """Make a flow.
+
+    Args:
+        name: the flow's name.
+        run_name: a run's name, with the flow's parameters in braces.
+    """
+
+    def decorate(function: Callable[P, State[T]]) -> Flow[P, State[T]]:
+        hooks: list[Any] = [say_how_to_go_on]
+        return flow(name=name, flow_run_name=run_name, on_failure=hooks, on_crashed=hooks)(ending_in_words(function))
+
+    return decorate
+
+
+def say_how_to_go_on(of: Flow[Any, Any], run: FlowRun, state: State[Any]) -> None:
+    """Log that a run is down, and how it goes on; what the end of a whole machine leaves unsaid, the server says."""
+    again = f"`t2i resume {run.id}` starts it again" if run.deployment_id else "the same command goes on from here"
+    flow_run_logger(run, of).error("%s: %s (%s)", state.name, state.message or "no reason is known", again)

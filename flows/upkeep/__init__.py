@@ -1,0 +1,1 @@
+"""What happens to folders after they were made, as flows: retry, verify, purge."""

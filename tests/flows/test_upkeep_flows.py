@@ -1,0 +1,74 @@
+"""Retry, verify and purge as flows: they end as they should, in words, and a purge denies what it removes."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import State
+
+from flows.ingest import ingest
+from flows.upkeep.purge import purge
+from flows.upkeep.verify import verify
+from t2i_core.data.dataset.verify import verify as core_verify
+from t2i_core.errors import ConfigError, DataError
+from t2i_core.ingestion.config import IngestConfig
+from t2i_core.manifest import read_manifest
+
+CONFIG = IngestConfig(image_size=16)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    (tmp_path / "pictures").mkdir()
+    for name, turns in (("a", 0), ("b", 1)):
+        Image.linear_gradient("L").rotate(90 * turns).save(tmp_path / "pictures" / f"{name}.png")
+    return str(tmp_path / "pictures")
+
+
+def logs(state: State[object]) -> str:
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[state.state_details.flow_run_id]))  # type: ignore[list-item]
+    with get_client(sync_client=True) as client:
+        return "\n".join(line.message for line in client.read_logs(wanted))
+
+
+def test_damage_fails_the_run_and_repair_lets_the_ingest_refill_it(
+    prefect_server: None, source: str, tmp_path: Path
+) -> None:
+    dataset = tmp_path / "ds"
+    assert ingest(source, dataset, CONFIG, return_state=True).is_completed()
+    assert verify(dataset, return_state=True).name == "Completed"
+    tar = next(dataset.glob("shards/*.tar"))
+    tar.write_bytes(tar.read_bytes()[:-1500])
+
+    found = verify(dataset, repair=True, return_state=True)
+
+    assert found.is_failed() and "1 problems" in str(found.message)
+    with pytest.raises(DataError):
+        found.result()
+    assert ingest(source, dataset, CONFIG, return_state=True).is_completed()
+    assert not core_verify(dataset).damaged
+
+
+def test_a_purge_removes_and_denies(prefect_server: None, source: str, tmp_path: Path) -> None:
+    dataset, denied = tmp_path / "ds", tmp_path / "denied.txt"
+    ingest(source, dataset, CONFIG)
+    denied.write_text("other.example")
+
+    done = purge(dataset, urls=("a.png",), deny_list=str(denied), return_state=True)
+
+    assert done.name == "Completed" and str(done.message).startswith("1 rows purged, 1 pictures")
+    assert read_manifest(dataset).counts["kept"] == 1
+    assert len(denied.read_text().splitlines()) == 2
+    purge(dataset, urls=("a.png",), deny_list=str(denied))
+    assert len(denied.read_text().splitlines()) == 2
+
+
+def test_a_slip_ends_in_one_sentence_and_no_traceback(prefect_server: None, tmp_path: Path) -> None:
+    failed = ingest(str(tmp_path / "missing.csv"), tmp_path / "ds", return_state=True)
+
+    assert failed.is_failed() and "missing.csv" in str(failed.message)
+    with pytest.raises(ConfigError):
+        failed.result()
+    assert "Traceback" not in logs(failed)
