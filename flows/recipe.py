@@ -150,11 +150,18 @@ def _evaluated(
     )
 
 
-def ingest_source(steps: Steps, config: PipelineConfig, dataset_dir: Path) -> StepRef:
-    """Ingest the config's source; the built-in site is served meanwhile, unless the dataset is there already."""
+def ingest_source(steps: Steps, config: PipelineConfig, dataset_dir: Path, *, refresh: bool = False) -> StepRef:
+    """Ingest the config's source; the built-in site is served meanwhile, unless the dataset is there already.
+
+    Args:
+        steps: how it is done.
+        config: what to do.
+        dataset_dir: the dataset folder; one of another source or of other options is replaced.
+        refresh: look again at the source of a finished dataset. The built-in site is always the same.
+    """
     request = IngestRequest(source=config.source, config=config.ingest, output_dir=dataset_dir, on_conflict="replace")
     if not config.uses_site:
-        return steps.ingest(request)
+        return steps.ingest(request.with_changes(refresh=refresh))
     digest = site_digest(config.site)
     if hit := find_hit(dataset_dir, ingest_key(config.source, config.ingest, digest)):
         return hit

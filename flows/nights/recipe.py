@@ -75,7 +75,7 @@ def _night(
     job = job.only_for(name)
     require_workspace(workspace, ["dataset", NIGHTS_DIR, PROMOTIONS_DIR])
     with _timed() as took:
-        dataset = refresh(steps, job, workspace / "dataset")
+        dataset = ingest_source(steps, job, workspace / "dataset", refresh=True)
     subject = digest_of({"dataset": dataset.digest, "job": job.config_digest, "start": config.training()})
     nights = read_nights(workspace)
     if nights and nights[-1].outcome and nights[-1].subject == subject:
@@ -89,11 +89,6 @@ def _night(
     night = night.with_seconds("evaluate", took()).with_changes(asked_by=asker.name, finished=now())
     night = write_night(workspace, night)
     return _ended(_asked(night, workspace, asker), workspace, config)
-
-
-def refresh(steps: Steps, job: PipelineConfig, dataset_dir: Path) -> StepRef:
-    """Look at the source again: what is there already is a hit, and another state of it replaces the dataset."""
-    return ingest_source(steps, job, dataset_dir)
 
 
 def _learned(

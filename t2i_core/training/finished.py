@@ -6,7 +6,7 @@ That one's network may read more channels.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.door import read_file
 from t2i_core.encoding.origin import Origin
 from t2i_core.errors import CheckpointError, ConfigError
@@ -140,7 +141,8 @@ def start_from(
     """Load the averaged weights of a finished run, and nothing else of it, into a stage with fresh ones.
 
     The stage may read more channels than the run's, behind those that this one read. Their weights start at zero, so
-    that at first it gives what the run gave.
+    that at first it gives what the run gave. It may read other words, or the same in another order: each keeps its
+    vector, and new ones start afresh.
 
     Args:
         run_dir: the finished run.
@@ -153,24 +155,62 @@ def start_from(
         What is new, such as "unet.stem.weight[:, 48:]", and how many numbers each of it has.
 
     Raises:
-        ConfigError: the run's weights have other names or shapes, or were learned for other channels or words.
+        ConfigError: the run's weights have other names or shapes, or were learned for other channels.
         CheckpointError: they are damaged.
     """
     checkpoint, name = chosen_checkpoint(run_dir), average_name(0)
     found = _shapes(checkpoint / f"{name}.safetensors")
     wanted = {weight: tuple(tensor.shape) for weight, tensor in stage.state_dict().items()}
     grown = [weight for weight in _read_channels(stage) if _grows(found.get(weight, ()), wanted[weight])]
-    _require_same(found, wanted, {*grown}, run_dir)
+    own_words = FEATURES not in origins and not isinstance(stage, Reader)
+    words = Words.between(run_dir / "tokenizer.json", tokenizer_path, stage) if own_words else Words()
+    _require_same(found, wanted, {*grown, *words.fitting(found, wanted)}, run_dir)
     _require_first(read_run_config(run_dir)[0].system.channels, channels, run_dir)
     if read_origins(run_dir) != origins:
         raise ConfigError(
             f"{run_dir} cannot be the start: it learned other features, or none: its encoder or its options differ."
         )
-    own_words = FEATURES not in origins and not isinstance(stage, Reader)
-    if own_words and sha256_of(run_dir / "tokenizer.json") != sha256_of(tokenizer_path):
-        raise ConfigError(f"{run_dir} cannot be the start: it learned the words of other captions, in another order.")
-    open_checkpoint(checkpoint, stage).restore(stage, name, partial(_with_zeros, shapes=wanted))
-    return {f"{weight}[:, {found[weight][1]}:]": prod(wanted[weight]) - prod(found[weight]) for weight in grown}
+    fresh = {weight: stage.state_dict()[weight].clone() for weight in words.weights}
+    fitted = partial(_fitted, shapes=wanted, words=words, fresh=fresh)
+    open_checkpoint(checkpoint, stage).restore(stage, name, fitted)
+    new = {f"{weight}[:, {found[weight][1]}:]": prod(wanted[weight]) - prod(found[weight]) for weight in grown}
+    return new | words.new(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What becomes of the vectors of words.
+
+    Attributes:
+        weights: names of the weights that hold a vector a word.
+        known: by the number of a word here, its number in the run that is the start.
+        size: words of that run.
+        count: words here.
+    """
+
+    weights: tuple[str, ...] = ()
+    known: Mapping[int, int] = field(default_factory=dict)
+    size: int = 0
+    count: int = 0
+
+    @classmethod
+    def between(cls, theirs_path: Path, ours_path: Path, stage: Stage) -> "Words":
+        """Find the words that two tokenizers share; nothing where both are the same."""
+        if sha256_of(theirs_path) == sha256_of(ours_path):
+            return cls()
+        theirs, ours = Tokenizer.load(theirs_path), Tokenizer.load(ours_path)
+        layers = stage.named_modules()
+        weights = [f"{n}.weight" for n, each in layers if isinstance(each, nn.Embedding) and n.endswith("tokens")]
+        return cls(tuple(weights), ours.places_in(theirs), theirs.vocab_size, ours.vocab_size)
+
+    def fitting(self, found: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> list[str]:
+        """Name the weights that differ in the number of words alone."""
+        return [name for name in self.weights if found.get(name) == (self.size, *wanted[name][1:])]
+
+    def new(self, wanted: Mapping[str, Shape]) -> dict[str, int]:
+        """Say how many words are new, and how many numbers each weight has for them."""
+        new = self.count - len(self.known)
+        return {f"{name}, {new} new words": new * wanted[name][1] for name in self.weights if new}
 
 
 def _read_channels(stage: Stage) -> list[str]:
@@ -211,9 +251,13 @@ def _shapes(path: Path) -> dict[str, Shape]:
         raise CheckpointError(f"{path} cannot be read: {err}") from err
 
 
-def _with_zeros(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
-    """Give each tensor its shape, with zeros where the tensor ends."""
-    return {name: _padded(tensor, shapes[name]) for name, tensor in tensors.items()}
+def _fitted(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape], words: Words, fresh: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Give each tensor its shape, with zeros where the tensor ends, and words their vectors."""
+    here, there = list(words.known.keys()), list(words.known.values())
+    padded = {name: _padded(tensor, shapes[name]) for name, tensor in tensors.items() if name not in words.weights}
+    return padded | {name: fresh[name].index_put((torch.tensor(here),), tensors[name][there]) for name in words.weights}
 
 
 def _padded(tensor: Tensor, shape: Shape) -> Tensor:

@@ -132,8 +132,10 @@ def test_a_night_with_new_pictures_goes_on_after_a_stop_and_the_interval_decides
     assert [each.name for each in read_nights(WORK)] == ["2026-11-28", "2026-11-29", "2026-11-30"]
 
 
-def test_a_person_is_asked_and_the_command_answers(first: Night, capsys: pytest.CaptureFixture[str]) -> None:
-    config = ANYBODY.with_changes(when_better="ask")
+def test_a_warm_night_starts_from_the_champion_and_a_person_who_is_asked_answers_by_the_command(
+    first: Night, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ANYBODY.with_changes(when_better="ask", start="warm", warm_images=16)
     draw(PICTURES, range(120, 124))
 
     night = run_nightly(CoreSteps(), job_of(PICTURES), config, WORK, "2026-11-29")
@@ -142,6 +144,9 @@ def test_a_person_is_asked_and_the_command_answers(first: Night, capsys: pytest.
         night.outcome == "ask"
         and model_folder(WORK / "champion") == (WORK / "nights/2026-11-28/systems/whole").resolve()
     )
+    trained, start = (read_manifest(WORK / f"nights/2026-11-{day}/runs/diffusion") for day in (29, 28))
+    assert night.start == "the champion" and trained.key.inputs["init"] == start.digest
+    assert (trained.key.config["max_images"], start.key.config["max_images"]) == (16, 32)
     told = describe(night, WORK)
     command = told[told.index("`t2i ") + 5 : told.index("` takes it")].split()
     assert run(command) == 0

@@ -99,6 +99,11 @@ class Tokenizer:
         mask = np.array([row.attention_mask for row in rows], dtype=np.bool_).reshape(shape)
         return ids, mask
 
+    def places_in(self, other: "Tokenizer") -> dict[int, int]:
+        """Give the number in another tokenizer of each token that both know, by its number here."""
+        theirs = other._backend.get_vocab()
+        return {place: theirs[word] for word, place in self._backend.get_vocab().items() if word in theirs}
+
     def words(self, caption: str) -> list[str]:
         """Split a caption into its tokens, normalised, [EOS] left out and nothing cut."""
         return _words(self._backend, caption)

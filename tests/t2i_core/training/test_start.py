@@ -72,14 +72,34 @@ def test_weights_of_other_shapes_are_refused(
     assert latest_checkpoint(tmp_path / "run") is None
 
 
-def test_weights_for_other_words_are_refused(captions_dir: Path, first: Path, tmp_path: Path) -> None:
+def test_words_keep_their_vectors_in_another_order_and_new_ones_start_afresh(
+    captions_dir: Path, first: Path, tmp_path: Path
+) -> None:
+    """The run that is the start had red and blue the other way round, and a word that nobody uses for green."""
     run_dir = tmp_path / "first"
     shutil.copytree(first, run_dir)
-    words = (run_dir / "tokenizer.json").read_bytes()
-    (run_dir / "tokenizer.json").write_bytes(words.replace(b'"red"', b'"der"'))
+    words = json.loads((run_dir / "tokenizer.json").read_text())
+    ours = dict(words["model"]["vocab"])
+    theirs = ours | {"red": ours["blue"], "blue": ours["red"], "greenish": ours["green"], "more": len(ours)}
+    del theirs["green"]
+    words["model"]["vocab"] = theirs
+    (run_dir / "tokenizer.json").write_text(json.dumps(words))
+    last = list_checkpoints(run_dir)[-1]
+    tensors = {name: load_file(last / f"{name}.safetensors") for name in ("model", "ema", "optimizer")}
+    name = next(name for name in tensors["ema"] if name.endswith("tokens.weight"))
+    tensors["ema"][name] = torch.cat([tensors["ema"][name], torch.full((1, tensors["ema"][name].shape[1]), 9.0)])
+    state = json.loads((last / "state.json").read_text())
+    save_checkpoint(run_dir, 3, tensors, {each: state[each] for each in state if each != "files"})
 
-    with pytest.raises(ConfigError, match="the words of other captions"):
-        train(captions_dir, config(init_from=str(run_dir)), tmp_path / "run", compute=CPU)
+    second = config(init_from=str(run_dir), seed=1)
+    claim_run(captions_dir, second, tmp_path / "run", "refuse")
+    run = Run(captions_dir, second, tmp_path / "run", lambda progress: None, CPU)
+
+    weights, before = run.trainer.stage.state_dict(), tensors["ema"]
+    for word, place in ours.items():
+        assert weights[name][place].equal(before[name][theirs.get(word, ours["green"])]) == (word != "green"), word
+    assert all(weights[each].equal(before[each]) for each in before if each != name)
+    assert run.new == {f"{name}, 1 new words": weights[name].shape[1]}
 
 
 def test_damaged_weights_are_refused(captions_dir: Path, first: Path, tmp_path: Path) -> None:
