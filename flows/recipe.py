@@ -175,10 +175,12 @@ def site_digest(site: SiteConfig) -> str:
     Raises:
         ConfigError: an icon set cannot be read.
     """
-    shown = site.model_dump(mode="json", exclude={"port", "icons", "request_log"})
+    shown = site.model_dump(mode="json", exclude={"port", "icons", "request_log", "night"})
     # A site without icons is written as it was when there were none.
     icons = {"icons": [read_icon_set(Path(folder)).digest for folder in site.icons]} if site.icons else {}
-    return digest_of(shown | icons)
+    # What a site shows that changes is learned by looking at it, as of any page.
+    changes = {} if site.night is None else {"changes": True}
+    return digest_of(shown | icons | changes)
 
 
 @contextmanager

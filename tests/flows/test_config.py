@@ -190,6 +190,7 @@ def test_a_source_of_ones_own_needs_no_site() -> None:
 def test_the_site_has_one_identity_on_every_port() -> None:
     site = PipelineConfig.preset("demo").site
     assert site_digest(site.with_changes(port=1234)) == site_digest(site)
+    assert site_digest(site.with_changes(night=1)) == site_digest(site.with_changes(night=2)) != site_digest(site)
     assert site_digest(site.with_changes(seed=1)) != site_digest(site)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from t2i_core.data.address import url_identity
 from t2i_core.data.attempt import Attempt
 from t2i_core.data.dataset.parts import read_part
 from t2i_core.data.dataset.sightings import Sighting, read_sightings
@@ -244,8 +243,8 @@ def said_digest(record: SourceRecord) -> bytes:
 
 
 def url_digest(url: str) -> bytes:
-    """Give what stands for a URL in any spelling."""
-    return _digest(url_identity(url))
+    """Give what stands for a URL as a source spells it."""
+    return _digest(url)
 
 
 def _digest(value: object) -> bytes:
