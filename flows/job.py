@@ -1,11 +1,13 @@
 """What all flows share: how a refusal ends a run, and what the log says when one is down."""
 
+import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
+from pydantic import Field
 
 from tasks.runtime import ending_in_words
 
@@ -23,9 +25,28 @@ def job(name: str, run_name: str) -> Callable[[Callable[P, State[T]]], Flow[P, S
 
     def decorate(function: Callable[P, State[T]]) -> Flow[P, State[T]]:
         hooks: list[Any] = [say_how_to_go_on]
-        return flow(name=name, flow_run_name=run_name, on_failure=hooks, on_crashed=hooks)(ending_in_words(function))
+        make = flow(name=name, flow_run_name=run_name, on_failure=hooks, on_crashed=hooks)
+        return make(titled(ending_in_words(function)))
 
     return decorate
+
+
+def titled(function: Callable[P, T]) -> Callable[P, T]:
+    """Give each parameter a title for the form, made of its name, which Prefect would show as it is in code."""
+    signature = inspect.signature(function, eval_str=True)
+    parameters = [
+        parameter.replace(
+            annotation=Annotated[parameter.annotation, Field(json_schema_extra={"title": title_of(name)})]
+        )
+        for name, parameter in signature.parameters.items()
+    ]
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return function
+
+
+def title_of(name: str) -> str:
+    """Spell a parameter's name for a person: captions_dir is the "Captions folder"."""
+    return name.replace("_dir", "_folder").replace("_", " ").capitalize()
 
 
 def say_how_to_go_on(of: Flow[Any, Any], run: FlowRun, state: State[Any]) -> None:

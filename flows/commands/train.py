@@ -46,6 +46,6 @@ def train_command(
     def as_flow() -> "State[Any]":
         from flows.train import train
 
-        return train(captions_dir, output_dir, config, request.on_conflict, return_state=True)
+        return train(captions_dir, output_dir, config, on_conflict=request.on_conflict, return_state=True)
 
     run_step(lambda steps: steps.train(request), as_flow, no_prefect=no_prefect, verify_hits=verify_hits)

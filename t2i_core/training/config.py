@@ -13,7 +13,7 @@ from t2i_core.errors import ConfigError
 from t2i_core.layout import Kind
 from t2i_core.manifest import OnConflict, StepKey, read_manifest
 from t2i_core.recipe import is_file_name, recipe_label
-from t2i_core.training.preset import Preset, load_preset
+from t2i_core.training.preset import Preset, load_preset, preset_names
 
 FEATURES, EMBEDDINGS = "features", "embeddings"
 # Roles of folders of features, and the name of the encoder that each was made with among what a run is made from.
@@ -21,11 +21,18 @@ ENCODERS = {FEATURES: "encoder", EMBEDDINGS: "clip"}
 STEP, VERSION = "train", 3
 
 
+def _offer_presets(schema: dict[str, Any]) -> None:
+    """Make a form offer the recipes that there are; a file of one's own is no choice of it."""
+    schema["enum"] = preset_names()
+
+
 class TrainConfig(Config):
     """What to train, and for how long."""
 
     preset: str = Field(
-        "diffusion-demo", description="Training recipe: a name that `t2i presets list` prints, or a JSON file."
+        "diffusion-demo",
+        description="Training recipe: a name that `t2i presets list` prints, or a JSON file.",
+        json_schema_extra=_offer_presets,
     )
     set: tuple[str, ...] = Field(
         (),

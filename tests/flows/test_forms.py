@@ -20,6 +20,7 @@ from flows.train import train
 from flows.upkeep.purge import purge
 from flows.upkeep.retry import retry
 from flows.upkeep.verify import verify
+from t2i_core.training.preset import preset_names
 
 FLOWS: dict[str, Flow[..., Any]] = {
     flow.name: flow
@@ -48,7 +49,10 @@ TOP: dict[str, tuple[list[str], list[str]]] = {
         ["captions_dir", "encoder_dir", "output_dir", "config", "on_conflict", "verify_hits"],
         ["captions_dir", "encoder_dir", "output_dir"],
     ),
-    "train": (["captions_dir", "output_dir", "config", "on_conflict", "verify_hits"], ["captions_dir", "output_dir"]),
+    "train": (
+        ["captions_dir", "output_dir", "config", "preset_file", "on_conflict", "verify_hits"],
+        ["captions_dir", "output_dir"],
+    ),
     "compose": (["runs", "output_dir", "on_conflict", "verify_hits"], ["runs", "output_dir"]),
     "evaluate": (
         ["run_dir", "output_dir", "config", "baseline_dir", "clip_dir", "captions_dir", "on_conflict", "verify_hits"],
@@ -92,9 +96,10 @@ def test_the_parameters_come_in_order(name: str, schema: dict[str, Any]) -> None
     assert (schema.get("required") or []) == required
 
 
-def test_every_parameter_is_explained(schema: dict[str, Any]) -> None:
+def test_every_parameter_is_explained_and_has_a_title(schema: dict[str, Any]) -> None:
     for name, field in fields(schema):
         assert field.get("description"), name
+        assert field["title"][0].isupper() and "_" not in field["title"], name
         assert "position" in field, name
 
 
@@ -113,6 +118,11 @@ def test_numbers_are_bounded_and_choices_are_choices(schema: dict[str, Any]) -> 
             assert field.keys() & {"minimum", "exclusiveMinimum"}, name
         if "enum" in field:
             assert len(field["enum"]) >= 2, name
+
+
+def test_recipes_are_choices() -> None:
+    definitions = parameter_schema(train).model_dump()["definitions"]
+    assert definitions["TrainConfig"]["properties"]["preset"]["enum"] == preset_names()
 
 
 def test_unknown_keys_are_refused(schema: dict[str, Any]) -> None:
