@@ -126,6 +126,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
         "data.bounded",
     },
     "promotion": {"comparison", "composition", "evaluation.judges"},
+    "sweeps": {"comparison", "evaluation", "evaluation.metrics", "promotion", "diffusion"},
     "nights": {"promotion", "comparison", "evaluation", "evaluation.metrics", "lineage", "data.batches"},
     "api": {"composition", "ingestion", "captioning", "encoders", "encoding", "training", "generation", "evaluation"}
     | {"generation.edits", "comparison", "promotion"},

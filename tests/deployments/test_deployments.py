@@ -44,6 +44,7 @@ def test_every_flow_and_preset_has_a_deployment() -> None:
         "compare",
         "pipeline",
         "nightly",
+        "sweep",
         "retry",
         "verify",
         "purge",

@@ -16,6 +16,7 @@ from flows.features import features
 from flows.ingest import ingest
 from flows.nights.flow import nightly
 from flows.pipeline import pipeline
+from flows.sweeps.flow import sweep
 from flows.train import train
 from flows.upkeep.purge import purge
 from flows.upkeep.retry import retry
@@ -24,7 +25,21 @@ from t2i_core.training.preset import preset_names
 
 FLOWS: dict[str, Flow[..., Any]] = {
     flow.name: flow
-    for flow in (ingest, caption, features, train, compose, evaluate, compare, pipeline, nightly, retry, verify, purge)
+    for flow in (
+        ingest,
+        caption,
+        features,
+        train,
+        compose,
+        evaluate,
+        compare,
+        pipeline,
+        nightly,
+        sweep,
+        retry,
+        verify,
+        purge,
+    )
 }
 TOP: dict[str, tuple[list[str], list[str]]] = {
     "ingest": (
@@ -67,6 +82,7 @@ TOP: dict[str, tuple[list[str], list[str]]] = {
     ),
     "pipeline": (["output_dir", "request", "verify_hits"], []),
     "nightly": (["output_dir", "request", "config"], []),
+    "sweep": (["run_dir", "output_dir", "config", "clip_dir"], ["run_dir", "output_dir", "config"]),
 }
 
 

@@ -1,0 +1,50 @@
+"""`t2i sweep`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.adhoc import adhoc_run
+from flows.commands.step import NoPrefect, OutputDir, RunDir, command_app, progress
+from flows.help import PlainCommand, examples
+from flows.options import config_options
+from flows.steps import CoreSteps
+from flows.sweeps.recipe import run_sweep
+from flows.terminal import say
+from t2i_core.generation.config import DRAW_GROUPS
+from t2i_core.promotion.registry import model_folder
+from t2i_core.sweeps.config import AXES, SweepConfig
+
+app = command_app()
+
+
+@app.command(
+    "sweep",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i sweep work/run --guidance-scales 1 --guidance-scales 3 --output-dir w",
+        "t2i sweep work/run --step-counts 8 --step-counts 24 --output-dir work/sweep",
+        't2i generate work/run --config w/best.json --prompt "a cat" --output-dir p',
+        notes=("All combinations of what is given are tried, and the run's own settings.",),
+    ),
+)
+@config_options(SweepConfig, {"What is tried": (*AXES, "figure"), **DRAW_GROUPS})
+def sweep_command(
+    run_dir: RunDir,
+    output_dir: OutputDir,
+    config: SweepConfig,
+    clip_dir: Annotated[Path | None, typer.Option(help="A finished CLIP run that scores.")] = None,
+    no_prefect: NoPrefect = False,
+) -> None:
+    """Try ways of drawing with one trained run or system, and say which is best and which as good."""
+    with progress() as view:
+        if no_prefect:
+            told = run_sweep(CoreSteps(on_progress=view), model_folder(run_dir), config, output_dir, clip_dir)
+        else:
+            with adhoc_run(view):
+                from flows.sweeps.flow import sweep
+
+                told = str(sweep(run_dir, output_dir, config, str(clip_dir or ""), return_state=True).result())
+    say(told)
+    say(f"report: {output_dir / 'report.html'}")

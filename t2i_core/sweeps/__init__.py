@@ -1,0 +1,1 @@
+"""Ways of drawing with one trained run or system: which is best, and which is as good and faster."""
