@@ -6,6 +6,7 @@ from t2i_core.captioning import step as core
 from t2i_core.captioning.config import CaptionRequest
 from t2i_core.manifest import StepRef
 from tasks.artifacts import markdown_table, publish_markdown
+from tasks.pages import page_link
 from tasks.runtime import outcome, reporting, step_task
 
 
@@ -22,6 +23,6 @@ def report(ref: StepRef) -> str:
     """Write the counts of splits and reasons."""
     counts = dict(sorted(ref.counts.items(), key=lambda item: -item[1]))
     return (
-        f"# Captions {ref.digest[:12]}\n\n`{ref.path / 'report.html'}` shows lengths and truncation.\n\n"
+        f"# Captions {ref.digest[:12]}\n\n{page_link(ref.path / 'report.html')} shows lengths and truncation.\n\n"
         f"{markdown_table(counts, head=('count', 'captions'))}"
     )

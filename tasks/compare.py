@@ -7,6 +7,7 @@ from t2i_core.comparison.config import CompareRequest
 from t2i_core.manifest import StepRef
 from t2i_core.report.pictures import open_picture
 from tasks.artifacts import embedded_picture, lineage, publish_markdown
+from tasks.pages import page_link
 from tasks.runtime import outcome, step_task
 
 
@@ -23,4 +24,4 @@ def report(ref: StepRef) -> str:
     """Give the step's own report above its picture grid."""
     text = (ref.path / "report.md").read_text(encoding="utf-8")
     grid = embedded_picture(open_picture(ref.path / "grid.png"))
-    return f"{text}\n\n{grid}\n\nThe full report: `{ref.path / 'report.html'}`"
+    return f"{text}\n\n{grid}\n\nThe full report: {page_link(ref.path / 'report.html')}"

@@ -6,6 +6,7 @@ from t2i_core.evaluation import step as core
 from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.manifest import StepRef
 from tasks.artifacts import lineage, picture_grid, publish_markdown
+from tasks.pages import page_link
 from tasks.runtime import outcome, reporting, step_task
 
 MAX_GRID_PICTURES = 48
@@ -25,4 +26,4 @@ def report(ref: StepRef) -> str:
     """Give the step's own report above a grid of its pictures."""
     text = (ref.path / "report.md").read_text(encoding="utf-8")
     pictures = sorted((ref.path / "images").rglob("*.png"))[:MAX_GRID_PICTURES]
-    return f"{text}\n\n{picture_grid(pictures)}\n\nThe full report: `{ref.path / 'report.html'}`"
+    return f"{text}\n\n{picture_grid(pictures)}\n\nThe full report: {page_link(ref.path / 'report.html')}"

@@ -16,6 +16,7 @@ from t2i_core.ingestion.config import IngestRequest
 from t2i_core.ingestion.step import IngestPlan
 from t2i_core.manifest import StepRef
 from tasks.artifacts import markdown_rows, markdown_table, publish_markdown
+from tasks.pages import page_link
 from tasks.runtime import outcome, reporting, step_task
 
 MAX_HOSTS = 10
@@ -61,6 +62,6 @@ def report(ref: StepRef) -> str:
             "## Hosts",
             markdown_rows(rows, head=("host", *figures)),
             f"{max(0, len(hosts) - MAX_HOSTS):,} more in `{ref.path / HOSTS_NAME}`.",
-            f"Pictures, sizes, licenses: `{ref.path / REPORT_NAME}`; data card: `{ref.path / CROISSANT_NAME}`",
+            f"Pictures, sizes, licenses: {page_link(ref.path / REPORT_NAME)}; data card: `{ref.path / CROISSANT_NAME}`",
         ]
     )

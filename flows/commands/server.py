@@ -1,5 +1,7 @@
 """`t2i worker` and `t2i resume`: what belongs to a Prefect server that runs deployments."""
 
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,21 +14,31 @@ app = command_app()
 
 
 @app.command(
-    "worker", cls=PlainCommand, epilog=examples("t2i worker", "t2i worker --queue light", "t2i worker --queue heavy")
+    "worker",
+    cls=PlainCommand,
+    epilog=examples("t2i worker", "t2i worker --reports workspace", "t2i worker --queue heavy"),
 )
 def worker_command(
     queue: Annotated[
         list[str] | None, typer.Option(help="Take only runs of this queue of the pool, heavy or light; again for more.")
     ] = None,
+    reports: Annotated[
+        Path | None,
+        typer.Option(help="Workspace whose reports and pictures are served on loopback, for links in the UI."),
+    ] = None,
 ) -> None:
     """Run the deployments of the configured Prefect server, until asked to stop; then let runs end well first."""
     from flows.operations.connection import server_client
+    from flows.operations.reports import serving_reports
     from flows.operations.worker import run_worker
 
     with server_client():
         # Asked before the worker starts, which would only repeat that nobody answers.
         pass
-    raise typer.Exit(run_worker(queue or ()))
+    serving: AbstractContextManager[dict[str, str]] = serving_reports(reports) if reports else nullcontext({})
+    with serving as variables:
+        code = run_worker(queue or (), variables)
+    raise typer.Exit(code)
 
 
 @app.command(

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,15 +32,16 @@ app()
 """
 
 
-def run_worker(queues: Sequence[str] = ()) -> int:
+def run_worker(queues: Sequence[str] = (), variables: Mapping[str, str] | None = None) -> int:
     """Work until asked to stop, and give the exit code.
 
     Args:
         queues: of the pool that it works for; none for all of them.
+        variables: for the environment of its runs.
     """
     command = [sys.executable, "-P", "-c", PROGRAM, "worker", "start", "--pool", POOL]
     command += [option for queue in queues for option in ("--work-queue", queue)]
-    worker = start(command, stdout=STDOUT, stderr=STDERR)
+    worker = start(command, stdout=STDOUT, stderr=STDERR, extra=variables)
     try:
         return worker.wait()
     except KeyboardInterrupt:

@@ -1,11 +1,13 @@
 """Retry, verify and purge as flows: they end as they should, in words, and a purge denies what it removes."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import State
 
 from flows.ingest import ingest
@@ -15,6 +17,8 @@ from t2i_core.data.dataset.verify import verify as core_verify
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.manifest import read_manifest
+from t2i_core.progress import Progress
+from tasks.runtime import reporting
 
 CONFIG = IngestConfig(image_size=16)
 
@@ -72,3 +76,33 @@ def test_a_slip_ends_in_one_sentence_and_no_traceback(prefect_server: None, tmp_
     with pytest.raises(ConfigError):
         failed.result()
     assert "Traceback" not in logs(failed)
+
+
+def test_progress_ends_at_all_of_it_under_a_key_that_prefect_takes(prefect_server: None) -> None:
+    @flow
+    def step() -> None:
+        with reporting("train-My_Run 2-progress") as on_progress:
+            on_progress(Progress(step="train", done=3, total=4, unit="pictures"))
+
+    step()
+
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["train-my-run-2-progress"]))
+        (artifact,) = client.read_artifacts(artifact_filter=wanted)
+    assert artifact.data == 100
+    assert "3 of 4 pictures" in str(artifact.description)
+
+
+def test_progress_of_what_failed_stays_where_it_was(prefect_server: None) -> None:
+    @flow
+    def step() -> None:
+        with suppress(ValueError), reporting("half-progress") as on_progress:
+            on_progress(Progress(step="train", done=3, total=4, unit="pictures"))
+            raise ValueError
+
+    step()
+
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["half-progress"]))
+        (artifact,) = client.read_artifacts(artifact_filter=wanted)
+    assert artifact.data == 75
