@@ -26,6 +26,8 @@ RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
 HEARTBEAT = "prefect.flow-run.heartbeat"
 CRASHED, FAILED = "prefect.flow-run.Crashed", "prefect.flow-run.Failed"
 ENDED = {CRASHED, FAILED, "prefect.flow-run.Completed", "prefect.flow-run.Cancelled"}
+# What waits for a person has no process, and is well.
+SUSPENDED = "prefect.flow-run.Suspended"
 # How a run that was down goes on: by this or another automation, or by hand.
 GOES_ON = {f"prefect.flow-run.{name}" for name in ("Scheduled", "AwaitingRetry", "Pending", "Running", "Retrying")}
 
@@ -53,7 +55,7 @@ def give_up(tag: str, seconds: int) -> AutomationCore:
             posture=Posture.Proactive,
             after={HEARTBEAT},
             # Nothing else ends the wait: after a Cancelling or AwaitingRetry the process can die as well.
-            expect={HEARTBEAT, *ENDED},
+            expect={HEARTBEAT, SUSPENDED, *ENDED},
             match=RUNS,
             match_related=_tagged(tag),
             for_each={"prefect.resource.id"},

@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events import EventTrigger
 from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import get_current_settings
+from prefect.states import Cancelled, Completed, Crashed, Failed, Suspended
 
 from flows.operations.automations import BACK_OFF_SECONDS, QUICK_HEARTBEAT_SECONDS, planned_automations
 
@@ -39,6 +40,13 @@ def test_a_crashed_run_starts_again_as_often_as_there_are_waits_and_they_grow() 
     assert counts == [str(number) for number in range(1, len(BACK_OFF_SECONDS) + 1)]
     waits = [found.within.total_seconds() for found in again]
     assert waits == sorted(waits) and waits[0] < waits[-1]
+
+
+def test_a_run_that_waits_for_a_person_or_has_ended_is_not_given_up() -> None:
+    ends = [trigger(automation) for automation in PLANNED if new_state(automation) == StateType.CRASHED]
+    states = [Suspended().name, Completed().name, Failed().name, Cancelled().name, Crashed().name]
+    assert len(ends) == 2
+    assert all(f"prefect.flow-run.{state}" in end.expect for end in ends for state in states)
 
 
 def test_nobody_is_told_without_a_block() -> None:
