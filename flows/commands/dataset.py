@@ -44,7 +44,7 @@ def dataset_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """List the versions of a dataset, or tell what one has more, less or otherwise than another."""
+    """List the versions of a dataset, or tell how two of them differ."""
     read_manifest(dataset_dir, "dataset")
     if action == "log":
         if versions:

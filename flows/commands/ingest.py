@@ -19,6 +19,7 @@ from flows.commands.step import (
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from flows.terminal import say
+from t2i_core.data.shards.versions import current_number
 from t2i_core.errors import ConfigError
 from t2i_core.ingestion.config import IngestConfig, IngestRequest
 
@@ -64,6 +65,13 @@ Refresh = Annotated[
         "a new version of it.",
     ),
 ]
+OnOptOut = Annotated[
+    Literal["report", "withdraw"],
+    typer.Option(
+        help="For --refresh, when pictures must not be taken any more: name what was made with them, or also let the "
+        "previous model take the place of a champion that was."
+    ),
+]
 Retry = Annotated[
     str, typer.Option(help="Only ask again for what a finished dataset rejected as these: timeout,dns,http_429.")
 ]
@@ -103,6 +111,7 @@ def ingest_command(
     output_dir: OutputDir,
     config: IngestConfig,
     refresh: Refresh = False,
+    on_opt_out: OnOptOut = "report",
     retry: Retry = "",
     runner: Runner = "local",
     scheduler: Scheduler = "",
@@ -118,6 +127,7 @@ def ingest_command(
     if retry:
         _retry(source, config, output_dir, retry)
         return
+    before = current_number(output_dir)
     request = IngestRequest(
         source=source,
         config=config,
@@ -135,8 +145,8 @@ def ingest_command(
         )
 
     run_step(lambda steps: steps.ingest(request), as_flow, no_prefect=no_prefect, verify_hits=verify_hits)
-    if refresh:
-        _tell_opt_outs(output_dir)
+    if refresh and current_number(output_dir) > before:
+        _heed_opt_outs(output_dir, on_opt_out)
 
 
 def _require_fitting(retry: str, refresh: bool, replace: bool, no_prefect: bool, spread: bool) -> None:
@@ -152,18 +162,25 @@ def _require_fitting(retry: str, refresh: bool, replace: bool, no_prefect: bool,
         raise ConfigError("--retry fills in a finished dataset and replaces none: leave out --replace.")
 
 
-def _tell_opt_outs(dataset_dir: Path) -> None:
-    """Name what was made with pictures that must not be taken any more, as the newest version says."""
+def _heed_opt_outs(dataset_dir: Path, policy: str) -> None:
+    """Name what was made with pictures that must not be taken any more, as the newest version says, and do as told."""
     from flows.commands.upkeep import write_holders
-    from t2i_core.data.dataset.history import read_opt_outs
-    from t2i_core.data.shards.versions import current_number
+    from t2i_core.data.dataset.history import newest_opt_outs
     from t2i_core.lineage.holders import find_samples
+    from t2i_core.promotion.registry import registries_below
+    from t2i_core.promotion.step import withdraw
 
-    number, root = current_number(dataset_dir), dataset_dir.resolve().parent
-    uids = {each.uid for each in read_opt_outs(dataset_dir) if each.version == number}
-    if uids:
-        say(f"{len(uids):,} samples must not be taken any more; no version holds their pictures (opt_outs.jsonl)")
-        write_holders(find_samples(root, uids), root, f"made with one of them, below {root}")
+    uids, root = newest_opt_outs(dataset_dir), dataset_dir.resolve().parent
+    if not uids:
+        return
+    say(f"{len(uids):,} samples must not be taken any more; no version holds their pictures (opt_outs.jsonl)")
+    holders = find_samples(root, uids)
+    write_holders(holders, root, f"made with one of them, below {root}")
+    digests = {holder.digest for holder in holders if holder.certain}
+    for registry in registries_below(root) if policy == "withdraw" else ():
+        why = f"it was made with pictures that must not be taken any more ({dataset_dir.name})"
+        if (promotion := withdraw(registry, digests, why=why)) is not None:
+            say(f"withdrawn: the champion of {registry} is {promotion.champion.path} again")
 
 
 def _retry(source: str, config: IngestConfig, output_dir: Path, names: str) -> None:

@@ -19,6 +19,7 @@ from t2i_core.data.dataset.folder import read_planning, remove_leftovers, shard_
 from t2i_core.data.dataset.parts import read_note
 from t2i_core.data.shards.layout import SHARDS_DIR
 from t2i_core.data.shards.stats import ShardReport, finished_shard
+from t2i_core.data.shards.versions import read_log
 from t2i_core.data.sources.orphans import ORPHANS_NAME
 from t2i_core.errors import DataError
 from t2i_core.ingestion.config import BESIDE, IngestConfig, IngestRequest, ingest_key
@@ -127,6 +128,7 @@ def _publish(plan: IngestPlan) -> StepRef:
             files=files,
             places=dict.fromkeys(range(plan.num_shards), shards_dir),
             planning=read_planning(plan.output_dir),
+            history=read_log(plan.output_dir),
         )
 
 

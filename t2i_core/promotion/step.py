@@ -1,5 +1,6 @@
 """Changing the champion: promote and roll back. Folders stay where they are; a record more says what holds."""
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Literal
 
@@ -62,8 +63,39 @@ def promote(
     return promotion
 
 
-def rollback(registry: Path, *, why: str) -> Promotion:
+def withdraw(registry: Path, digests: Set[str], *, why: str) -> Promotion | None:
+    """Take the champion out of use if it is one of some runs and systems, such as those of what must not be learned.
+
+    Args:
+        registry: folder of the records.
+        digests: of what must not be in use.
+        why: in a sentence.
+
+    Returns:
+        The record that holds now, in which the previous one is the champion; None where the champion may stay.
+
+    Raises:
+        ConfigError: there is no previous one that may take its place.
+        DataError: a manifest or record is damaged.
+    """
+    before = current(registry)
+    if before is None or before.champion.digest not in digests:
+        return None
+    if before.previous is None or before.previous.digest in digests:
+        raise ConfigError(
+            f"the champion of {registry} must not be in use ({why}), and there is no previous one to take its place: "
+            "train another and promote it."
+        )
+    return rollback(registry, why=why, who="rule")
+
+
+def rollback(registry: Path, *, why: str, who: Literal["rule", "person"] = "person") -> Promotion:
     """Make the previous one the champion again; the two change places.
+
+    Args:
+        registry: folder of the records.
+        why: in a sentence.
+        who: decided.
 
     Raises:
         ConfigError: there is no previous one, or its folder is not what was promoted any more.
@@ -76,7 +108,7 @@ def rollback(registry: Path, *, why: str) -> Promotion:
     promotion = before.with_changes(
         number=before.number + 1,
         action="rollback",
-        who="person",
+        who=who,
         at=now(),
         why=why,
         champion=before.previous,

@@ -1,5 +1,6 @@
 """What verify, purge and lineage say, and the codes they end with."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -29,6 +30,38 @@ def dataset(tmp_path: Path) -> Path:
     ingest(str(folder), config, tmp_path / "work/dataset")
     caption(tmp_path / "work/dataset", CaptionConfig(validation_share=0, test_share=0), tmp_path / "work/captions")
     return tmp_path / "work/dataset"
+
+
+def test_versions_are_listed_compared_and_named_and_opt_outs_are_told(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--image-size", "16", "--encode-format", "png", "--samples-per-shard", "4", "--no-prefect", "--refresh"]
+    command = ["ingest", str(tmp_path / "pictures"), "--output-dir", str(dataset), *options]
+    assert run(["dataset", "log", str(dataset)]) == 0
+    assert capsys.readouterr().out.endswith(": 6 kept; 6 added\n")
+    assert run(command) == 0
+    assert f"{dataset}: already done" in capsys.readouterr().out
+    with Image.open(tmp_path / "pictures/a.png") as picture:
+        denied = hashlib.sha256((tmp_path / "pictures/a.png").read_bytes()).hexdigest()
+        picture.rotate(90).save(tmp_path / "pictures/b.png")
+    (tmp_path / "denied.txt").write_text(denied)
+    assert run([*command, "--deny-list", str(tmp_path / "denied.txt")]) == 0
+    told = capsys.readouterr().out
+    assert "1 samples must not be taken any more; no version holds their pictures" in told
+    assert f"captions {read_manifest(tmp_path / 'work/captions').digest[:12]}" in told
+
+    assert run(["dataset", "log", str(dataset)]) == 0
+    newest, first = capsys.readouterr().out.splitlines()
+    assert newest.endswith("5 kept; 1 changed, 1 removed (denied 1)") and first.startswith("@1 ")
+    assert run(["dataset", "diff", str(dataset), "1", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    # Whoever opted out is in no version any more, and so in no difference.
+    assert [(change["key"], change["other_key"]) for change in found["changed"]] == [("000001", "000020")]
+    assert (found["added"], found["removed"]) == ([], [])
+    assert run(["verify", f"{dataset}@1"]) == 0
+    assert capsys.readouterr().out.endswith("2 shards, 5 samples; 0 damaged, 0 samples lost\n")
+    assert run(["verify", f"{dataset}@3"]) == 2
+    assert "it holds @1, @2" in capsys.readouterr().err
 
 
 def test_verify_names_what_is_lost(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

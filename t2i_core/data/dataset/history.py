@@ -5,6 +5,7 @@ from pathlib import Path
 
 from t2i_core.config import Config
 from t2i_core.data.dataset.tombstone import PURGED_LIST_NAME, TOMBSTONES_NAME
+from t2i_core.data.shards.versions import current_number
 from t2i_core.door import is_file, link_file, read_file
 from t2i_core.errors import DataError
 from t2i_core.layout import MAX_LOG_BYTES
@@ -46,6 +47,12 @@ def read_opt_outs(dataset_dir: Path) -> list[OptOut]:
         raise DataError(
             f"{path} is damaged ({err!s:.300}). Restore it, or delete it: it is a record of the past."
         ) from err
+
+
+def newest_opt_outs(dataset_dir: Path) -> frozenset[str]:
+    """Give the uids of the samples that the newest version does not have any more because they must not be taken."""
+    number = current_number(dataset_dir)
+    return frozenset(each.uid for each in read_opt_outs(dataset_dir) if each.version == number)
 
 
 def write_opt_outs(folder: Path, opt_outs: Iterable[OptOut]) -> None:

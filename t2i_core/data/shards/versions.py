@@ -64,7 +64,7 @@ def read_log(folder: Path) -> list[Version]:
     path = folder / LOG_NAME
     try:
         return [Version.model_validate_json(line) for line in read_file(path, MAX_LOG_BYTES).splitlines()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except ValueError as err:
         raise DataError(f"{path} is damaged ({err!s:.300}). Delete it: the next refresh begins a new one.") from err

@@ -11,6 +11,7 @@ from t2i_core.data.entry import LINK_ADVICE, entry_kind
 from t2i_core.data.picture import READABLE_SUFFIXES
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.shards.layout import LICENSE_COLUMN, OWN_COLUMNS, SHARDS_DIR
+from t2i_core.data.shards.reader import read_rows
 from t2i_core.data.shards.tar_reader import Member, TarError, iter_members, read_member
 from t2i_core.data.sources.cells import passed_through
 from t2i_core.data.sources.folder import identity_of_folder, read_local
@@ -84,8 +85,11 @@ def read_shards(root: Path, orphans: OrphanLog) -> Iterator[SourceRecord]:
         name = path.relative_to(root)
         if str(name) in not_read:
             continue
+        past = _past_keys(path)
         try:
             for key, members in _samples(path, len(name.parts) - 1):
+                if key in past:
+                    continue
                 record = _record(name, key, members)
                 if record is None:
                     orphans.add("samples_without_picture", f"{name}: {key}", "no picture")
@@ -97,6 +101,16 @@ def read_shards(root: Path, orphans: OrphanLog) -> Iterator[SourceRecord]:
     if empty:
         told = f" Links left out: {len(not_read):,}; {LINK_ADVICE}." if not_read else ""
         raise ConfigError(f"the shards in {root} hold no pictures.{told}")
+
+
+def _past_keys(path: Path) -> set[str]:
+    """Give the keys of what the table beside a shard calls no sample, as what was one in an earlier version is."""
+    try:
+        rows = read_rows(path.with_suffix(".parquet"), ["key", "status"])
+    except DataError:
+        # Shards of other programs have no such table.
+        return set()
+    return {row["key"] for row in rows if row["status"] != "success"}
 
 
 def _samples(path: Path, levels: int) -> Iterator[tuple[str, dict[str, Member | str]]]:

@@ -194,10 +194,28 @@ def test_an_earlier_version_can_still_be_trained_on(web_site: Any, tmp_path: Pat
     # What both versions have lies on the disk once.
     tars = [folder / "shards/00001.tar" for folder in (dataset, dataset / "versions/1")]
     assert tars[0].samefile(tars[1])
+    # What is past is still in that of the first shard, and no sample for whoever reads it.
+    assert ingest(str(dataset), CONFIG, tmp_path / "taken").counts["seen"] == 8
     again = caption(Path(f"{dataset}@1"), config, tmp_path / "again")
     assert again.digest == before.digest
     after = caption(dataset, config, tmp_path / "after")
     assert (after.counts["kept"], after.digest != before.digest) == (8, True)
+
+
+def test_a_lost_shard_of_a_later_version_is_filled_again(web_site: Any, make_png: MakePng, tmp_path: Path) -> None:
+    source, dataset = write_list(tmp_path / "list.csv", web_site, range(6)), tmp_path / "ds"
+    ingest(source, CONFIG, dataset)
+    write_list(tmp_path / "list.csv", web_site, range(1, 7))
+    marked(web_site, "/1.png", make_png((0, 99, 0)), "new")
+    refreshed = refresh(source, dataset)
+    before = samples(dataset)
+    for name in ("00000_stats.json", "00002.tar"):
+        (dataset / SHARDS_DIR / name).unlink()
+    asked(web_site)
+    ingest(source, CONFIG, dataset)
+    assert sorted(asked(web_site)) == ["/1.png", "/2.png", "/3.png", "/6.png"]
+    assert samples(dataset) == before
+    assert read_manifest(dataset).counts["kept"] == refreshed.counts["kept"]
 
 
 def test_three_steps_give_the_samples_of_one(web_site: Any, make_png: MakePng, tmp_path: Path) -> None:

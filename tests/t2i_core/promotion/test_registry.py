@@ -19,7 +19,7 @@ from t2i_core.promotion.registry import (
     promotions,
     write_promotion,
 )
-from t2i_core.promotion.step import promote, rollback
+from t2i_core.promotion.step import promote, rollback, withdraw
 
 Make = Callable[..., Path]
 
@@ -45,6 +45,19 @@ def test_the_champion_before_becomes_the_previous_one_and_comes_back(make_run: M
         (3, "promote", "three is better", "../three"),
         (4, "rollback", "blurred", "../two"),
     ]
+
+
+def test_a_champion_that_must_not_be_used_makes_way_for_one_that_may(make_run: Make, registry: Path) -> None:
+    one, two = make_run("one"), make_run("two")
+    promote(one, registry, why="first")
+    promote(two, registry, why="second")
+    digests = {run: read_manifest(run).digest for run in (one, two)}
+    assert withdraw(registry, {digests[one]}, why="opted out") is None
+    with pytest.raises(ConfigError, match="no previous one to take its place"):
+        withdraw(registry, set(digests.values()), why="opted out")
+    withdrawn = withdraw(registry, {digests[two]}, why="opted out")
+    assert withdrawn is not None and (withdrawn.action, withdrawn.who) == ("rollback", "rule")
+    assert model_folder(registry / "champion") == one
 
 
 def test_who_is_the_champion_already_is_promoted_no_second_time(make_run: Make, registry: Path) -> None:
