@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 from t2i_core.composition.config import parts_of
-from t2i_core.composition.fit import require_fit
 from t2i_core.errors import ConfigError
 from t2i_core.promotion.registry import (
     Evidence,
@@ -43,6 +42,9 @@ def promote(
             champion than there is now.
         DataError: a manifest or record is damaged.
     """
+    # Only here, so that who goes back, or asks for help, does not wait for PyTorch.
+    from t2i_core.composition.fit import require_fit
+
     require_fit(parts_of(folder))
     entry, before = entry_of(folder, registry), current(registry)
     if before and before.champion.digest == entry.digest:
