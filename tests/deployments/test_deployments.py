@@ -44,6 +44,8 @@ def test_every_flow_and_preset_has_a_deployment() -> None:
         "compare",
         "pipeline",
         "nightly",
+        "promote",
+        "rollback",
         "sweep",
         "retry",
         "verify",

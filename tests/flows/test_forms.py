@@ -18,6 +18,7 @@ from flows.nights.flow import nightly
 from flows.pipeline import pipeline
 from flows.sweeps.flow import sweep
 from flows.train import train
+from flows.upkeep.promotion import promote, rollback
 from flows.upkeep.purge import purge
 from flows.upkeep.retry import retry
 from flows.upkeep.verify import verify
@@ -35,6 +36,8 @@ FLOWS: dict[str, Flow[..., Any]] = {
         compare,
         pipeline,
         nightly,
+        promote,
+        rollback,
         sweep,
         retry,
         verify,
@@ -82,6 +85,8 @@ TOP: dict[str, tuple[list[str], list[str]]] = {
     ),
     "pipeline": (["output_dir", "request", "verify_hits"], []),
     "nightly": (["output_dir", "request", "config"], []),
+    "promote": (["run_dir", "registry", "why"], ["run_dir"]),
+    "rollback": (["registry", "why"], []),
     "sweep": (["run_dir", "output_dir", "config", "clip_dir"], ["run_dir", "output_dir", "config"]),
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.upkeep import promotion as flows
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.manifest import read_manifest
 from t2i_core.promotion.registry import (
@@ -175,3 +176,12 @@ def test_names_are_found_from_above(make_run: Make, registry: Path, tmp_path: Pa
         read_manifest(one).digest: f"previous of {registry}",
         read_manifest(two).digest: f"champion of {registry}",
     }
+
+
+def test_the_flows_say_who_is_champion(make_run: Make, registry: Path) -> None:
+    one, two = make_run("one"), make_run("two")
+    for run in (one, two):
+        state = flows.promote.fn(run, registry, "by the form")
+    assert state.is_completed() and f"two is the champion of {registry}: by the form" in str(state.message)
+    assert "one is the champion" in str(flows.rollback.fn(registry).message)
+    assert model_folder(registry / "champion") == one
