@@ -91,7 +91,7 @@ _WIDE_WORDS: Mapping[str, tuple[str, ...]] = {
     "circle": ("circle", "ball", "dot", "orb", "spot", "roundel", "sphere", "bubble", "coin", "button", "globe"),
     "square": ("square", "block", "tile", "cube", "rectangle", "quadrangle", "panel", "crate", "quadrilateral"),
     "triangle": ("triangle", "wedge", "trigon", "cone", "delta", "arrowhead", "tent", "teepee"),
-    "cross": ("cross", "cruciform", "crucifix", "swiss cross", "greek cross", "addition sign", "crossed shape"),
+    "cross": ("cross", "cruciform", "crucifix", "swiss cross", "greek cross", "crossed shape"),
     "gray": ("gray", "grey", "ash", "stone", "concrete", "steel", "pewter", "granite", "graphite", "smoke", "cement"),
     "pink": ("pink", "blush", "salmon", "bubblegum", "flamingo", "carnation", "peony", "candy", "blossom"),
     "teal": ("teal", "cyan", "aquamarine", "petrol", "aqua", "lagoon", "peacock", "blue-green"),

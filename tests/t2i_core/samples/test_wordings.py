@@ -25,7 +25,8 @@ def words_of(language: Language) -> set[str]:
 def test_the_wide_language_holds_no_reserved_word_and_no_held_out_sentence() -> None:
     captions = [told(make_scene(1, i), WIDE, str(i)) for i in range(4000)]
     text = "\n".join([*captions, *words_of(WIDE), *WIDE.sentences])
-    for word in RESERVED:
+    # Nor a part of one: whoever reads "sign" as a cross has not understood "plus sign".
+    for word in RESERVED | {"plus", "sign"}:
         assert not re.search(rf"\b{word}", text), word
     held = {s for language in HELD_OUT.values() for s in language.sentences} - set(WIDE.sentences)
     assert len(held) == 4 and not held & set(WORDINGS)
