@@ -58,7 +58,7 @@ class DrawConfig(Config):
         "or all divided by a percentile of them (dynamic). Empty: the run's own.",
     )
     threshold_percentile: float | None = Field(
-        None, gt=0.5, le=1, description="Of the dynamic threshold: share of values that are not cut off. Empty: 0.995."
+        None, gt=0.5, le=1, description="Of the dynamic threshold: share of values that are not cut off. Empty: 0.98."
     )
     threshold_cap: float | None = Field(
         None, ge=1, le=100, description="Of the dynamic threshold: largest value that is brought back to 1. Empty: 1.5."

@@ -168,7 +168,7 @@ class DynamicThreshold(Config):
     """Dynamic thresholding (Imagen, 2.3): how what guidance drives out of [-1, 1] is brought back."""
 
     percentile: float = Field(
-        0.995, gt=0.5, le=1, description="Share of a picture's absolute values that are not cut off."
+        0.98, gt=0.5, le=1, description="Share of a picture's absolute values that are not cut off."
     )
     cap: float = Field(1.5, ge=1, description="Largest value that is brought back to 1; what lies beyond is cut off.")
 
@@ -336,6 +336,12 @@ class DiffusionPriorConfig(PriorStageConfig):
     kind: Literal["prior"] = "prior"
     network: PriorSizes = PriorSizes()
     schedule: ScheduleName = Field("cosine", description="Path from embedding to noise.")
+    prediction: Parameterization = Field(
+        "x_0",
+        exclude_if=lambda kind: kind == "x_0",
+        description="What the network predicts: the embedding (x_0, as published), or v, with which what little noise "
+        "leaves of an embedding goes past the network, and a small one keeps how embeddings of one caption differ.",
+    )
     sampler: SamplerName = Field("ddim", description="Sampler used when drawing.")
     num_steps: int = Field(64, gt=0, le=1000, description="Sampling steps.")
     guidance_scale: float = Field(1.0, ge=0, description="Classifier-free guidance; 1 switches it off.")

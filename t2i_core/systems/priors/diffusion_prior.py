@@ -11,6 +11,7 @@ from t2i_core.diffusion.chance import Chance
 from t2i_core.diffusion.estimate import Denoiser, Estimate
 from t2i_core.diffusion.guidance import guide
 from t2i_core.diffusion.loss import squared_errors
+from t2i_core.diffusion.parameterization import target_of, x_0_from
 from t2i_core.diffusion.samplers.by_name import SAMPLERS
 from t2i_core.diffusion.samplers.course import Course
 from t2i_core.diffusion.schedule import over
@@ -60,8 +61,9 @@ class DiffusionPriorStage(Stage):
         batch = self.view(batch)
         x_0, u = batch.target, batch.chance.spread("time")
         alpha, sigma = self.schedule.alpha_sigma(over(u, x_0))
-        x_t = alpha * x_0 + sigma * batch.chance.normal("eps", x_0.shape[1:])
-        each = squared_errors(self._denoiser(batch.condition)(x_t, u).x_0, x_0)
+        eps = batch.chance.normal("eps", x_0.shape[1:])
+        predicted = self.network(alpha * x_0 + sigma * eps, u, self._beginning(batch.condition)).float()
+        each = squared_errors(predicted, target_of(self.config.prediction, x_0, eps, alpha, sigma))
         return Losses(total=each.mean(), figures=loss_figures(each.detach(), u, batch.condition))
 
     def imagine(self, condition: Condition, chance: Chance, settings: DrawSettings) -> Tensor:
@@ -89,15 +91,22 @@ class DiffusionPriorStage(Stage):
 
     def _denoiser(self, condition: Condition) -> Denoiser:
         """Read a condition once, for any number of looks at noised embeddings."""
+        beginning = self._beginning(condition)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Estimate:
+            alpha, sigma = self.schedule.alpha_sigma(over(t, x_t))
+            return Estimate(
+                x_0_from(self.config.prediction, self.network(x_t, t, beginning).float(), x_t, alpha, sigma)
+            )
+
+        return denoise
+
+    def _beginning(self, condition: Condition) -> Tensor:
+        """Give what the network reads before it sees a noised embedding."""
         text = condition.text
         if text is None or text.ids is None or text.embedding is None:
             raise ValueError("the condition has no captions as token ids with the embeddings of a CLIP")
-        beginning = self.network.read(text.ids, text.mask, text.embedding, condition.keep.get("text"))
-
-        def denoise(x_t: Tensor, t: Tensor) -> Estimate:
-            return Estimate(self.network(x_t, t, beginning).float())
-
-        return denoise
+        return self.network.read(text.ids, text.mask, text.embedding, condition.keep.get("text"))
 
     def hidden_matrices(self) -> Sequence[nn.Parameter]:
         """List what Muon may train."""

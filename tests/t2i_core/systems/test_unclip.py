@@ -76,6 +76,25 @@ def test_a_prior_that_knows_the_embedding_draws_it() -> None:
     assert torch.allclose(imagined(stage, batch), F.normalize(torch.full((4, 8), 0.5), dim=1), atol=1e-5)
 
 
+def test_a_prior_that_predicts_v_and_knows_nothing_draws_as_far_apart_as_embeddings_are() -> None:
+    """The best v without a caption is 0 for standard normal ones, and what comes of it is as they are."""
+    stage = make("prior", CONFIGS["prior"].with_changes(prediction="v", candidates=1, num_steps=64))
+    assert isinstance(stage, DiffusionPriorStage)
+    stage.measure(NARROW)
+    with torch.no_grad():
+        for p in stage.network.to_image.parameters():
+            p.zero_()
+    condition = mapped(a_batch(stage).condition, lambda tensor: tensor[:1].expand(2000, *tensor.shape[1:]))
+
+    drawn = stage.imagine(condition, Chance(0, torch.arange(2000)), DrawSettings())
+
+    alike = F.normalize(0.3 + 0.1 * torch.randn(20_000, 8, generator=torch.Generator().manual_seed(1)), dim=1)
+    assert float(drawn.var(0).sum() / alike.var(0).sum()) == pytest.approx(1, abs=0.05)
+    whole = replace(condition, image=0.3 + 0.1 * torch.randn(2000, 8, generator=torch.Generator().manual_seed(2)))
+    batch = Batch(target=torch.zeros(2000, 8), condition=whole, chance=Chance(1, torch.arange(2000)))
+    assert float(stage.loss(batch).total) == pytest.approx(1, abs=0.05)
+
+
 def test_of_candidates_the_one_that_fits_its_caption_best_is_kept() -> None:
     texts = F.normalize(torch.randn(5, 8), dim=1)
     candidates = F.normalize(torch.randn(3, 5, 8), dim=1)
