@@ -5,9 +5,10 @@ and some go. In the second the host that holds every tenth picture closes its do
 that nothing changes any more.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-SECOND_HOST = "127.0.0.2"
+HOST, SECOND_HOST = "127.0.0.1", "127.0.0.2"
 ON_SECOND_HOST = 10
 _SHARE = 20
 # Pixels of the frame around a picture that was drawn anew.
@@ -54,10 +55,21 @@ class Night:
         return self.num_pages - 1 if self.number >= 2 else None
 
     @property
+    def shown(self) -> Iterator[int]:
+        """The good pictures that pages show, those of the second host among them."""
+        return (index for index in range(self.added.stop) if index not in self.removed)
+
+    @property
+    def pages(self) -> list[str]:
+        """The names of the pages of good pictures."""
+        names = ["moved" if number == self.moved_page else f"{number:05d}" for number in range(self.num_pages)]
+        return [*names, *["new"] * bool(self.added)]
+
+    @property
     def _some(self) -> int:
         return max(1, self.num_pictures // _SHARE)
 
 
-def is_on_second_host(index: int) -> bool:
-    """Tell whether a good picture lies on the second host."""
-    return index % ON_SECOND_HOST == ON_SECOND_HOST - 1
+def host_of(index: int) -> str:
+    """Give the host that a good picture lies on."""
+    return SECOND_HOST if index % ON_SECOND_HOST == ON_SECOND_HOST - 1 else HOST

@@ -38,6 +38,8 @@ AwkwardKind = Literal[
     "decorative",  # alt=""
 ]
 AWKWARD_KINDS: tuple[AwkwardKind, ...] = get_args(AwkwardKind)
+# Good pictures on a page.
+PAGE_PICTURES = 100
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 

@@ -21,11 +21,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import ImageOps
 
 from t2i_core.errors import DataError, T2IError
-from t2i_core.samples.nights import FRAME, SECOND_HOST, Night, is_on_second_host
-from t2i_core.samples.site import AwkwardCase, SiteConfig, awkward_cases
+from t2i_core.samples.nights import FRAME, HOST, SECOND_HOST, Night, host_of
+from t2i_core.samples.site import PAGE_PICTURES, AwkwardCase, SiteConfig, awkward_cases
 from t2i_core.samples.site_pictures import Description, encode_png, huge_png, mess_up, open_source, tiny_png
 
-PAGE_PICTURES = 100
 ROBOTS = "User-agent: *\nDisallow: /private/\n"
 Markup = Literal["plain", "figure", "srcset", "picture", "lazy"]
 MARKUPS: tuple[Markup, ...] = get_args(Markup)
@@ -106,11 +105,9 @@ class Site:
 
     async def start_page(self, _: web.Request) -> web.Response:
         """Link to all pages."""
-        paths = [f"pages/{number:05d}.html" for number in range(self.num_pages)]
-        if self.night:
-            paths = [f"pages/{self._page_name(number)}.html" for number in range(self.num_pages)]
-            paths += ["pages/new.html"] * bool(self.night.added)
-        return self._render("site_start.html.j2", title="Pictures", pages=[*paths, "pages/noai.html"])
+        names = self.night.pages if self.night else [f"{number:05d}" for number in range(self.num_pages)]
+        paths = [f"pages/{name}.html" for name in (*names, "noai")]
+        return self._render("site_start.html.j2", title="Pictures", pages=paths)
 
     async def page(self, request: web.Request) -> web.Response:
         """Show a hundred pictures; every fourth page has a `<base>`."""
@@ -131,9 +128,6 @@ class Site:
             raise web.HTTPNotFound
         figures = [self._good_figure(index, "../pictures/", request) for index in self.night.added]
         return self._render_page("New", figures)
-
-    def _page_name(self, number: int) -> str:
-        return "moved" if self.night and self.night.moved_page == number else f"{number:05d}"
 
     def _numbered_page(self, request: web.Request, number: int) -> web.Response:
         base = "/pictures/" if number % 4 == 3 else ""
@@ -196,7 +190,7 @@ class Site:
 
     def _good_figure(self, index: int, folder: str, request: web.Request) -> Figure:
         description = self.source.describe(index)
-        if self.night and is_on_second_host(index):
+        if self.night and host_of(index) == SECOND_HOST:
             folder = f"http://{SECOND_HOST}:{request.url.port}/pictures/"
         return Figure(
             src=f"{folder}{index}.png",
@@ -232,18 +226,18 @@ async def _serve(config: SiteConfig) -> int:
         site = Site(config)
         runner = web.AppRunner(site.app(), access_log=None, shutdown_timeout=0.5)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", config.port, backlog=1024).start()
+        await web.TCPSite(runner, HOST, config.port, backlog=1024).start()
         if site.night:
             await web.TCPSite(runner, SECOND_HOST, runner.addresses[0][1], backlog=1024).start()
     except T2IError as err:
         return _say({"error": str(err)}, err.exit_code)
     except OSError as err:
         reason = os.strerror(err.errno) if err.errno else str(err)
-        message = f"cannot listen on port {config.port} of 127.0.0.1 ({reason}). Choose another port, or 0 for any."
+        message = f"cannot listen on port {config.port} of {HOST} ({reason}). Choose another port, or 0 for any."
         return _say({"error": message}, 2)
     port = runner.addresses[0][1]
     async with site.source:
-        _say({"url": f"http://127.0.0.1:{port}/", "num_pictures": site.source.num_pictures}, 0)
+        _say({"url": f"http://{HOST}:{port}/", "num_pictures": site.source.num_pictures}, 0)
         await _stdin_closed()
         await runner.cleanup()
     return 0

@@ -1,7 +1,6 @@
 """The built-in site over four nights: what was asked and what is kept is what changed, and no more."""
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from t2i_core.data.shards.versions import read_log
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
 from t2i_core.manifest import StepRef, read_manifest
-from t2i_core.samples.nights import SECOND_HOST, Night, is_on_second_host
+from t2i_core.samples.nights import SECOND_HOST
 from t2i_core.samples.site import SiteConfig, serve_site
+from t2i_core.samples.truth import closed, denied, due, news, night_of, requests_in, sent_in
 
 SITE = SiteConfig(num_pictures=120, image_size=16, slow_seconds=0.0, night=0)
 CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=50, allow_private=("localhost",), retries=0)
@@ -32,38 +32,40 @@ def samples(dataset: Path) -> dict[str, Any]:
     return found
 
 
-def looked_at(dataset: Path, night: int, port: int, log: Path) -> tuple[StepRef, Counter[str], int]:
-    """Refresh in one night, and give what was asked how often by the paths of pictures, and the port."""
+def looked_at(dataset: Path, night: int, port: int, log: Path) -> tuple[StepRef, int]:
+    """Refresh in one night, hold what was asked against the truth, and give the port."""
     log.unlink(missing_ok=True)
-    with serve_site(SITE.with_changes(night=night, port=port, request_log=str(log))) as site:
-        ref = ingest(site.url, CONFIG, dataset, refresh=True)
-    asked = Counter(line.rsplit(" ", 1)[0] for line in log.read_text().splitlines())
-    assert not [path for path in asked if "/private/" in path]
-    return ref, asked, URL(site.url).port or 0
+    site = SITE.with_changes(night=night, port=port, request_log=str(log))
+    is_first = not dataset.exists()
+    with serve_site(site) as running:
+        ref = ingest(running.url, CONFIG, dataset, refresh=True)
+    asked = requests_in(log)
+    assert asked == due(site) and not asked.keys() & denied(site)
+    if not is_first or night == 0:
+        assert sent_in(log, site) == news(site)
+    return ref, URL(running.url).port or 0
 
 
 def test_each_night_costs_what_changed_and_ends_where_one_ingest_would(tmp_path: Path) -> None:
     dataset, log = tmp_path / "ds", tmp_path / "requests.txt"
-    truth = Night(3, SITE.num_pictures, 2)
-    first, asked, port = looked_at(dataset, 0, 0, log)
+    truth = night_of(SITE.with_changes(night=3))
+    first, port = looked_at(dataset, 0, 0, log)
     assert first.counts["kept"] >= SITE.num_pictures
 
-    second, asked, _ = looked_at(dataset, 1, port, log)
+    second, _ = looked_at(dataset, 1, port, log)
     counts = {name: second.counts[f"refresh:{name}"] for name in ("added", "changed", "removed", "opted_out")}
     assert counts == {"added": 6, "changed": len(truth.changed), "removed": len(truth.removed), "opted_out": 0}
-    pictures = {path: number for path, number in asked.items() if "/pictures/" in path}
-    assert set(pictures.values()) == {1}
-    # Redirects lead to two more.
-    assert len(pictures) == SITE.num_pictures - len(truth.removed) + len(truth.added) + 2
 
-    third, asked, _ = looked_at(dataset, 2, port, log)
-    closed = [index for index in range(truth.added.stop) if is_on_second_host(index) and index not in truth.removed]
-    assert third.counts["refresh:opted_out"] == len(closed) == len(read_opt_outs(dataset))
-    assert {path for path in asked if path.startswith(SECOND_HOST)} == {f"{SECOND_HOST}:{port} /robots.txt"}
+    third, _ = looked_at(dataset, 2, port, log)
+    gone = closed(SITE.with_changes(night=2))
+    assert third.counts["refresh:opted_out"] == len(gone) == len(read_opt_outs(dataset)) == 11
+    assert {line for line in log.read_text().splitlines() if line.startswith(SECOND_HOST)} == {
+        f"{SECOND_HOST}:{port} /robots.txt 200"
+    }
     # The second page, with what stands on it beside good pictures, has another address.
     assert third.counts["refresh:restated"] >= 20 - 2
 
-    fourth, asked, _ = looked_at(dataset, 3, port, log)
+    fourth, _ = looked_at(dataset, 3, port, log)
     assert fourth.hit and fourth.digest == third.digest
     assert [version.number for version in read_log(dataset)] == [1, 2, 3]
 
