@@ -15,6 +15,7 @@ from t2i_core.comparison.config import CompareConfig, CompareRequest
 from t2i_core.composition.config import BASE, Role, parts_of
 from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.evaluation.config import EvaluateRequest
+from t2i_core.ingestion.config import MAX_VERSIONS
 from t2i_core.layout import require_workspace
 from t2i_core.manifest import StepRef
 from t2i_core.nights.changes import changed_samples
@@ -75,7 +76,7 @@ def _night(
     job = job.only_for(name)
     require_workspace(workspace, ["dataset", NIGHTS_DIR, PROMOTIONS_DIR])
     with _timed() as took:
-        dataset = ingest_source(steps, job, workspace / "dataset", refresh=True)
+        dataset = ingest_source(steps, _holding(job, config), workspace / "dataset", refresh=True)
     subject = digest_of({"dataset": dataset.digest, "job": job.config_digest, "start": config.training()})
     nights = read_nights(workspace)
     if nights and nights[-1].outcome and nights[-1].subject == subject:
@@ -89,6 +90,12 @@ def _night(
     night = night.with_seconds("evaluate", took()).with_changes(asked_by=asker.name, finished=now())
     night = write_night(workspace, night)
     return _ended(_asked(night, workspace, asker), workspace, config)
+
+
+def _holding(job: PipelineConfig, config: NightlyConfig) -> PipelineConfig:
+    """Let the dataset hold a version for each night whose captions stay."""
+    held = max(job.ingest.keep_versions, min(config.keep_nights, MAX_VERSIONS))
+    return job.with_changes(ingest=job.ingest.with_changes(keep_versions=held))
 
 
 def _learned(

@@ -40,6 +40,8 @@ _VOLATILE = frozenset(
         "keep_versions",
     }
 )
+# Earlier ones that a dataset may hold.
+MAX_VERSIONS = 1000
 # Named beside the source, and known by their content.
 BESIDE = ("deny_list", "captions_from", "sidecars_from")
 
@@ -187,7 +189,7 @@ class IngestConfig(Config):
         "something is unchanged, after its server last answered, in days; 0 to ask always",
     )
     keep_versions: int = Field(
-        3, ge=0, le=1000, description="for --refresh: earlier versions of the dataset that stay in its folder"
+        3, ge=0, le=MAX_VERSIONS, description="for --refresh: earlier versions of the dataset that stay in its folder"
     )
 
     @field_validator("allow_private", mode="before")

@@ -18,6 +18,7 @@ from flows.nights.recipe import Answer, Asker, describe, run_nightly
 from flows.steps import CoreSteps
 from t2i_core.comparison.config import CompareRequest
 from t2i_core.errors import TransientError
+from t2i_core.ingestion.config import IngestRequest
 from t2i_core.manifest import StepRef, read_manifest
 from t2i_core.nights.record import Night, read_nights
 from t2i_core.promotion.registry import current, model_folder
@@ -87,6 +88,22 @@ class Stopped(CoreSteps):
 
     def compare(self, request: CompareRequest) -> StepRef:
         raise TransientError("the machine goes away")
+
+
+@pytest.mark.parametrize(("nights", "versions"), [(2, 3), (7, 7), (10_000, 1000)])
+def test_the_dataset_holds_a_version_for_each_night_that_stays(nights: int, versions: int, tmp_path: Path) -> None:
+    held = []
+
+    class Looking(CoreSteps):
+        """Steps that go no further than the source."""
+
+        def ingest(self, request: IngestRequest) -> StepRef:
+            held.append(request.config.keep_versions)
+            raise TransientError("the source is busy")
+
+    with pytest.raises(TransientError):
+        run_nightly(Looking(), job_of(tmp_path), NightlyConfig(keep_nights=nights), tmp_path / "work", "2026-11-28")
+    assert held == [versions]
 
 
 def test_the_first_night_makes_a_champion_of_what_is_judged_and_of_that_alone(first: Night) -> None:
