@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fix auth deploy drill pictures clean
+.PHONY: help install demo test check fix auth deploy drill nights pictures clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -70,7 +70,10 @@ deploy: $(RUNTIME) ## create pool, queues, automations and deployments on the co
 	@$(BIN)/python deployments/deploy.py $(ARGS)
 
 drill: $(RUNTIME) ## end a worker in the middle of a training, and see another finish it
-	@$(BIN)/python -P deployments/drill.py $(ARGS)
+	@$(BIN)/python deployments/drill.py $(ARGS)
+
+nights: $(RUNTIME) ## see three nights come by their schedule, on a site that changes between them
+	@$(BIN)/python deployments/nights.py $(ARGS)
 
 pictures: $(RUNTIME) ## make the pictures of the README from workspace/demo (needs Chromium), or of a comparison: ARGS=WORKSPACE
 	@$(BIN)/python -P docs/pictures.py $(ARGS)
