@@ -58,6 +58,8 @@ PARTIAL_DIR = ".rewrite.partial"
 VERSIONS_DIR, REFRESH_DIR = "versions", "_refresh"
 _REWRITE = r"(\.rewrite(\.partial)?/)?"
 _STAGE = rf"({REFRESH_DIR}/)?{_REWRITE}({VERSIONS_DIR}/[0-9]{{1,9}}/)?{_REWRITE}"
+# What is finished there holds nothing that was under way.
+_UNDER_WAY = _STAGE.replace(r"(\.partial)?", r"\.partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +87,20 @@ LAYOUTS: dict[Kind, Layout] = {
     "dataset": _layout(
         rf"{_STAGE}(\.rewrite(\.partial)?|shards|_parts|{VERSIONS_DIR}(/[0-9]{{1,9}})?)|{REFRESH_DIR}"
         rf"|{_STAGE}_parts/_[^/]+(/[^/]+)*|{REFRESH_DIR}/_planned(/[^/]+)*"
-        rf"|{_STAGE}\.duplicates\.parquet\.work(/[a-z0-9]+)?",
+        rf"|{_UNDER_WAY}\.duplicates\.parquet\.work(/[a-z0-9]+)?",
         {
             rf"{_STAGE}(manifest\.json)": MAX_MANIFEST_BYTES,
             rf"{_STAGE}step\.json": MAX_NOTE_BYTES,
             rf"{_STAGE}shards/[0-9]{{5,18}}(\.tar)(\.damaged[0-9]*)?": MAX_SHARD_BYTES,
             rf"{_STAGE}shards/[0-9]{{5,18}}(\.parquet)(\.damaged[0-9]*)?": MAX_TABLE_BYTES,
             rf"{_STAGE}shards/[0-9]{{5,18}}(_stats\.json)(\.damaged[0-9]*)?": MAX_STATS_BYTES,
-            rf"{_STAGE}shards/\.[0-9]{{5,18}}\.(journal|tar\.partial)": MAX_SHARD_BYTES,
+            rf"{_UNDER_WAY}shards/\.[0-9]{{5,18}}\.(journal|tar\.partial)": MAX_SHARD_BYTES,
             rf"{_STAGE}_parts/([0-9]{{5,18}}(_seen)?\.parquet|pages\.jsonl)": MAX_TABLE_BYTES,
-            rf"{_STAGE}\.duplicates\.parquet\.work/([a-z0-9]+/)?[a-z0-9]+": MAX_SHARD_BYTES,
+            rf"{_UNDER_WAY}\.duplicates\.parquet\.work/([a-z0-9]+/)?[a-z0-9]+": MAX_SHARD_BYTES,
             rf"{_STAGE}_parts/plan\.json": MAX_LOG_BYTES,
             # What is written down only while a source is planned.
             rf"{_STAGE}_parts/_[^/]+(/[^/]+)*|{REFRESH_DIR}/_planned/.+": MAX_SHARD_BYTES,
-            rf"{_STAGE}duplicates\.parquet|{_STAGE}\.duplicates\.parquet\.partial": MAX_TABLE_BYTES,
+            rf"{_STAGE}duplicates\.parquet|{_UNDER_WAY}\.duplicates\.parquet\.partial": MAX_TABLE_BYTES,
             rf"{_STAGE}(hosts|croissant)\.json": MAX_LOG_BYTES,
             rf"{_STAGE}(report\.html|README\.md)": MAX_LOG_BYTES,
             rf"{_STAGE}(purged\.jsonl|purged_deny_list\.txt|versions\.jsonl|opt_outs\.jsonl)": MAX_LOG_BYTES,

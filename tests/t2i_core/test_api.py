@@ -20,7 +20,7 @@ from t2i_core.errors import ConfigError
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.generate import generate
 from t2i_core.generation.model import Pictures
-from t2i_core.ingestion.plan import run_to_end
+from t2i_core.ingestion.planning import run_to_end
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
 ROOT = Path(__file__).parents[2]
