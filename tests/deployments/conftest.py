@@ -1,4 +1,4 @@
-"""One real Prefect server with a password, as an operator's is, in a throw-away home."""
+"""A real Prefect server for each file, with a password, as an operator's is, in a throw-away home."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from flows.server import RunningServer, embedded_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with pytest.MonkeyPatch.context() as patch, embedded_server(tmp_path_factory.mktemp("prefect")) as running:
         # For what is started as a process of its own.

@@ -54,10 +54,6 @@ def test_an_unknown_run_is_refused(client: SyncPrefectClient, wanted: str) -> No
 
 
 def test_a_server_is_looked_at(client: SyncPrefectClient, deployment: UUID, capsys: pytest.CaptureFixture[str]) -> None:
-    # Another test may have left one switched off, which stays so.
-    for automation in planned_automations():
-        for there in client.read_automations_by_name(automation.name):
-            client.delete_automation(there.id)
     set_automations(client, planned_automations())
     works = {finding.name: finding.works for finding in examine_server(client)}
     assert works["pool"] and works["automations"] and works["deployments"] and works["database"]
