@@ -32,9 +32,11 @@ signal.signal(signal.SIGTERM, stop)
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
 print("noise before the message")
 progress = dict(step="train cnn", done=3, total=10, unit="images", fields={"loss": 0.5})
-(run_dir / "progress.json.part").write_text(json.dumps(progress))
-(run_dir / "progress.json.part").replace(run_dir / "progress.json")
-(run_dir / "pids").write_text(f"{os.getpid()} {worker.pid}")
+part = run_dir / f"progress.json.{os.getpid()}"
+part.write_text(json.dumps(progress))
+part.replace(run_dir / "progress.json")
+with (run_dir / "pids").open("a") as pids:
+    pids.write(f"{os.getpid()} {worker.pid} ")
 if mode in ("wait", "stubborn"):
     (run_dir / "ready").touch()
     time.sleep(300)
