@@ -31,7 +31,7 @@ from t2i_core.data.dataset.history import read_opt_outs
 from t2i_core.data.shards.layout import SHARDS_DIR
 from t2i_core.data.shards.reader import stored_rows
 from t2i_core.data.shards.versions import held_versions, read_log
-from t2i_core.manifest import read_manifest
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.nights.record import NIGHTS_DIR, RECORD_NAME, Night, read_nights
 from t2i_core.promotion.registry import promotions
 from t2i_core.samples.nights import HOST, SECOND_HOST

@@ -16,9 +16,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from t2i_core.errors import ConfigError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.generate import generate
-from t2i_core.manifest import read_manifest
 from t2i_core.report.pictures import open_picture
 
 IMAGES = Path(__file__).parent / "images"

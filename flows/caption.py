@@ -7,7 +7,9 @@ from prefect.client.schemas.objects import State
 from flows.job import job
 from flows.outcome import completed
 from t2i_core.captioning.config import CaptionConfig, CaptionRequest
-from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.hits import HitCheck, hits_checked
+from t2i_core.folders.manifest import StepRef
 from tasks.steps import TaskSteps
 
 DEFAULTS = CaptionConfig()

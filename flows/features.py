@@ -8,7 +8,9 @@ from flows.job import job
 from flows.outcome import completed
 from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.encoding.config import FeaturesRequest
-from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.hits import HitCheck, hits_checked
+from t2i_core.folders.manifest import StepRef
 from tasks.steps import TaskSteps
 
 DEFAULTS = FeaturesConfig()

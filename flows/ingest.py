@@ -8,8 +8,10 @@ from pydantic import Field
 
 from flows.job import job
 from flows.outcome import completed
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.hits import HitCheck, hits_checked
+from t2i_core.folders.manifest import StepRef
 from t2i_core.ingestion.config import IngestConfig, IngestRequest
-from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
 from tasks.cluster import RunnerName, Spread
 from tasks.shards import ingest_in_shards
 

@@ -14,7 +14,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed
 
 from t2i_core.data.account.shortfall import is_in_part
-from t2i_core.manifest import StepRef
+from t2i_core.folders.manifest import StepRef
 from tasks.artifacts import markdown_rows, publish_markdown
 from tasks.runtime import describe_counts
 

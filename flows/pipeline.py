@@ -8,7 +8,8 @@ from flows.config import PipelineRequest
 from flows.job import job
 from flows.outcome import completed
 from flows.recipe import run_pipeline
-from t2i_core.manifest import HitCheck, StepRef, hits_checked
+from t2i_core.folders.hits import HitCheck, hits_checked
+from t2i_core.folders.manifest import StepRef
 from tasks.steps import TaskSteps
 
 DEFAULTS = PipelineRequest()

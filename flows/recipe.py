@@ -13,9 +13,10 @@ from t2i_core.comparison.config import CompareConfig, CompareRequest
 from t2i_core.composition.config import ComposeRequest
 from t2i_core.encoding.config import FeaturesRequest
 from t2i_core.evaluation.config import EvaluateRequest
+from t2i_core.folders.hits import find_hit
+from t2i_core.folders.layout import require_workspace
+from t2i_core.folders.manifest import StepRef
 from t2i_core.ingestion.config import IngestRequest, ingest_key
-from t2i_core.layout import require_workspace
-from t2i_core.manifest import StepRef, find_hit
 from t2i_core.samples.icon_sets import read_icon_set
 from t2i_core.samples.site import SiteConfig, serve_site
 from t2i_core.training.config import TrainRequest

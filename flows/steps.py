@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from t2i_core.data.workers.early import started_early
-from t2i_core.manifest import StepRef
+from t2i_core.folders.manifest import StepRef
 from t2i_core.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from t2i_core.data.account.shortfall import shortfalls
 from t2i_core.data.counts import Counts
 from t2i_core.door import is_file, read_file
 from t2i_core.evaluation.metrics.section import Section, Table, spelt
-from t2i_core.layout import MAX_LOG_BYTES, MAX_STATS_BYTES
-from t2i_core.manifest import read_manifest
+from t2i_core.folders.layout import MAX_LOG_BYTES, MAX_STATS_BYTES
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.progress import plain
 
 SPEED_METRIC = "perf/images_per_second"

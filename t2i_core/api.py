@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2i_core.manifest import OnConflict, StepRef
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.manifest import StepRef
 from t2i_core.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any
 from PIL import Image
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from t2i_core.folders.manifest import StepRef
 from t2i_core.lineage.ancestors import trace
-from t2i_core.manifest import StepRef
 from t2i_core.progress import plain
 from t2i_core.report.pictures import open_picture
 from tasks.keys import slug

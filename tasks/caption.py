@@ -4,7 +4,7 @@ from prefect.client.schemas.objects import State
 
 from t2i_core.captioning import step as core
 from t2i_core.captioning.config import CaptionRequest
-from t2i_core.manifest import StepRef
+from t2i_core.folders.manifest import StepRef
 from tasks.artifacts import markdown_table, publish_markdown
 from tasks.pages import page_link
 from tasks.runtime import outcome, reporting, step_task

@@ -4,7 +4,7 @@ from prefect.client.schemas.objects import State
 
 from t2i_core.comparison import step as core
 from t2i_core.comparison.config import CompareRequest
-from t2i_core.manifest import StepRef
+from t2i_core.folders.manifest import StepRef
 from t2i_core.report.pictures import open_picture
 from tasks.artifacts import embedded_picture, lineage, publish_markdown
 from tasks.pages import page_link

@@ -4,7 +4,7 @@ from prefect.client.schemas.objects import State
 
 from t2i_core.composition import step as core
 from t2i_core.composition.config import ComposeRequest
-from t2i_core.manifest import StepRef
+from t2i_core.folders.manifest import StepRef
 from tasks.artifacts import lineage, publish_markdown
 from tasks.runtime import outcome, step_task
 

@@ -11,10 +11,10 @@ from t2i_core.data.counts import Counts
 from t2i_core.data.manners.channel import CoordinatorAddress
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shards.stats import ShardReport
+from t2i_core.folders.manifest import StepRef
 from t2i_core.ingestion import step as core
 from t2i_core.ingestion.config import IngestRequest
 from t2i_core.ingestion.step import IngestPlan
-from t2i_core.manifest import StepRef
 from tasks.artifacts import markdown_rows, markdown_table, publish_markdown
 from tasks.pages import page_link
 from tasks.runtime import outcome, reporting, step_task

@@ -24,7 +24,7 @@ from prefect.tasks import exponential_backoff
 
 from t2i_core.data.account.shortfall import shortfalls
 from t2i_core.errors import T2IError, TransientError
-from t2i_core.manifest import StepRef
+from t2i_core.folders.manifest import StepRef
 from t2i_core.progress import OnProgress, Progress, describe_progress
 from tasks.keys import slug
 

@@ -10,9 +10,9 @@ from prefect.futures import as_completed, wait
 from t2i_core.data.manners.channel import CoordinatorAddress
 from t2i_core.data.manners.coordinator import coordinating
 from t2i_core.data.manners.denylist import NOTHING_DENIED
+from t2i_core.folders.manifest import StepRef
 from t2i_core.ingestion.config import IngestRequest
 from t2i_core.ingestion.step import IngestPlan
-from t2i_core.manifest import StepRef
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from tasks.cluster import IN_TURN, Crew, Spread
 from tasks.ingest import finish_ingest, ingest_shard, plan_ingest

@@ -8,8 +8,8 @@ from t2i_core.comparison.config import CompareRequest
 from t2i_core.composition.config import ComposeRequest
 from t2i_core.encoding.config import FeaturesRequest
 from t2i_core.evaluation.config import EvaluateRequest
+from t2i_core.folders.manifest import StepRef
 from t2i_core.ingestion.config import IngestRequest
-from t2i_core.manifest import StepRef
 from t2i_core.training.config import TrainRequest
 from tasks.runtime import reference
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect.client.schemas.objects import State
 
-from t2i_core.manifest import StepRef
+from t2i_core.folders.manifest import StepRef
 from t2i_core.report.pictures import open_picture
 from t2i_core.training.config import TrainRequest
 from t2i_core.training.curve import log_rows, validation_curve, verdict

@@ -12,12 +12,13 @@ from t2i_core.data.dataset.purge_request import PurgeRequest
 from t2i_core.data.dataset.verify import verify as verify_dataset
 from t2i_core.door import is_file, read_file
 from t2i_core.errors import DataError
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.ingestion.config import IngestRequest
 from t2i_core.ingestion.retry import parse_reasons
 from t2i_core.ingestion.retry import retry_ingest as retry_dataset
 from t2i_core.lineage.holders import Holder, find_samples
 from t2i_core.lineage.whole import verify_whole
-from t2i_core.manifest import StepRef, read_manifest, write_atomically
 from t2i_core.progress import OnProgress
 from tasks.artifacts import markdown_rows, markdown_table, publish_markdown
 from tasks.ingest import report as ingest_report

@@ -84,7 +84,7 @@ def make_captions(tmp_path: Path) -> Callable[..., Path]:
     """Write a finished captions folder by hand; its splits take turns, the first rows are rejected."""
     from t2i_core.data.batches.captions import CAPTIONS_NAME, SPLITS, CaptionRow, write_captions
     from t2i_core.data.batches.tokenizer import Tokenizer
-    from t2i_core.manifest import StepKey, describe_file, write_manifest
+    from t2i_core.folders.manifest import StepKey, describe_file, write_manifest
 
     def make(texts: list[str], rejected: int = 0) -> Path:
         folder = tmp_path / "captions"

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # What each room may import besides itself, and besides the base and the words of the wing (the files in `data` itself);
 # whatever is not a room of ours is free, but for Prefect in the core. A file of the core is a room like a folder.
 BASE = {
-    *("canonical", "config", "recipe", "errors", "progress", "door", "layout", "manifest", "lifeline", "children"),
+    *("canonical", "config", "recipe", "errors", "progress", "door", "folders", "lifeline", "children"),
     "naming",
     "report",
     "machine",
@@ -30,8 +30,7 @@ BASE_ARROWS: dict[str, set[str]] = {
     "children": {"lifeline"},
     "machine": {"config", "children"},
     "door": {"errors"},
-    "layout": {"errors", "door"},
-    "manifest": {"canonical", "config", "errors", "door", "layout"},
+    "folders": {"canonical", "config", "errors", "door"},
     "naming": {"errors"},
     "report": {"errors", "door"},
 }

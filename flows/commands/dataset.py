@@ -11,7 +11,7 @@ from flows.help import PlainCommand, examples
 from flows.terminal import say, say_json
 from t2i_core.data.shards.versions import Version, current_number, held_versions, named_version, read_log
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import read_manifest
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.progress import plain
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from flows.help import PlainCommand, examples
 from flows.recipe import run_pipeline
 from flows.steps import CoreSteps
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import HitCheck, hits_checked
+from t2i_core.folders.hits import HitCheck, hits_checked
 from t2i_core.samples.site import LanguageName, SourceName
 
 app = command_app()

@@ -85,7 +85,7 @@ def promote_command(
 
 def _evidence(run_dir: Path, registry: Path, comparison: Path, rule: PromotionRule) -> "Evidence | None":
     """Read what a comparison says of a run and the champion; None while there is no champion."""
-    from t2i_core.manifest import read_manifest
+    from t2i_core.folders.manifest import read_manifest
     from t2i_core.promotion.paired import evidence_in
 
     holding = current(registry)

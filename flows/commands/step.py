@@ -13,8 +13,10 @@ from flows.steps import CoreSteps
 from flows.terminal import LineView, say
 from t2i_core.data.account.shortfall import shortfalls
 from t2i_core.errors import ConfigError
-from t2i_core.layout import require_local
-from t2i_core.manifest import HitCheck, OnConflict, StepRef, hits_checked
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.hits import HitCheck, hits_checked
+from t2i_core.folders.layout import require_local
+from t2i_core.folders.manifest import StepRef
 from t2i_core.progress import OnProgress
 from t2i_core.training.curve import validation_curve, verdict
 

@@ -13,11 +13,11 @@ from flows.steps import Steps
 from t2i_core.canonical import digest_of
 from t2i_core.comparison.config import CompareConfig, CompareRequest
 from t2i_core.composition.config import BASE, Role, parts_of
-from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.evaluation.config import EvaluateRequest
+from t2i_core.folders.layout import require_workspace
+from t2i_core.folders.manifest import StepRef
+from t2i_core.folders.one_writer import one_writer
 from t2i_core.ingestion.config import MAX_VERSIONS
-from t2i_core.layout import require_workspace
-from t2i_core.manifest import StepRef
 from t2i_core.nights.changes import changed_samples
 from t2i_core.nights.decision import already_promoted, answer, judge_against, judge_first
 from t2i_core.nights.disk import collect_nights

@@ -5,7 +5,7 @@ from pathlib import Path
 from flows.steps import Steps
 from t2i_core.comparison.judged import Judged
 from t2i_core.evaluation.config import EvaluateRequest
-from t2i_core.layout import require_workspace
+from t2i_core.folders.layout import require_workspace
 from t2i_core.sweeps.config import SweepConfig
 from t2i_core.sweeps.page import describe, judge_ways, write_sweep
 

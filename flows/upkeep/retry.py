@@ -8,8 +8,8 @@ from pydantic import Field
 
 from flows.job import job
 from flows.outcome import completed
+from t2i_core.folders.manifest import StepRef
 from t2i_core.ingestion.config import IngestConfig, IngestRequest
-from t2i_core.manifest import StepRef
 from tasks.runtime import reference
 from tasks.upkeep import retry_ingest
 

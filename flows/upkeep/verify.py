@@ -6,7 +6,7 @@ from prefect.client.schemas.objects import State
 
 from flows.job import job
 from flows.outcome import completed
-from t2i_core.manifest import StepRef
+from t2i_core.folders.manifest import StepRef
 from tasks.runtime import reference
 from tasks.upkeep import verify as compare_with_manifest
 

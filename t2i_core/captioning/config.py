@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 from t2i_core.captioning.drafting import SOURCE_RULES_BY_NAME, DraftOptions
 from t2i_core.captioning.rules import MAX_RAW_CHARACTERS, RULES, RULES_BY_NAME
 from t2i_core.config import Config
-from t2i_core.manifest import OnConflict, StepKey
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.manifest import StepKey
 from t2i_core.recipe import read_recipe
 
 # Raise it when a rule, a filter or the split gives another result for the same config.

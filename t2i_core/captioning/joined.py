@@ -15,7 +15,7 @@ from t2i_core.data.mark import DuplicateKind
 from t2i_core.data.shards.layout import SHARDS_DIR, sample_key, sample_place, table_path
 from t2i_core.data.shards.versions import named_version
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.manifest import Manifest, read_manifest
+from t2i_core.folders.manifest import Manifest, read_manifest
 from t2i_core.naming import name_and_folder, named_folders
 
 

@@ -13,7 +13,8 @@ from t2i_core.data.dataset.folder import files_by_shard
 from t2i_core.data.tables.table import read_table
 from t2i_core.data.text import clean_text
 from t2i_core.errors import DataError
-from t2i_core.manifest import Manifest, missing_outputs
+from t2i_core.folders.hits import missing_outputs
+from t2i_core.folders.manifest import Manifest
 
 COLUMNS = ("key", "uid", "caption", "attributes", "status")
 # Of the stored picture, and where it was found; tables of other programs may lack them.

@@ -26,20 +26,13 @@ from t2i_core.data.batches.captions import CAPTIONS_NAME, CaptionRow, SplitName,
 from t2i_core.data.batches.location import input_name
 from t2i_core.data.batches.tokenizer import TOKENIZER_NAME, Tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.data.mark import DuplicateKind
 from t2i_core.errors import DataError
-from t2i_core.manifest import (
-    OnConflict,
-    StepRef,
-    claim_folder,
-    describe_file,
-    find_hit,
-    relative_source,
-    staged_folder,
-    write_atomically,
-    write_manifest,
-)
+from t2i_core.folders.atomic import staged_folder, write_atomically
+from t2i_core.folders.claim import OnConflict, claim_folder
+from t2i_core.folders.hits import find_hit
+from t2i_core.folders.manifest import StepRef, describe_file, relative_source, write_manifest
+from t2i_core.folders.one_writer import writes_alone
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 # Of captions that many pictures share, as short ones are, the cleaned form is remembered.

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from t2i_core.config import Config
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import OnConflict, StepKey, read_manifest
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.manifest import StepKey, read_manifest
 
 # Raise it when the same evaluations give another table or grid.
 STEP, VERSION = "compare", 1

@@ -15,9 +15,10 @@ from t2i_core.evaluation.circumstances import CIRCUMSTANCES_NAME, Circumstances
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.judges.statistics import Estimate
 from t2i_core.evaluation.metrics.section import Section
+from t2i_core.folders.hits import missing_outputs
+from t2i_core.folders.layout import MAX_LOG_BYTES
+from t2i_core.folders.manifest import Manifest, read_manifest
 from t2i_core.generation.config import DrawConfig
-from t2i_core.layout import MAX_LOG_BYTES
-from t2i_core.manifest import Manifest, missing_outputs, read_manifest
 
 T = TypeVar("T")
 # Settings that a system may have of its own; all others say how it is judged.

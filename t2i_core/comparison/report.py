@@ -16,7 +16,8 @@ from t2i_core.comparison.table import sections_of, systems_of
 from t2i_core.evaluation.judges.statistics import plain
 from t2i_core.evaluation.metrics.section import Facts, Link, Section
 from t2i_core.evaluation.page import render_sections, tables_as_text
-from t2i_core.manifest import relative_source, write_atomically
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.manifest import relative_source
 from t2i_core.report.charts import png_uri
 
 SCHEMA_VERSION = 1

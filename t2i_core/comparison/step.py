@@ -14,20 +14,14 @@ from t2i_core.comparison.grid import picture_grid
 from t2i_core.comparison.judged import Judged, Shot, require_alike
 from t2i_core.comparison.report import GRID_NAME, shown, write_report
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.evaluation.measure import open_benchmark
+from t2i_core.folders.atomic import staged_folder
+from t2i_core.folders.claim import OnConflict, claim_folder
+from t2i_core.folders.hits import find_hit
+from t2i_core.folders.manifest import StepRef, describe_file, relative_source, write_manifest
+from t2i_core.folders.one_writer import writes_alone
 from t2i_core.lineage.ancestors import captions_of
-from t2i_core.manifest import (
-    OnConflict,
-    StepRef,
-    claim_folder,
-    describe_file,
-    find_hit,
-    relative_source,
-    staged_folder,
-    write_manifest,
-)
 from t2i_core.naming import named_folders
 from t2i_core.report.pictures import open_picture
 

@@ -6,7 +6,8 @@ from typing import Literal, get_args
 
 from t2i_core.config import Config
 from t2i_core.errors import ConfigError, DataError, did_you_mean
-from t2i_core.manifest import OnConflict, StepKey, read_manifest
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.manifest import StepKey, read_manifest
 
 # Raise it when systems of the same runs draw otherwise.
 STEP, VERSION = "compose", 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from t2i_core.composition.config import BASE, ENLARGES, FILLED_BY, PRIOR, Role
 from t2i_core.config import Config
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import read_manifest, sha256_of
+from t2i_core.folders.manifest import read_manifest, sha256_of
 from t2i_core.systems.config import (
     DiffusionConfig,
     DirectConfig,

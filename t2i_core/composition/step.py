@@ -5,16 +5,10 @@ from pathlib import Path
 from t2i_core.composition.config import Role, compose_key
 from t2i_core.composition.fit import require_fit
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.data.bounded.one_writer import writes_alone
-from t2i_core.manifest import (
-    OnConflict,
-    StepRef,
-    claim_folder,
-    find_hit,
-    read_manifest,
-    relative_source,
-    write_manifest,
-)
+from t2i_core.folders.claim import OnConflict, claim_folder
+from t2i_core.folders.hits import find_hit
+from t2i_core.folders.manifest import StepRef, read_manifest, relative_source, write_manifest
+from t2i_core.folders.one_writer import writes_alone
 
 
 @tells_disk_errors

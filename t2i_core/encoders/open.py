@@ -9,7 +9,7 @@ from t2i_core.canonical import digest_of
 from t2i_core.encoders import clip_folder, hf_folder
 from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import MANIFEST_NAME, read_manifest, sha256_of
+from t2i_core.folders.manifest import MANIFEST_NAME, read_manifest, sha256_of
 
 if TYPE_CHECKING:
     from t2i_core.encoders.encoder import FrozenEncoder

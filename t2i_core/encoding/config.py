@@ -5,7 +5,8 @@ from pathlib import Path
 from t2i_core.config import Config
 from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.encoders.open import find_encoder
-from t2i_core.manifest import OnConflict, StepKey, read_manifest
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.manifest import StepKey, read_manifest
 
 # Raise it when an encoder gives other features for the same config.
 STEP, VERSION = "features", 2

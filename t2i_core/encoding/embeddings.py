@@ -20,7 +20,8 @@ from t2i_core.data.batches.read import Rows
 from t2i_core.data.bounded.side_table import key_digest
 from t2i_core.encoding.store import DIGEST_BYTES, StoredFeatures
 from t2i_core.errors import DataError
-from t2i_core.manifest import Manifest, other_name
+from t2i_core.folders.atomic import other_name
+from t2i_core.folders.manifest import Manifest
 from t2i_core.models.embedding import Statistics
 from t2i_core.systems.weights import save_tensors
 

@@ -8,7 +8,7 @@ from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.encoders.open import find_encoder
 from t2i_core.encoding.config import VERSION
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import Manifest, read_manifest
+from t2i_core.folders.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:
     from t2i_core.encoders.encoder import FrozenEncoder

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from t2i_core.data.batches.captions import SPLITS, read_captions
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.data.bounded.side_table import SideTable
 from t2i_core.door import is_file
 from t2i_core.encoders.config import FeaturesConfig
@@ -17,15 +16,10 @@ from t2i_core.encoding.embeddings import STATISTICS_NAME, StoredPictures, pictur
 from t2i_core.encoding.pictures import embed_pictures
 from t2i_core.encoding.store import Shard, StoredFeatures, shard_path, write_shard
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.manifest import (
-    OnConflict,
-    StepRef,
-    claim_folder,
-    describe_file,
-    find_hit,
-    relative_source,
-    write_manifest,
-)
+from t2i_core.folders.claim import OnConflict, claim_folder
+from t2i_core.folders.hits import find_hit
+from t2i_core.folders.manifest import StepRef, describe_file, relative_source, write_manifest
+from t2i_core.folders.one_writer import writes_alone
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 # A file of features is made in memory, of captions that are as long as may be.

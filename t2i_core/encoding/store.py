@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from t2i_core.data.bounded.side_table import key_digest
 from t2i_core.encoders.encoder import Features
 from t2i_core.errors import DataError
-from t2i_core.manifest import other_name
+from t2i_core.folders.atomic import other_name
 from t2i_core.systems.weights import save_tensors
 
 DIGEST_BYTES = 16

@@ -10,7 +10,8 @@ from t2i_core.encoding.embeddings import EmbeddedFeed, StoredEmbeddings
 from t2i_core.encoding.origin import AGAIN, require_fresh
 from t2i_core.encoding.store import StoredFeatures
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.manifest import Manifest, missing_outputs
+from t2i_core.folders.hits import missing_outputs
+from t2i_core.folders.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)

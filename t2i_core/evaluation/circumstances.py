@@ -17,9 +17,9 @@ from t2i_core.door import read_file
 from t2i_core.errors import DataError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.metrics.section import Link
+from t2i_core.folders.manifest import MANIFEST_NAME, read_manifest, relative_source
 from t2i_core.lineage.ancestors import Ancestor
 from t2i_core.machine import Machine, code_commit, describe_machine
-from t2i_core.manifest import MANIFEST_NAME, read_manifest, relative_source
 from t2i_core.progress import describe_seconds
 
 CIRCUMSTANCES_NAME = "circumstances.json"

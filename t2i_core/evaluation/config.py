@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import Field
 
 from t2i_core.config import Config
+from t2i_core.folders.claim import OnConflict
 from t2i_core.generation.config import DrawConfig
-from t2i_core.manifest import OnConflict
 
 StudyName = Literal["guidance", "upsampler", "edits", "language", "sweeps", "seen", "unclip"]
 

@@ -17,8 +17,8 @@ from t2i_core.evaluation.metrics.table import METRICS
 from t2i_core.evaluation.stopwatch import Stopwatch
 from t2i_core.evaluation.studies.maker import PictureMaker, draw
 from t2i_core.evaluation.studies.table import studied
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.lineage.ancestors import Ancestor, captions_of, trace
-from t2i_core.manifest import read_manifest
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 

@@ -14,7 +14,7 @@ from t2i_core.evaluation.measure import Evaluation
 from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.metrics.section import RANK, Level, Section
 from t2i_core.evaluation.page import render_sections, tables_as_text
-from t2i_core.manifest import write_atomically
+from t2i_core.folders.atomic import write_atomically
 from t2i_core.progress import describe_seconds
 
 SCHEMA_VERSION = 1

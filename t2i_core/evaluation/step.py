@@ -14,7 +14,6 @@ from typing import Any
 from t2i_core.canonical import canonical_json
 from t2i_core.composition.config import BASE, parts_of
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.background import Runs
 from t2i_core.evaluation.circumstances import CIRCUMSTANCES_NAME, note_circumstances
@@ -27,25 +26,24 @@ from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.report import metrics_of, write_report
 from t2i_core.evaluation.studies.maker import PictureMaker
 from t2i_core.evaluation.studies.table import require_able
+from t2i_core.folders.atomic import staged_folder, write_atomically
+from t2i_core.folders.claim import OnConflict, claim_folder
+from t2i_core.folders.hits import find_hit
+from t2i_core.folders.manifest import (
+    OutputFile,
+    StepKey,
+    StepRef,
+    describe_file,
+    read_manifest,
+    relative_source,
+    sha256_of,
+    write_manifest,
+)
+from t2i_core.folders.one_writer import writes_alone
 from t2i_core.generation.asked import refuse_ignored, refuse_unknown_words, require_leaders, weaker_digests
 from t2i_core.generation.generator import load_generator
 from t2i_core.lineage.ancestors import trace
 from t2i_core.lineage.mark import png_bytes
-from t2i_core.manifest import (
-    OnConflict,
-    OutputFile,
-    StepKey,
-    StepRef,
-    claim_folder,
-    describe_file,
-    find_hit,
-    read_manifest,
-    relative_source,
-    sha256_of,
-    staged_folder,
-    write_atomically,
-    write_manifest,
-)
 from t2i_core.progress import OnProgress, ignore_progress
 from t2i_core.training.device import choose_compute
 

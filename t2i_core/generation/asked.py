@@ -8,9 +8,9 @@ from t2i_core.canonical import canonical_json
 from t2i_core.composition.config import BASE, FILLED_BY, Role, parts_of
 from t2i_core.composition.fit import require_weaker
 from t2i_core.errors import ConfigError
+from t2i_core.folders.layout import require_local
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.generation.config import OF_GUIDANCE, DrawConfig
-from t2i_core.layout import require_local
-from t2i_core.manifest import read_manifest
 from t2i_core.systems.config import DiffusionConfig
 from t2i_core.training.finished import read_run_config
 

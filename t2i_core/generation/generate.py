@@ -11,13 +11,14 @@ from PIL import Image
 
 from t2i_core.canonical import canonical_json
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.errors import ConfigError
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.manifest import read_manifest
+from t2i_core.folders.one_writer import writes_alone
 from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new, weaker_digests
 from t2i_core.generation.config import DrawConfig, GenerateConfig
 from t2i_core.generation.generator import load_generator
 from t2i_core.lineage.mark import png_bytes
-from t2i_core.manifest import read_manifest, write_atomically
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.report.pictures import MAX_PIXELS, side_by_side
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.encoders.encoder import FrozenEncoder
 from t2i_core.errors import CheckpointError, ConfigError
-from t2i_core.manifest import read_manifest
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.models.config import Sizes
 from t2i_core.systems.condition import Text
 from t2i_core.systems.config import PriorStageConfig

@@ -15,9 +15,10 @@ from t2i_core.data.manners.denylist import NOTHING_DENIED, DenyList
 from t2i_core.data.picture import EncodeFormat, ImageOptions, Resampling, ResizeMode, TruncatedPolicy
 from t2i_core.data.web.private_hosts import PrivateHosts
 from t2i_core.errors import ConfigError
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.manifest import StepKey
 from t2i_core.ingestion.limits import parse_limits
 from t2i_core.ingestion.row_filter import MAX_FILTER_CHARS, RowFilter
-from t2i_core.manifest import OnConflict, StepKey
 
 if TYPE_CHECKING:
     from t2i_core.data.sources.source import SourceOptions

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from t2i_core.data.account.shortfall import reached_nothing
 from t2i_core.data.bounded.disk import disk_errors
-from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.data.dataset.folder import finish_rewrite
 from t2i_core.data.dataset.parts import PARTS_DIR, PlanNote, read_whole_note
 from t2i_core.data.dataset.tombstone import PURGED_LIST_NAME, TOMBSTONES_NAME, Purged
@@ -18,10 +17,13 @@ from t2i_core.data.sources.orphans import ORPHANS_NAME
 from t2i_core.data.sources.source import Source
 from t2i_core.door import is_file, remove_tree
 from t2i_core.errors import ConfigError, T2IError
+from t2i_core.folders.claim import OnConflict, claim_folder
+from t2i_core.folders.hits import find_hit
+from t2i_core.folders.layout import require_local
+from t2i_core.folders.manifest import MANIFEST_NAME, StepKey, read_manifest
+from t2i_core.folders.one_writer import one_writer
 from t2i_core.ingestion.config import IngestConfig, IngestRequest, key_of
 from t2i_core.ingestion.planning import IngestPlan, PlanJob, Planned, write_parts
-from t2i_core.layout import require_local
-from t2i_core.manifest import MANIFEST_NAME, OnConflict, StepKey, claim_folder, find_hit, read_manifest
 from t2i_core.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:

@@ -28,12 +28,12 @@ from t2i_core.data.sources.source import Planning, Source
 from t2i_core.data.tables.cell_types import column_type
 from t2i_core.data.tables.list_files import is_remote
 from t2i_core.errors import ConfigError, DataError
+from t2i_core.folders.layout import REFRESH_DIR
+from t2i_core.folders.manifest import StepKey, StepRef
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.harvest import HarvestJob, Move
 from t2i_core.ingestion.refine import Refinery, refinery
 from t2i_core.ingestion.tally import SECONDS_BETWEEN_REPORTS
-from t2i_core.layout import REFRESH_DIR
-from t2i_core.manifest import StepKey, StepRef
 from t2i_core.progress import OnProgress, Progress
 
 if TYPE_CHECKING:

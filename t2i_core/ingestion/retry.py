@@ -10,7 +10,6 @@ from pathlib import Path
 from t2i_core.data.account.shortfall import require_kept
 from t2i_core.data.attempt import Attempt
 from t2i_core.data.bounded.disk import disk_errors
-from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.data.dataset.folder import files_by_shard, finish_rewrite, layout_of, restate, staged_rewrite
 from t2i_core.data.dataset.parts import read_part
 from t2i_core.data.dataset.tombstone import read_purged_list
@@ -24,11 +23,13 @@ from t2i_core.data.shards.writer import ShardWriter
 from t2i_core.data.sources.open import open_source
 from t2i_core.data.traffic import Traffic, joined
 from t2i_core.errors import ConfigError, DataError, did_you_mean
+from t2i_core.folders.hits import find_hit
+from t2i_core.folders.manifest import Manifest, StepRef, read_manifest
+from t2i_core.folders.one_writer import writes_alone
 from t2i_core.ingestion.config import IngestConfig, key_of
 from t2i_core.ingestion.harvest import HarvestJob, attempt_again
 from t2i_core.ingestion.limits import require_few_rejects
 from t2i_core.ingestion.planning import run_to_end
-from t2i_core.manifest import Manifest, StepRef, find_hit, read_manifest
 from t2i_core.progress import OnProgress, ignore_progress
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from t2i_core.data.account.shortfall import reached_nothing, require_kept
 from t2i_core.data.bounded.disk import disk_errors
-from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.data.counts import Counts
 from t2i_core.data.dataset.folder import read_planning, remove_leftovers, shard_outputs, write_dataset
 from t2i_core.data.dataset.parts import read_note
@@ -22,12 +21,14 @@ from t2i_core.data.shards.stats import ShardReport, finished_shard
 from t2i_core.data.shards.versions import read_log
 from t2i_core.data.sources.orphans import ORPHANS_NAME
 from t2i_core.errors import DataError
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.manifest import StepRef, describe_file
+from t2i_core.folders.one_writer import one_writer
 from t2i_core.ingestion.config import BESIDE, IngestConfig, IngestRequest, ingest_key
 from t2i_core.ingestion.harvest import HarvestJob, harvest
 from t2i_core.ingestion.limits import require_few_rejects
 from t2i_core.ingestion.plan import plan_ingest, plan_opened
 from t2i_core.ingestion.planning import IngestPlan, Planned, job_of, note_of, run_to_end
-from t2i_core.manifest import OnConflict, StepRef, describe_file
 from t2i_core.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:

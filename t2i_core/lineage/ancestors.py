@@ -19,8 +19,8 @@ from t2i_core.data.shards.reader import read_rows
 from t2i_core.data.shards.stats import read_fetch_times
 from t2i_core.data.shards.versions import version_with
 from t2i_core.errors import ConfigError, DataError
+from t2i_core.folders.manifest import MANIFEST_NAME, Manifest, finished_folders, read_manifest
 from t2i_core.lineage.mark import origin_of_picture
-from t2i_core.manifest import MANIFEST_NAME, Manifest, finished_folders, read_manifest
 
 MAX_ANCESTORS = 200
 

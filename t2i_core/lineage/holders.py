@@ -17,8 +17,8 @@ from t2i_core.data.shards.layout import SHARDS_DIR, table_path
 from t2i_core.data.shards.reader import read_rows
 from t2i_core.data.tables.table import iter_table
 from t2i_core.errors import DataError
-from t2i_core.layout import Kind
-from t2i_core.manifest import Manifest, finished_folders
+from t2i_core.folders.layout import Kind
+from t2i_core.folders.manifest import Manifest, finished_folders
 
 Folders = Sequence[tuple[Path, Manifest]]
 _COLUMNS: dict[Kind, list[str]] = {

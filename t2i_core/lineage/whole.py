@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from t2i_core.config import Config
+from t2i_core.folders.hits import change_of
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.lineage.ancestors import outdated, trace
-from t2i_core.manifest import change_of, read_manifest
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from t2i_core.door import remove_tree
+from t2i_core.folders.manifest import finished_folders
 from t2i_core.lineage.ancestors import trace
-from t2i_core.manifest import finished_folders
 from t2i_core.nights.record import RECORD_NAME, night_folder, read_nights
 from t2i_core.promotion.registry import ALIASES, current
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from t2i_core.evaluation.metrics.section import Block, Cell, Column, Facts, Link, Mark, Row, Section, Table, Text
 from t2i_core.evaluation.page import render_sections, tables_as_text
-from t2i_core.manifest import write_atomically
+from t2i_core.folders.atomic import write_atomically
 from t2i_core.nights.record import Night, read_nights
 from t2i_core.progress import describe_seconds
 from t2i_core.promotion.registry import Interval, Promotion, promotions

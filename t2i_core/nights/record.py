@@ -10,7 +10,7 @@ from pydantic import Field
 from t2i_core.config import Config
 from t2i_core.door import read_file
 from t2i_core.errors import DataError
-from t2i_core.manifest import write_atomically
+from t2i_core.folders.atomic import write_atomically
 from t2i_core.promotion.registry import Entry, Evidence, Interval
 
 NIGHTS_DIR, RECORD_NAME = "nights", "night.json"

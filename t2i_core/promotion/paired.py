@@ -8,7 +8,7 @@ from typing import Any
 from t2i_core.comparison.judged import Judged, require_alike
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.evaluation.judges.statistics import Estimate, mean_over_tasks, paired_over_tasks
-from t2i_core.manifest import read_manifest
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.promotion.config import FigureName
 from t2i_core.promotion.registry import Evidence, Interval
 

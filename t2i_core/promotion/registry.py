@@ -16,8 +16,10 @@ from t2i_core.composition.config import parts_of
 from t2i_core.config import Config
 from t2i_core.door import create_file, read_file
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.layout import require_local
-from t2i_core.manifest import missing_outputs, other_name, read_manifest, relative_source
+from t2i_core.folders.atomic import other_name
+from t2i_core.folders.hits import missing_outputs
+from t2i_core.folders.layout import require_local
+from t2i_core.folders.manifest import read_manifest, relative_source
 
 AliasName = Literal["champion", "previous"]
 ALIASES: tuple[AliasName, ...] = get_args(AliasName)

@@ -9,7 +9,7 @@ from typing import Any
 from t2i_core.comparison.judged import Judged
 from t2i_core.evaluation.metrics.section import Column, Mark, Row, Section, Table
 from t2i_core.evaluation.page import render_sections, tables_as_text
-from t2i_core.manifest import write_atomically
+from t2i_core.folders.atomic import write_atomically
 from t2i_core.promotion.config import FigureName
 from t2i_core.promotion.paired import evidence_of, score_of
 from t2i_core.promotion.registry import Interval

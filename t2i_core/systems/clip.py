@@ -14,7 +14,7 @@ import open_clip
 import torch
 from torch import Tensor
 
-from t2i_core.manifest import write_atomically
+from t2i_core.folders.atomic import write_atomically
 from t2i_core.models.config import Sizes
 from t2i_core.systems.condition import Text
 from t2i_core.systems.config import CLIPConfig

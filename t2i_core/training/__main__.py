@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from t2i_core.errors import T2IError, TransientError
+from t2i_core.folders.atomic import write_atomically
 from t2i_core.lifeline import die_with_parent
-from t2i_core.manifest import write_atomically
 from t2i_core.progress import Progress, ignore_progress, plain
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.ranks import Ranks

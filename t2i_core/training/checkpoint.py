@@ -17,7 +17,8 @@ from torch.optim import Optimizer
 
 from t2i_core.door import read_file
 from t2i_core.errors import CheckpointError
-from t2i_core.manifest import sha256_of, staged_folder, write_atomically
+from t2i_core.folders.atomic import staged_folder, write_atomically
+from t2i_core.folders.manifest import sha256_of
 from t2i_core.systems.weights import save_tensors, size_bytes
 from t2i_core.training.curve import LOSS
 

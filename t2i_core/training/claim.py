@@ -9,20 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.door import remove_tree
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import (
-    PREVIOUS_SUFFIX,
-    OnConflict,
-    StepKey,
-    StepRef,
-    claim_folder,
-    find_hit,
-    noted_key,
-    read_manifest,
-    reopen_folder,
-)
+from t2i_core.folders.claim import PREVIOUS_SUFFIX, OnConflict, claim_folder, noted_key, reopen_folder
+from t2i_core.folders.hits import find_hit
+from t2i_core.folders.manifest import StepKey, StepRef, read_manifest
+from t2i_core.folders.one_writer import one_writer
 from t2i_core.training.config import TrainConfig, train_key
 
 GOES_ON_FROM = "goes_on_from"

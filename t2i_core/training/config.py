@@ -10,8 +10,9 @@ from t2i_core.config import Config
 from t2i_core.data.batches.location import anchored, by_dataset, by_weight, dataset_names, divided
 from t2i_core.encoding.origin import origin_of
 from t2i_core.errors import ConfigError
-from t2i_core.layout import Kind
-from t2i_core.manifest import OnConflict, StepKey, read_manifest
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.layout import Kind
+from t2i_core.folders.manifest import StepKey, read_manifest
 from t2i_core.recipe import is_file_name, recipe_label
 from t2i_core.training.preset import Preset, load_preset, preset_names
 

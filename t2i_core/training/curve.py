@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from t2i_core.door import is_file, read_file
 from t2i_core.errors import DataError
-from t2i_core.layout import MAX_LOG_BYTES
+from t2i_core.folders.layout import MAX_LOG_BYTES
 
 # With the weights of the end, or with the lowest loss on validation pictures.
 CheckpointName = Literal["last", "best"]

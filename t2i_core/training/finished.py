@@ -21,8 +21,8 @@ from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.door import read_file
 from t2i_core.encoding.origin import Origin
 from t2i_core.errors import CheckpointError, ConfigError
-from t2i_core.layout import MAX_NOTE_BYTES
-from t2i_core.manifest import read_manifest, sha256_of
+from t2i_core.folders.layout import MAX_NOTE_BYTES
+from t2i_core.folders.manifest import read_manifest, sha256_of
 from t2i_core.models.config import Sizes
 from t2i_core.systems.build import build_stage
 from t2i_core.systems.stage import Reader, Stage

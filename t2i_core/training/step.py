@@ -16,23 +16,16 @@ from t2i_core.data.batches.pixels import to_uint8
 from t2i_core.data.batches.split import OpenSplit
 from t2i_core.data.batches.tokenizer import load_tokenizer
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.door import is_file, open_to_append, read_file
 from t2i_core.encoding.origin import encoder_folder, origin_of
 from t2i_core.encoding.stored import open_stored
 from t2i_core.encoding.words import FeatureWords, TokenWords, Words
 from t2i_core.errors import ConfigError, DataError, StoppedError
-from t2i_core.layout import MAX_LOG_BYTES
-from t2i_core.manifest import (
-    OnConflict,
-    StepKey,
-    StepRef,
-    describe_file,
-    read_manifest,
-    relative_source,
-    write_atomically,
-    write_manifest,
-)
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.layout import MAX_LOG_BYTES
+from t2i_core.folders.manifest import StepKey, StepRef, describe_file, read_manifest, relative_source, write_manifest
+from t2i_core.folders.one_writer import one_writer
 from t2i_core.models.config import Sizes
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.report.pictures import side_by_side

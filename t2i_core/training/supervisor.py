@@ -24,8 +24,10 @@ from t2i_core.children import module_command, start
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.door import open_to_append, read_file
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
+from t2i_core.folders.claim import OnConflict
+from t2i_core.folders.hits import find_hit
+from t2i_core.folders.manifest import StepRef
 from t2i_core.machine import usable_cores
-from t2i_core.manifest import OnConflict, StepRef, find_hit
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.training.claim import claimed_run
 from t2i_core.training.config import TrainConfig

@@ -87,8 +87,8 @@ def ingest_list(path: Path, step: str) -> None:
     """Ingest one list in this process, and tell its peak in MB (2**20 bytes)."""
     sys.path.insert(0, str(ROOT))
     from t2i_core.errors import DataError
+    from t2i_core.folders.manifest import read_manifest
     from t2i_core.ingestion.step import IngestConfig, ingest, plan_ingest
-    from t2i_core.manifest import read_manifest
 
     # The fewest rows that a test measures are several shards.
     config = IngestConfig(allow_private=("localhost",), image_size=16, samples_per_shard=250)

@@ -38,7 +38,7 @@ from t2i_core.data.batches.feed import Feed  # noqa: E402
 from t2i_core.data.batches.split import OpenSplit  # noqa: E402
 from t2i_core.data.batches.tokenizer import Tokenizer  # noqa: E402
 from t2i_core.data.shards.tar import TarWriter  # noqa: E402
-from t2i_core.manifest import OutputFile, StepKey, describe_file, write_manifest  # noqa: E402
+from t2i_core.folders.manifest import OutputFile, StepKey, describe_file, write_manifest  # noqa: E402
 
 BATCH, SHARD_SAMPLES = 64, 10_000
 

@@ -21,9 +21,9 @@ from PIL import Image
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.data.batches.split import load_split
+from t2i_core.folders.manifest import MANIFEST_NAME
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard, plan_ingest
-from t2i_core.manifest import MANIFEST_NAME
 
 CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=1)
 CAPTIONS = CaptionConfig(validation_share=0, test_share=0, drop_duplicates=False, max_same_caption=0)

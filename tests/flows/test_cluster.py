@@ -21,9 +21,9 @@ from PIL import Image
 
 from flows.ingest import ingest
 from t2i_core.errors import ConfigError, TransientError
+from t2i_core.folders.manifest import StepRef
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest as ingest_in_core
-from t2i_core.manifest import StepRef
 from tasks.cluster import Spread, local_cluster
 
 NUM_PICTURES, NUM_KEPT, PER_HOST, RETRY_AFTER_SECONDS = 240, 288, 3, 1

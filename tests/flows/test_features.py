@@ -7,7 +7,7 @@ import pytest
 
 from flows.cli import run
 from flows.features import features
-from t2i_core.manifest import read_manifest
+from t2i_core.folders.manifest import read_manifest
 
 TEXTS = ["a red circle", "two blue squares", "a red circle"]
 

@@ -18,8 +18,8 @@ from flows.nights.recipe import Answer, Asker, describe, run_nightly
 from flows.steps import CoreSteps
 from t2i_core.comparison.config import CompareRequest
 from t2i_core.errors import TransientError
+from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.ingestion.config import IngestRequest
-from t2i_core.manifest import StepRef, read_manifest
 from t2i_core.nights.record import Night, read_nights
 from t2i_core.promotion.registry import current, model_folder
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene

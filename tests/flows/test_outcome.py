@@ -6,7 +6,7 @@ import pytest
 
 from flows.commands.step import tell_result
 from flows.outcome import completed, outcome_table, outcome_tags
-from t2i_core.manifest import StepRef
+from t2i_core.folders.manifest import StepRef
 from tasks.runtime import describe_counts
 
 WHOLE = StepRef(kind="dataset", digest="0" * 64, path=Path("ds"), counts={"seen": 100, "kept": 100, "rejected": 0})

@@ -17,7 +17,7 @@ from flows.pipeline import pipeline
 from flows.recipe import run_pipeline
 from flows.steps import CoreSteps
 from flows.summary import pictures_per_second, print_summary, training_figures
-from t2i_core.manifest import StepRef, read_manifest
+from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.progress import Progress
 from tasks.runtime import LISTENER
 

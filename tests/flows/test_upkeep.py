@@ -10,9 +10,9 @@ from PIL import Image
 from flows.cli import run
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import read_manifest
 from t2i_core.samples.site import SiteConfig, serve_site
 
 

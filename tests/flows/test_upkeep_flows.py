@@ -15,8 +15,8 @@ from flows.upkeep.purge import purge
 from flows.upkeep.verify import verify
 from t2i_core.data.dataset.verify import verify as core_verify
 from t2i_core.errors import ConfigError, DataError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.ingestion.config import IngestConfig
-from t2i_core.manifest import read_manifest
 from t2i_core.progress import Progress
 from tasks.runtime import reporting
 

@@ -9,7 +9,7 @@ from PIL import Image
 from prefect.states import Failed
 
 from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError, TransientError
-from t2i_core.manifest import StepRef
+from t2i_core.folders.manifest import StepRef
 from tasks.artifacts import markdown_table, picture_grid
 from tasks.keys import slug
 from tasks.runtime import describe_counts, is_transient, outcome, reference

@@ -18,7 +18,7 @@ from t2i_core.data.account.survey import Overview
 from t2i_core.data.counts import Counts
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shards.layout import SHARDS_DIR
-from t2i_core.manifest import OutputFile
+from t2i_core.folders.manifest import OutputFile
 
 Node = dict[str, Any]
 MAX_HOSTS, MAX_LICENSES, HOSTS_CITED = 50, 1000, 10

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from t2i_core.door import read_file
-from t2i_core.layout import MAX_STATS_BYTES
+from t2i_core.folders.layout import MAX_STATS_BYTES
 
 # Pictures shown, and different texts counted by themselves.
 NUM_PICKS = 48

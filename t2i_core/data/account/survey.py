@@ -14,7 +14,7 @@ from t2i_core.data.shards.stats import read_traffic
 from t2i_core.data.shards.versions import Version
 from t2i_core.data.tables.table import read_schema, read_table
 from t2i_core.data.traffic import Traffic
-from t2i_core.manifest import Manifest
+from t2i_core.folders.manifest import Manifest
 
 REPORT_NAME = "report.html"
 CROISSANT_NAME = "croissant.json"

@@ -12,7 +12,8 @@ from t2i_core.data.account.readme_card import render_readme
 from t2i_core.data.account.survey import CROISSANT_NAME, README_NAME, REPORT_NAME, survey
 from t2i_core.data.shards.versions import Version
 from t2i_core.data.traffic import Traffic
-from t2i_core.manifest import Manifest, OutputFile, describe_file, write_atomically
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.manifest import Manifest, OutputFile, describe_file
 
 
 def write_overview(

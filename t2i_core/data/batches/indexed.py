@@ -18,7 +18,7 @@ from t2i_core.data.batches.shapes import Shapes
 from t2i_core.data.shards.reader import picture_places, read_rows
 from t2i_core.door import open_file
 from t2i_core.errors import DataError
-from t2i_core.manifest import other_name
+from t2i_core.folders.atomic import other_name
 
 TEXTS = ("key", "uid", "caption")
 SIZES = ("width", "height", "original_width", "original_height")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from t2i_core.data.tables.list_files import is_remote
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.manifest import Manifest
+from t2i_core.folders.manifest import Manifest
 
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)=")
 _PATTERN = re.compile(r"[*?\[{]")

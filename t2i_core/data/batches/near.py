@@ -20,8 +20,9 @@ from t2i_core.data.shards.versions import named_version, version_with
 from t2i_core.data.tables.list_files import is_remote, source_errors
 from t2i_core.door import create_file
 from t2i_core.errors import ConfigError, DataError, ShardError
-from t2i_core.layout import MAX_MANIFEST_BYTES
-from t2i_core.manifest import MANIFEST_NAME, Manifest, OutputFile, other_name, read_manifest
+from t2i_core.folders.atomic import other_name
+from t2i_core.folders.layout import MAX_MANIFEST_BYTES
+from t2i_core.folders.manifest import MANIFEST_NAME, Manifest, OutputFile, read_manifest
 
 _CHUNK_BYTES, _AHEAD_BYTES = 1 << 20, 8 << 20
 _SHARD = re.compile(rf"{SHARDS_DIR}/([0-9]{{5,18}})\.(?:tar|parquet)")

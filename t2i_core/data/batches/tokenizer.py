@@ -12,7 +12,8 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from t2i_core.door import read_file
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.manifest import read_manifest, write_atomically
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.manifest import read_manifest
 
 PAD, UNKNOWN, END = "[PAD]", "[UNK]", "[EOS]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, END)

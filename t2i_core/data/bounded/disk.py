@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from t2i_core.data.bounded.one_writer import around_output
 from t2i_core.errors import ConfigError, TransientError
+from t2i_core.folders.one_writer import around_output
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # What to do, by what is wrong.

@@ -8,7 +8,7 @@ from t2i_core.config import Config
 from t2i_core.data.dataset.folder import files_by_shard
 from t2i_core.data.shards.layout import SHARDS_DIR, table_path
 from t2i_core.data.shards.reader import read_rows
-from t2i_core.manifest import Manifest, read_manifest
+from t2i_core.folders.manifest import Manifest, read_manifest
 
 _COLUMNS = ("key", "uid", "url", "reason", "sha256")
 

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from t2i_core.config import Config
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.data.bounded.one_writer import writes_alone
 from t2i_core.data.dataset.folder import files_by_shard, finish_rewrite, layout_of
 from t2i_core.data.dataset.verify import require_whole
 from t2i_core.data.shards.columns import table_of
@@ -27,16 +26,10 @@ from t2i_core.data.tables.cell_types import as_written
 from t2i_core.data.tables.table import read_schema
 from t2i_core.door import create_file, remove_tree
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import (
-    Manifest,
-    OnConflict,
-    StepKey,
-    claim_folder,
-    name_to_be,
-    other_name,
-    read_manifest,
-    staged_folder,
-)
+from t2i_core.folders.atomic import name_to_be, other_name, staged_folder
+from t2i_core.folders.claim import OnConflict, claim_folder
+from t2i_core.folders.manifest import Manifest, StepKey, read_manifest
+from t2i_core.folders.one_writer import writes_alone
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 ExportFormat = Literal["files", "parquet"]

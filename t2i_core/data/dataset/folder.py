@@ -28,15 +28,15 @@ from t2i_core.data.tables.table import read_schema
 from t2i_core.data.traffic import Traffic
 from t2i_core.door import move_files, open_folder, remove_tree
 from t2i_core.errors import DataError
-from t2i_core.layout import PARTIAL_DIR, REWRITE_DIR, inspect_folder
-from t2i_core.manifest import (
+from t2i_core.folders.atomic import name_to_be
+from t2i_core.folders.layout import PARTIAL_DIR, REWRITE_DIR, inspect_folder
+from t2i_core.folders.manifest import (
     MANIFEST_NAME,
     Manifest,
     OutputFile,
     StepKey,
     StepRef,
     describe_file,
-    name_to_be,
     write_manifest,
 )
 

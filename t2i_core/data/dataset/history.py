@@ -8,8 +8,9 @@ from t2i_core.data.dataset.tombstone import PURGED_LIST_NAME, TOMBSTONES_NAME
 from t2i_core.data.shards.versions import current_number
 from t2i_core.door import is_file, link_file, read_file
 from t2i_core.errors import DataError
-from t2i_core.layout import MAX_LOG_BYTES
-from t2i_core.manifest import MANIFEST_NAME, Manifest, write_atomically
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.layout import MAX_LOG_BYTES
+from t2i_core.folders.manifest import MANIFEST_NAME, Manifest
 
 OPT_OUTS_NAME = "opt_outs.jsonl"
 

@@ -27,8 +27,9 @@ from t2i_core.data.tables.table import read_table
 from t2i_core.data.traffic import Traffic
 from t2i_core.door import is_file, read_file, remove_tree
 from t2i_core.errors import DataError
-from t2i_core.layout import MAX_LOG_BYTES
-from t2i_core.manifest import sha256_of, write_atomically
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.layout import MAX_LOG_BYTES
+from t2i_core.folders.manifest import sha256_of
 
 PARTS_DIR = "_parts"
 MAX_EXTRA_COLUMNS = 1000

@@ -14,7 +14,6 @@ from typing import Any
 from t2i_core.config import Config
 from t2i_core.data.attempt import Attempt
 from t2i_core.data.bounded.disk import disk_errors
-from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.data.dataset.folder import files_by_shard, finish_rewrite, layout_of, restate, staged_rewrite
 from t2i_core.data.dataset.parts import read_note, read_part, write_part
 from t2i_core.data.dataset.purge_request import PurgeRequest
@@ -36,7 +35,9 @@ from t2i_core.data.shards.stats import ShardReport, noted_report, read_traffic
 from t2i_core.data.shards.versions import held_versions
 from t2i_core.data.shards.writer import ShardWriter
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.manifest import PREVIOUS_SUFFIX, Manifest, read_manifest
+from t2i_core.folders.claim import PREVIOUS_SUFFIX
+from t2i_core.folders.manifest import Manifest, read_manifest
+from t2i_core.folders.one_writer import one_writer
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 

@@ -19,7 +19,7 @@ from t2i_core.data.shards.stats import ShardReport, noted_report, read_fetch_tim
 from t2i_core.data.shards.writer import ShardWriter, publish_rows, without_picture
 from t2i_core.door import link_file
 from t2i_core.errors import DataError
-from t2i_core.manifest import Manifest
+from t2i_core.folders.manifest import Manifest
 
 MAX_PAST_SHARE = 0.5
 

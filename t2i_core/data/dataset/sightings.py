@@ -16,7 +16,7 @@ from t2i_core.data.shards.columns import column_of
 from t2i_core.data.shards.layout import shard_name
 from t2i_core.data.tables.table import read_table
 from t2i_core.errors import DataError
-from t2i_core.manifest import write_atomically
+from t2i_core.folders.atomic import write_atomically
 
 MAX_MARK_CHARS = 300
 

@@ -19,8 +19,8 @@ from t2i_core.data.reject import RejectReason
 from t2i_core.data.shards.layout import sample_uid
 from t2i_core.door import is_file, open_file, read_file
 from t2i_core.errors import DataError
-from t2i_core.layout import MAX_LOG_BYTES
-from t2i_core.manifest import write_atomically
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.layout import MAX_LOG_BYTES
 
 TOMBSTONES_NAME = "purged.jsonl"
 PURGED_LIST_NAME = "purged_deny_list.txt"

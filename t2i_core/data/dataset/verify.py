@@ -13,7 +13,8 @@ from t2i_core.data.shards.reader import REPAIR_ADVICE, kept_checksums, read_chec
 from t2i_core.data.shards.stats import noted_report
 from t2i_core.door import is_file, open_folder
 from t2i_core.errors import DataError, ShardError
-from t2i_core.manifest import OutputFile, change_of, read_manifest
+from t2i_core.folders.hits import change_of
+from t2i_core.folders.manifest import OutputFile, read_manifest
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 
 ENDINGS = (".tar", ".parquet", "_stats.json")

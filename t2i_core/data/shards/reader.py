@@ -18,8 +18,8 @@ from t2i_core.data.shards.tar_reader import TarError, iter_members, read_member
 from t2i_core.data.tables.table import read_table
 from t2i_core.door import is_file, open_file, read_file
 from t2i_core.errors import DataError, ShardError
-from t2i_core.layout import MAX_STATS_BYTES
-from t2i_core.manifest import Manifest, sha256_of
+from t2i_core.folders.layout import MAX_STATS_BYTES
+from t2i_core.folders.manifest import Manifest, sha256_of
 
 REPAIR_ADVICE = "run `t2i verify --repair` and the ingest again, then this command."
 MAX_MEMBER_BYTES = 256 * 1024 * 1024

@@ -9,7 +9,7 @@ from t2i_core.data.shards.layout import FETCH_TIME, shard_name
 from t2i_core.data.traffic import Traffic
 from t2i_core.door import is_file, read_file
 from t2i_core.errors import DataError
-from t2i_core.layout import MAX_STATS_BYTES
+from t2i_core.folders.layout import MAX_STATS_BYTES
 
 MAX_STATUSES = 100_000
 

@@ -13,8 +13,9 @@ from pydantic import Field
 from t2i_core.config import Config
 from t2i_core.door import read_file, remove_tree
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.layout import MAX_LOG_BYTES, VERSIONS_DIR
-from t2i_core.manifest import MANIFEST_NAME, read_manifest, write_atomically
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.layout import MAX_LOG_BYTES, VERSIONS_DIR
+from t2i_core.folders.manifest import MANIFEST_NAME, read_manifest
 
 LOG_NAME = "versions.jsonl"
 _NUMBERED = re.compile(r"(.+)@([1-9][0-9]{0,8})")

@@ -37,7 +37,7 @@ from t2i_core.data.shards.tar import TarWriter
 from t2i_core.data.tables.cell_types import fitted
 from t2i_core.data.text import as_text
 from t2i_core.data.traffic import Traffic
-from t2i_core.manifest import write_atomically
+from t2i_core.folders.atomic import write_atomically
 
 _INTEGERS = {
     "width": pa.int32(),

@@ -13,7 +13,7 @@ from t2i_core.data.entry import LINK_ADVICE, entry_kind
 from t2i_core.data.tables.list_format import LIST_NAMES, list_format
 from t2i_core.door import open_named
 from t2i_core.errors import ConfigError, T2IError, TransientError
-from t2i_core.manifest import sha256_of
+from t2i_core.folders.manifest import sha256_of
 
 ARCHIVE_SUFFIXES = (".warc", ".warc.gz")
 _MAGIC = frozenset("*?[")

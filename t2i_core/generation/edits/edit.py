@@ -12,8 +12,10 @@ from PIL import Image
 from t2i_core.canonical import canonical_json
 from t2i_core.config import Config
 from t2i_core.data.bounded.disk import disk_errors
-from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.errors import ConfigError
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.manifest import read_manifest
+from t2i_core.folders.one_writer import one_writer
 from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new, weaker_digests
 from t2i_core.generation.edits.canvas import Mask, Pixels, box_mask, enlarged, psnrs, read_mask, read_picture, veiled
 from t2i_core.generation.edits.config import READS, WORDLESS, EditConfig, EditKind, EditRequest
@@ -24,7 +26,6 @@ from t2i_core.generation.edits.upscaling import upscaled
 from t2i_core.generation.generator import Generator, load_generator
 from t2i_core.generation.given import Given
 from t2i_core.lineage.mark import png_bytes
-from t2i_core.manifest import read_manifest, write_atomically
 from t2i_core.progress import OnProgress, Progress, ignore_progress
 from t2i_core.report.pictures import side_by_side
 

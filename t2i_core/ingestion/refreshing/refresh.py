@@ -23,14 +23,15 @@ from t2i_core.data.tables.cells import join
 from t2i_core.data.traffic import Traffic, joined
 from t2i_core.door import read_file, remove_tree
 from t2i_core.errors import ConfigError
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.layout import MAX_NOTE_BYTES, REFRESH_DIR
+from t2i_core.folders.manifest import Manifest, StepKey, read_manifest
 from t2i_core.ingestion.planning import IngestPlan, PlanJob, Planned, job_of, run_to_end, write_parts
 from t2i_core.ingestion.refreshing.appended import Appended
 from t2i_core.ingestion.refreshing.decisions import write_decisions
 from t2i_core.ingestion.refreshing.earlier import EarlierRows
 from t2i_core.ingestion.refreshing.judge import Judge
 from t2i_core.ingestion.refreshing.recheck import looks, rechecking
-from t2i_core.layout import MAX_NOTE_BYTES, REFRESH_DIR
-from t2i_core.manifest import Manifest, StepKey, read_manifest, write_atomically
 from t2i_core.progress import OnProgress, Progress
 
 if TYPE_CHECKING:

@@ -40,13 +40,14 @@ from t2i_core.data.shards.versions import Version, current_number, drop_versions
 from t2i_core.data.sources.orphans import ORPHANS_NAME
 from t2i_core.door import is_file, move_files, remove_tree
 from t2i_core.errors import DataError
+from t2i_core.folders.claim import write_key
+from t2i_core.folders.layout import REWRITE_DIR, VERSIONS_DIR
+from t2i_core.folders.manifest import Manifest, OutputFile, StepRef, describe_file, read_manifest
 from t2i_core.ingestion.config import BESIDE
 from t2i_core.ingestion.planning import IngestPlan
 from t2i_core.ingestion.refreshing.decisions import read_decisions
 from t2i_core.ingestion.refreshing.earlier import Decision
 from t2i_core.ingestion.refreshing.refresh import PLANNED_DIR, RefreshNote, read_refresh_note
-from t2i_core.layout import REWRITE_DIR, VERSIONS_DIR
-from t2i_core.manifest import Manifest, OutputFile, StepRef, describe_file, read_manifest, write_key
 
 # Of the counts of a manifest that tell how a version came about.
 REFRESH_PREFIX = "refresh:"

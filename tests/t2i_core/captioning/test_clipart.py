@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from t2i_core import caption, ingest
-from t2i_core.manifest import StepRef
+from t2i_core.folders.manifest import StepRef
 
 OPTIONS: dict[str, Any] = {
     "image_size": 32,

@@ -14,7 +14,7 @@ from t2i_core.captioning.step import caption
 from t2i_core.data.dataset.duplicates import write_duplicates
 from t2i_core.data.shards.layout import sample_key
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.manifest import StepKey, describe_file, read_manifest, write_manifest
+from t2i_core.folders.manifest import StepKey, describe_file, read_manifest, write_manifest
 
 CONFIG = CaptionConfig(validation_share=0.2, test_share=0.2)
 

@@ -20,7 +20,7 @@ from t2i_core.captioning.step import CaptionReason, caption
 from t2i_core.data.batches.tokenizer import Tokenizer
 from t2i_core.data.dataset.duplicates import write_duplicates
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.manifest import StepKey, StepRef, describe_file, read_manifest, write_manifest
+from t2i_core.folders.manifest import StepKey, StepRef, describe_file, read_manifest, write_manifest
 from t2i_core.progress import Progress
 from t2i_core.samples.emoji import named_emoji
 from t2i_core.samples.scenes import caption_scene, make_scene, pick_wording

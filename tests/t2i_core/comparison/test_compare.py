@@ -20,10 +20,10 @@ from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.metrics.benchmark import DISTINCT_WORDINGS
 from t2i_core.evaluation.metrics.evidence import Pictures
 from t2i_core.evaluation.step import evaluate
+from t2i_core.folders.manifest import StepKey, StepRef, describe_file, read_manifest, write_manifest
 from t2i_core.generation.config import DrawConfig
 from t2i_core.lineage.ancestors import trace, training_samples
 from t2i_core.lineage.holders import find_url
-from t2i_core.manifest import StepKey, StepRef, describe_file, read_manifest, write_manifest
 from t2i_core.samples.scenes import Scene, caption_scene, make_scene, render_scene
 from tasks import compare as task
 

@@ -22,6 +22,7 @@ from t2i_core.diffusion.chance import Chance
 from t2i_core.errors import CheckpointError, ConfigError, DataError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.generation.asked import refuse_ignored
 from t2i_core.generation.config import DrawConfig, GenerateConfig
 from t2i_core.generation.edits.upscaling import upscaled
@@ -31,7 +32,6 @@ from t2i_core.generation.model import Model
 from t2i_core.lineage.ancestors import captions_of, outdated, trace, trace_picture
 from t2i_core.lineage.holders import find_samples
 from t2i_core.lineage.whole import verify_whole
-from t2i_core.manifest import read_manifest
 from t2i_core.systems.condition import Condition, Text
 from t2i_core.systems.stage import Drawer, DrawSettings
 from t2i_core.systems.view import noised_low

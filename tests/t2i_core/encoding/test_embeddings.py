@@ -18,7 +18,8 @@ from t2i_core.encoding.config import features_key
 from t2i_core.encoding.step import features
 from t2i_core.encoding.stored import Stored, open_stored
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.manifest import MANIFEST_NAME, missing_outputs, read_manifest
+from t2i_core.folders.hits import missing_outputs
+from t2i_core.folders.manifest import MANIFEST_NAME, read_manifest
 
 CONFIG = FeaturesConfig(pictures=True)
 

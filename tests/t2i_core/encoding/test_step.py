@@ -13,8 +13,8 @@ from t2i_core.encoding.config import features_key
 from t2i_core.encoding.step import features
 from t2i_core.encoding.store import StoredFeatures
 from t2i_core.errors import ConfigError, DataError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.lineage.ancestors import trace
-from t2i_core.manifest import read_manifest
 from t2i_core.progress import Progress
 
 CONFIG = FeaturesConfig()

@@ -29,10 +29,10 @@ from t2i_core.evaluation.circumstances import Circumstances
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.metrics.benchmark import DISTINCT_WORDINGS
 from t2i_core.evaluation.step import evaluate, evaluate_key
+from t2i_core.folders.manifest import StepKey, describe_file, read_manifest, sha256_of, write_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
 from t2i_core.machine import code_commit, describe_machine
-from t2i_core.manifest import StepKey, describe_file, read_manifest, sha256_of, write_manifest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 from tasks import evaluate as task
 

@@ -14,9 +14,9 @@ from t2i_core.captioning.step import caption
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
+from t2i_core.folders.manifest import StepKey, write_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import StepKey, write_manifest
 
 CONFIG = EvaluateConfig(prompts_per_task=12, images_per_prompt=2, num_train=200, bootstrap_resamples=200, num_real=30)
 CLIP = {

@@ -17,10 +17,10 @@ from t2i_core.evaluation.metrics.benchmark import DISTINCT_WORDINGS, Benchmark, 
 from t2i_core.evaluation.metrics.evidence import Evidence, Pictures
 from t2i_core.evaluation.step import evaluate
 from t2i_core.evaluation.studies.language import PLAIN, questions, study
+from t2i_core.folders.manifest import StepKey, describe_file, write_manifest
 from t2i_core.generation.config import DrawConfig
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import StepKey, describe_file, write_manifest
 from t2i_core.samples.scenes import Scene, caption_scene, make_scene, render_scene
 from t2i_core.samples.wordings import HELD_OUT, WIDE, told
 

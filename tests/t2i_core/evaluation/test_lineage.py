@@ -16,12 +16,14 @@ from t2i_core.captioning.step import caption
 from t2i_core.data.dataset.purge import purge
 from t2i_core.data.dataset.purge_request import PurgeRequest
 from t2i_core.errors import ConfigError, DataError
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.layout import Kind
+from t2i_core.folders.manifest import StepKey, StepRef, read_manifest, write_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
 from t2i_core.lineage.ancestors import outdated, trace, trace_picture, training_samples
 from t2i_core.lineage.holders import find_samples, find_url
 from t2i_core.lineage.mark import origin_of_picture, png_bytes
-from t2i_core.manifest import Kind, StepKey, StepRef, read_manifest, write_atomically, write_manifest
 
 CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=7)
 CAPTIONS = CaptionConfig(validation_share=0.2, test_share=0.3)

@@ -12,13 +12,13 @@ from torch import Tensor
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.generation.config import DrawConfig, GenerateConfig
 from t2i_core.generation.edits.config import EditConfig, EditRequest
 from t2i_core.generation.edits.edit import edit
 from t2i_core.generation.generate import generate
 from t2i_core.generation.generator import Generator, load_generator
 from t2i_core.generation.model import Model
-from t2i_core.manifest import read_manifest
 from t2i_core.samples.scenes import make_scene, render_scene
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute

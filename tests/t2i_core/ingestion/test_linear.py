@@ -14,9 +14,9 @@ from t2i_core.captioning.step import caption
 from t2i_core.data.batches.split import load_split
 from t2i_core.data.manners.denylist import DenyList
 from t2i_core.data.shards.reader import check_shard
+from t2i_core.folders.manifest import MANIFEST_NAME, read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard, plan_ingest
-from t2i_core.manifest import MANIFEST_NAME, read_manifest
 
 MakePng = Callable[..., bytes]
 CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=1, reject_blank=False)

@@ -11,9 +11,9 @@ from t2i_core.data.dataset.history import read_opt_outs
 from t2i_core.data.shards.layout import SHARDS_DIR
 from t2i_core.data.shards.reader import stored_rows
 from t2i_core.data.shards.versions import read_log
+from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import StepRef, read_manifest
 from t2i_core.samples.nights import SECOND_HOST
 from t2i_core.samples.site import SiteConfig, serve_site
 from t2i_core.samples.truth import closed, denied, due, news, night_of, requests_in, sent_in

@@ -14,10 +14,10 @@ import pytest
 from t2i_core.data.dataset.parts import read_part
 from t2i_core.data.shards.layout import sample_uid
 from t2i_core.errors import ConfigError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.plan import plan_ingest
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import read_manifest
 
 MakePng = Callable[..., bytes]
 CONFIG = IngestConfig(image_size=16, min_image_size=8)

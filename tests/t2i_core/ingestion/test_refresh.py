@@ -20,12 +20,12 @@ from t2i_core.data.shards.layout import SHARDS_DIR
 from t2i_core.data.shards.reader import read_rows, stored_rows
 from t2i_core.data.shards.versions import held_versions, named_version, read_log
 from t2i_core.errors import ConfigError, DataError
+from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.plan import plan_ingest
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard
 from t2i_core.lineage.ancestors import trace
 from t2i_core.lineage.holders import find_samples
-from t2i_core.manifest import StepRef, read_manifest
 
 CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=4, allow_private=("localhost",), retries=0)
 RULES = {"/robots.txt", "/.well-known/tdmrep.json", "/ai.txt"}

@@ -24,10 +24,10 @@ from t2i_core.data.manners.circuit import DEFAULT_FAILURES
 from t2i_core.data.manners.denylist import NOTHING_DENIED
 from t2i_core.data.shards.layout import ShardLayout
 from t2i_core.errors import StoppedError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.harvest import HarvestJob, harvest
 from t2i_core.ingestion.step import finish_ingest, ingest, plan_ingest
-from t2i_core.manifest import read_manifest
 from t2i_core.progress import Progress, ignore_progress
 from tests.t2i_core.data.fork_server import ForkServer
 

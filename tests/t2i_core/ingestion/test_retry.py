@@ -11,10 +11,10 @@ from t2i_core.data.dataset.purge_request import PurgeRequest
 from t2i_core.data.dataset.verify import verify
 from t2i_core.data.reject import RejectReason
 from t2i_core.errors import ConfigError, ShardError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.retry import parse_reasons, retry_ingest
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import read_manifest
 from t2i_core.progress import Progress
 
 CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=4, allow_private=("localhost",), retries=0)

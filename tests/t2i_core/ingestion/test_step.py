@@ -19,10 +19,10 @@ from t2i_core.data.bounded.disk import disk_errors
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shards.reader import check_shard, iter_samples
 from t2i_core.errors import ConfigError, DataError, TransientError
+from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.ingestion import planning as plan_module
 from t2i_core.ingestion.config import IngestConfig, ingest_key
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard, plan_ingest
-from t2i_core.manifest import StepRef, read_manifest
 from t2i_core.progress import Progress
 
 CONFIG = IngestConfig(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from t2i_core.manifest import StepKey, read_manifest, write_manifest
+from t2i_core.folders.manifest import StepKey, read_manifest, write_manifest
 from t2i_core.nights.disk import collect_nights
 from t2i_core.nights.page import HISTORY_NAME, history_as_text, write_history
 from t2i_core.nights.record import Night, new_name, read_nights, write_night

@@ -9,7 +9,7 @@ import pytest
 from t2i_core.comparison.judged import Judged, Shot
 from t2i_core.evaluation.circumstances import Circumstances
 from t2i_core.evaluation.config import EvaluateConfig
-from t2i_core.manifest import Manifest, StepKey, describe_file, write_manifest
+from t2i_core.folders.manifest import Manifest, StepKey, describe_file, write_manifest
 from t2i_core.models.config import Sizes
 from t2i_core.training.preset import load_preset
 

@@ -12,8 +12,8 @@ from t2i_core.comparison.config import CompareConfig
 from t2i_core.comparison.step import compare
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
+from t2i_core.folders.manifest import read_manifest, write_manifest
 from t2i_core.lineage.ancestors import trace, training_samples
-from t2i_core.manifest import read_manifest, write_manifest
 from t2i_core.promotion.registry import current
 from tests.t2i_core.comparison.test_compare import Drawer
 

@@ -8,7 +8,7 @@ import pytest
 
 from flows.upkeep import promotion as flows
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.manifest import read_manifest
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.promotion.registry import (
     PROMOTIONS_DIR,
     REGISTRY_VARIABLE,

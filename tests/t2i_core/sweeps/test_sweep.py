@@ -13,7 +13,7 @@ from t2i_core.comparison.judged import Judged
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.circumstances import Circumstances
 from t2i_core.evaluation.config import EvaluateRequest
-from t2i_core.manifest import StepRef, read_manifest
+from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.sweeps.config import MAX_POINTS, OWN, SweepConfig
 from t2i_core.sweeps.page import best_of, describe, fastest_of, judge_ways, write_sweep
 from t2i_core.training.config import TrainConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import read_manifest
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.training.checkpoint import list_checkpoints
 from t2i_core.training.claim import GOES_ON_FROM, claim_run
 from t2i_core.training.config import TrainConfig, train_key

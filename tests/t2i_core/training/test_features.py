@@ -18,10 +18,10 @@ from t2i_core.encoding.step import features
 from t2i_core.errors import ConfigError, DataError, StoppedError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
+from t2i_core.folders.manifest import MANIFEST_NAME, read_manifest
 from t2i_core.generation.config import DrawConfig
 from t2i_core.generation.generator import load_generator
 from t2i_core.lineage.ancestors import outdated, trace
-from t2i_core.manifest import MANIFEST_NAME, read_manifest
 from t2i_core.progress import Progress
 from t2i_core.training import step
 from t2i_core.training.checkpoint import list_checkpoints

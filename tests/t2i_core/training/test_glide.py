@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from t2i_core.manifest import read_manifest
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.training.claim import claim_run
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute

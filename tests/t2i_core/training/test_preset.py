@@ -7,7 +7,7 @@ import pytest
 
 from t2i_core.canonical import digest_of
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import difference
+from t2i_core.folders.claim import difference
 from t2i_core.training.config import TrainConfig, train_key
 from t2i_core.training.preset import load_preset, preset_names
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from t2i_core.errors import ConfigError
-from t2i_core.manifest import read_manifest
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.training.checkpoint import list_checkpoints
 from t2i_core.training.config import TrainConfig, train_key
 from t2i_core.training.device import Compute

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from t2i_core.errors import CheckpointError, ConfigError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.lineage.ancestors import trace
-from t2i_core.manifest import read_manifest
 from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints, save_checkpoint
 from t2i_core.training.claim import claim_run
 from t2i_core.training.config import TrainConfig

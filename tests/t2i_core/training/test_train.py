@@ -19,13 +19,13 @@ from t2i_core.data.batches.split import load_split
 from t2i_core.errors import CheckpointError, ConfigError, DataError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.generation.asked import image_seed
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.generate import generate
 from t2i_core.generation.generator import load_generator
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import read_manifest
 from t2i_core.samples.scenes import make_scene, render_scene
 from t2i_core.systems.stage import Batch
 from t2i_core.training.checkpoint import latest_checkpoint, list_checkpoints

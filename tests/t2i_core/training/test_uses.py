@@ -7,9 +7,9 @@ import pytest
 from safetensors.torch import load_file
 
 from t2i_core.errors import ConfigError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.generation.generator import load_generator
 from t2i_core.lineage.ancestors import trace
-from t2i_core.manifest import read_manifest
 from t2i_core.training.checkpoint import list_checkpoints
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute

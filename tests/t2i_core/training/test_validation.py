@@ -16,10 +16,10 @@ from t2i_core.errors import ConfigError, DataError
 from t2i_core.evaluation.background import training_section
 from t2i_core.evaluation.logged import charts_of, tables_of
 from t2i_core.evaluation.metrics.section import Beside, Chart, Table, Text
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.generation.config import DrawConfig, GenerateConfig
 from t2i_core.generation.generate import generate
 from t2i_core.generation.generator import load_generator
-from t2i_core.manifest import read_manifest
 from t2i_core.training.checkpoint import best_checkpoint, list_checkpoints, save_checkpoint
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.curve import LOSS, MAX_LINES, WITHOUT_TEXT, Point, log_rows, validation_curve, verdict

@@ -30,9 +30,9 @@ from t2i_core.data.dataset.purge import purge
 from t2i_core.data.dataset.purge_request import PurgeRequest
 from t2i_core.data.text import clean_text
 from t2i_core.errors import DataError
+from t2i_core.folders.manifest import Manifest, StepKey, read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import Manifest, StepKey, read_manifest
 
 CONFIG = IngestConfig(image_size=32, encode_format="png", samples_per_shard=8, allow_private=("localhost",), retries=0)
 HOSTILE = "<script>alert(1)</script>\" onerror='x' \u202e &amp; <img src=http://evil.example/x.png>"

@@ -19,9 +19,9 @@ from t2i_core.data.account.survey import Overview
 from t2i_core.data.dataset.purge import purge
 from t2i_core.data.dataset.purge_request import PurgeRequest
 from t2i_core.data.text import clean_text
+from t2i_core.folders.manifest import Manifest, StepKey, read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import Manifest, StepKey, read_manifest
 
 CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=8, allow_private=("localhost",), retries=0)
 # A column of an awkward name; one that is empty in the first rows; numbers.

@@ -9,9 +9,9 @@ import pytest
 from t2i_core.data.account.shortfall import is_in_part, shortfalls, unfinished_count
 from t2i_core.data.bounded.distinct import MAX_COUNTED, DistinctCount
 from t2i_core.errors import DataError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.ingestion.retry import parse_reasons, retry_ingest
 from t2i_core.ingestion.step import IngestConfig, ingest
-from t2i_core.manifest import read_manifest
 
 CONFIG = IngestConfig(image_size=16, encode_format="png", allow_private=("localhost",), retries=0)
 

@@ -15,11 +15,11 @@ from t2i_core.data.batches.location import anchored, by_dataset, by_weight
 from t2i_core.data.batches.shapes import Shapes
 from t2i_core.data.batches.split import OpenSplit, load_split
 from t2i_core.errors import ConfigError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
 from t2i_core.lineage.ancestors import trace, training_samples
 from t2i_core.lineage.holders import find_url
-from t2i_core.manifest import read_manifest
 from t2i_core.samples.scenes import caption_scene, make_scene, render_scene
 
 ALL_TRAIN = CaptionConfig(validation_share=0, test_share=0)

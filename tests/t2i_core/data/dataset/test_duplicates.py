@@ -36,10 +36,10 @@ from t2i_core.data.mark import DuplicateKind
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shards.layout import sample_key
 from t2i_core.errors import DataError
+from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.retry import retry_ingest
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard, plan_ingest
-from t2i_core.manifest import StepRef, read_manifest
 
 PER_SHARD = 7
 MakePng = Callable[..., bytes]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from t2i_core.data.dataset.folder import remove_leftovers
-from t2i_core.manifest import other_name
+from t2i_core.folders.atomic import other_name
 
 WRITTEN = ("manifest.json", "README.md", "purged.jsonl", "purged_deny_list.txt", "_parts/plan.json",
            "_parts/00000.parquet", "shards/00000.parquet", "shards/00000_stats.json")  # fmt: skip

@@ -14,9 +14,9 @@ from t2i_core.data.dataset.purge_request import PurgeRequest
 from t2i_core.data.dataset.verify import verify
 from t2i_core.data.shards.reader import iter_samples
 from t2i_core.errors import ConfigError, DataError, ShardError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import read_manifest
 from t2i_core.progress import Progress
 from tests.t2i_core.data.fork_server import ForkServer
 

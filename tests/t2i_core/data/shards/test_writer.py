@@ -20,7 +20,7 @@ from t2i_core.data.shards.reader import check_shard, iter_samples
 from t2i_core.data.shards.stats import ShardReport, read_report
 from t2i_core.data.shards.writer import ShardWriter, indented_json
 from t2i_core.errors import DataError, ShardError
-from t2i_core.manifest import OutputFile, StepKey, read_manifest, write_manifest
+from t2i_core.folders.manifest import OutputFile, StepKey, read_manifest, write_manifest
 
 IMG2DATASET_KEYS = [
     "caption", "url", "key", "status", "error_message", "width", "height", "original_width", "original_height",

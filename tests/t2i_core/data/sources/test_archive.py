@@ -20,10 +20,10 @@ from t2i_core.data.sources.open import open_source
 from t2i_core.data.sources.warc import MAX_HEADER_BYTES, WarcError, iter_records, read_answer
 from t2i_core.data.tables.list_files import find_archives
 from t2i_core.errors import ConfigError, DataError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.retry import parse_reasons, retry_ingest
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import read_manifest
 
 PICTURES = IngestConfig().reading()
 

@@ -17,9 +17,9 @@ from t2i_core.data.reject import Rejection
 from t2i_core.data.sources.folder import FolderReader, identity_of_folder, identity_of_pictures, read_local
 from t2i_core.data.sources.orphans import ORPHANS_NAME, OrphanLog
 from t2i_core.errors import ConfigError
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import read_manifest
 
 MakePng = Callable[..., bytes]
 

@@ -186,7 +186,7 @@ from zipfile import ZipFile
 from t2i_core.data.answer import Fetched
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.sources.source import Source
-from t2i_core.manifest import sha256_of
+from t2i_core.folders.manifest import sha256_of
 
 
 class ZippedPictures(Source):

@@ -18,10 +18,10 @@ from t2i_core.data.account.ledger import HOSTS_NAME
 from t2i_core.data.dataset.verify import verify
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.web.transport import MAX_SENDS
+from t2i_core.folders.manifest import StepRef
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.retry import retry_ingest
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import StepRef
 from tests.t2i_core.data.web.fault_plan import LISTED, MAX_BYTES, MAX_PIXELS, RETRY_AFTER_SECONDS, Row, make_plan
 from tests.t2i_core.data.web.fault_server import FaultServer
 

@@ -16,7 +16,6 @@ from t2i_core.captioning.step import caption
 from t2i_core.comparison.config import CompareConfig
 from t2i_core.comparison.step import compare
 from t2i_core.composition.step import compose
-from t2i_core.data.bounded.one_writer import one_writer
 from t2i_core.data.dataset.export import export
 from t2i_core.data.dataset.purge import purge
 from t2i_core.data.dataset.purge_request import PurgeRequest
@@ -25,6 +24,8 @@ from t2i_core.encoding.step import features
 from t2i_core.errors import DataError, TransientError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
+from t2i_core.folders.manifest import read_manifest
+from t2i_core.folders.one_writer import one_writer
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.edits.config import EditConfig, EditRequest
 from t2i_core.generation.edits.edit import edit
@@ -32,7 +33,6 @@ from t2i_core.generation.generate import generate
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.retry import retry_ingest
 from t2i_core.ingestion.step import finish_ingest, ingest_shard, plan_ingest
-from t2i_core.manifest import read_manifest
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.step import train
 from t2i_core.training.supervisor import supervise_training
@@ -110,7 +110,7 @@ def test_where_there_can_be_no_lock_the_step_says_what_is_wrong(tmp_path: Path) 
         pass
 
 
-HOLD = "import sys, time; from pathlib import Path; from t2i_core.data.bounded.one_writer import one_writer\n"
+HOLD = "import sys, time; from pathlib import Path; from t2i_core.folders.one_writer import one_writer\n"
 HOLD += "with one_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
 
 
@@ -131,8 +131,8 @@ CONTEND = """
 import sys, time
 from pathlib import Path
 from t2i_core.errors import TransientError
-from t2i_core.manifest import read_manifest
-from t2i_core.data.bounded.one_writer import one_writer
+from t2i_core.folders.manifest import read_manifest
+from t2i_core.folders.one_writer import one_writer
 place, tries = Path(sys.argv[1]), 0
 while tries < 50:
     try:

@@ -27,14 +27,15 @@ from t2i_core.data.dataset.verify import verify
 from t2i_core.errors import CheckpointError, DataError, T2IError
 from t2i_core.evaluation.config import EvaluateConfig
 from t2i_core.evaluation.step import evaluate
+from t2i_core.folders.atomic import write_atomically
+from t2i_core.folders.layout import require_workspace
+from t2i_core.folders.manifest import StepKey, describe_file, read_manifest, write_manifest
 from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.generate import generate
 from t2i_core.generation.generator import load_generator
 from t2i_core.ingestion.step import IngestConfig, ingest
-from t2i_core.layout import require_workspace
 from t2i_core.lineage.ancestors import captions_of, trace, training_samples
 from t2i_core.lineage.holders import find_url
-from t2i_core.manifest import StepKey, describe_file, read_manifest, write_atomically, write_manifest
 from t2i_core.training.config import TrainConfig
 from t2i_core.training.device import Compute
 from t2i_core.training.step import train

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from t2i_core.errors import DataError
+from t2i_core.folders.hits import SMALL_BYTES, files_to_read, find_hit, hits_checked
+from t2i_core.folders.manifest import OutputFile, read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
-from t2i_core.manifest import SMALL_BYTES, OutputFile, files_to_read, find_hit, hits_checked, read_manifest
 
 CONFIG = IngestConfig(image_size=16)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from t2i_core.manifest import name_to_be, other_name
+from t2i_core.folders.atomic import name_to_be, other_name
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "00000.parquet", "00000_stats.json", "00000", "LICENSE", ".hidden"])

@@ -8,8 +8,10 @@ import pytest
 
 from t2i_core.door import create_file, open_file, open_folder, open_to_append, read_file
 from t2i_core.errors import ConfigError, DataError
-from t2i_core.layout import LAYOUTS, inspect_folder
-from t2i_core.manifest import OutputFile, StepKey, claim_folder, staged_folder, write_atomically
+from t2i_core.folders.atomic import staged_folder, write_atomically
+from t2i_core.folders.claim import claim_folder
+from t2i_core.folders.layout import LAYOUTS, inspect_folder
+from t2i_core.folders.manifest import OutputFile, StepKey
 
 
 def test_a_link_is_not_opened_wherever_it_leads(tmp_path: Path) -> None:
