@@ -54,10 +54,13 @@ demo: $(RUNTIME) ## scrape, caption, train and evaluate the built-in pictures in
 test: $(TOOLS) ## run the tests, without the network
 	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
-check: $(TOOLS) ## ruff, formatting and types
+# DL3008: Debian keeps one version of a package, so a version that is named is gone with the next.
+check: $(TOOLS) ## ruff, formatting, types and containers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/hadolint --failure-threshold warning --ignore DL3008 deployments/Dockerfile
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deployments/compose.yaml
 
 fix: $(TOOLS) ## let ruff repair what it can
 	@$(BIN)/ruff check --fix .

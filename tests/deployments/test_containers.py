@@ -31,7 +31,7 @@ def test_the_image_holds_all_packages_and_runs_as_nobody_special() -> None:
     copied = {source for line in instructions("COPY") for source in line[1:-1]}
     assert {"t2i_core", "tasks", "flows", "deployments", "pyproject.toml"} <= copied
     assert all((ROOT / source).exists() for source in copied)
-    assert instructions("USER") == [["t2i"]]
+    assert instructions("USER") == [["1000"]]
 
 
 def test_a_worker_works_for_each_queue_and_has_time_to_stop() -> None:
