@@ -38,10 +38,11 @@ def _telemetry(client: SyncPrefectClient) -> Finding:
 
 
 def _database(client: SyncPrefectClient) -> Finding:
-    database = _settings(client).get("database", {})
-    driver = str(database.get("driver") or database.get("connection_url") or "sqlite")
-    kind = "PostgreSQL" if "postgres" in driver else "SQLite: for one server process and a few workers"
-    return Finding(name="database", works=True, detail=kind, required=False)
+    # A server keeps its connection URL, which may hold a password, to itself; the driver it names.
+    driver = str(_settings(client).get("database", {}).get("driver") or "")
+    kind = "PostgreSQL" if driver.startswith("postgres") else "SQLite, or that of a connection URL"
+    advice = "" if driver else "for more than one server process or a few workers: deployments/README.md, PostgreSQL"
+    return Finding(name="database", works=True, detail=kind, advice=advice, required=False)
 
 
 def _pool(client: SyncPrefectClient) -> Finding:

@@ -46,7 +46,11 @@ def test_a_worker_works_for_each_queue_and_has_time_to_stop() -> None:
 
 def test_the_server_keeps_its_state_in_postgresql_and_lets_in_who_has_the_password() -> None:
     server = COMPOSE["services"]["server"]
-    assert server["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"].startswith("postgresql+asyncpg://")
+    database = COMPOSE["services"]["database"]["environment"]
+    assert server["environment"]["PREFECT_SERVER_DATABASE_DRIVER"] == "postgresql+asyncpg"
+    assert server["environment"]["PREFECT_SERVER_DATABASE_HOST"] == "database"
+    for end, told in (("NAME", "DB"), ("USER", "USER")):
+        assert server["environment"][f"PREFECT_SERVER_DATABASE_{end}"] == database[f"POSTGRES_{told}"]
     assert "T2I_AUTH" in server["environment"]["PREFECT_SERVER_API_AUTH_STRING"]
     assert [port.split(":")[0] for port in server["ports"]] == ["127.0.0.1"]
     assert server["env_file"] == "server.env" and (DEPLOYMENTS / "server.env").is_file()

@@ -2,6 +2,7 @@
 
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State
@@ -9,7 +10,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed, Running
 
 from flows.cli import run as command
 from flows.operations.automations import planned_automations, set_automations
-from flows.operations.findings import examine_server
+from flows.operations.findings import _database, examine_server
 from flows.operations.pools import set_pool
 from flows.operations.resume import resume
 from t2i_core.errors import ConfigError
@@ -51,6 +52,15 @@ def test_others_are_left_alone(client: SyncPrefectClient, deployment: UUID, stat
 def test_an_unknown_run_is_refused(client: SyncPrefectClient, wanted: str) -> None:
     with pytest.raises(ConfigError):
         resume(client, wanted)
+
+
+@pytest.mark.parametrize(("driver", "kind"), [("postgresql+asyncpg", "PostgreSQL"), (None, "SQLite")])
+def test_the_database_is_what_the_server_says_of_it(
+    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch, driver: str | None, kind: str
+) -> None:
+    told = httpx.Response(200, json={"server": {"database": {"driver": driver, "connection_url": "**********"}}})
+    monkeypatch.setattr(client, "request", lambda *_: told)
+    assert _database(client).detail.startswith(kind)
 
 
 def test_a_server_is_looked_at(client: SyncPrefectClient, deployment: UUID, capsys: pytest.CaptureFixture[str]) -> None:
