@@ -29,6 +29,9 @@ STOP_SECONDS = 10.0
 PROGRAM = """
 from t2i_core.lifeline import die_with_parent
 die_with_parent()
+import gc
+# Half a second of its start goes into looking through what was imported, which stays.
+gc.set_threshold(200_000, 20, 50)
 import sys, uvicorn
 application = "prefect.server.api.server:create_app"
 uvicorn.run(application, factory=True, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")

@@ -238,6 +238,10 @@ def test_no_function_is_long(package: str) -> None:
         ("t2i_core.encoding.config", {"torch", "pyarrow", "open_clip", "transformers"}),
         ("t2i_core.training.step", {"t2i_core.data.pictures.process", "cv2", "pycurl", "prefect"}),
         ("t2i_core.captioning.step", {"torch", "pycurl"}),
+        ("t2i_core.encoding.step", {"torch", "pyarrow", "open_clip", "transformers"}),
+        ("t2i_core.composition.step", {"torch", "pyarrow", "open_clip"}),
+        ("t2i_core.evaluation.step", {"torch", "pyarrow", "open_clip", "scipy"}),
+        ("t2i_core.comparison.step", {"torch", "pyarrow", "open_clip", "PIL.Image"}),
     ],
 )
 def test_a_door_opens_without_what_others_need(module: str, heavy: set[str]) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from t2i_core.composition.config import Role, compose_key
-from t2i_core.composition.fit import require_fit
 from t2i_core.data.bounded.disk import tells_disk_errors
 from t2i_core.folders.claim import OnConflict, claim_folder
 from t2i_core.folders.hits import find_hit
@@ -30,6 +29,9 @@ def compose(runs: dict[Role, Path], output_dir: Path, *, on_conflict: OnConflict
     key = compose_key(runs)
     if hit := find_hit(output_dir, key):
         return hit
+    # PyTorch, which a finished folder does not wait for.
+    from t2i_core.composition.fit import require_fit
+
     require_fit(runs)
     claim_folder(output_dir, key, on_conflict)
     parameters = sum(read_manifest(folder).counts.get("parameters", 0) for folder in runs.values())

@@ -1,32 +1,15 @@
 """The features step: each distinct caption of a folder through a frozen encoder, once."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
-from t2i_core.data.batches.captions import SPLITS, read_captions
 from t2i_core.data.bounded.disk import tells_disk_errors
-from t2i_core.data.bounded.side_table import SideTable
-from t2i_core.door import is_file
 from t2i_core.encoders.config import FeaturesConfig
-from t2i_core.encoders.encoder import BATCH, FrozenEncoder, PictureEncoder
-from t2i_core.encoders.open import find_encoder
-from t2i_core.encoding.config import STEP, features_key
-from t2i_core.encoding.embeddings import STATISTICS_NAME, StoredPictures, pictures_path, write_statistics
-from t2i_core.encoding.pictures import embed_pictures
-from t2i_core.encoding.store import Shard, StoredFeatures, shard_path, write_shard
-from t2i_core.errors import ConfigError, DataError
-from t2i_core.folders.claim import OnConflict, claim_folder
+from t2i_core.encoding.config import FeaturesRequest, features_key
+from t2i_core.folders.claim import OnConflict
 from t2i_core.folders.hits import find_hit
-from t2i_core.folders.manifest import StepRef, describe_file, relative_source, write_manifest
+from t2i_core.folders.manifest import StepRef
 from t2i_core.folders.one_writer import writes_alone
-from t2i_core.progress import OnProgress, Progress, ignore_progress
-
-# A file of features is made in memory, of captions that are as long as may be.
-MAX_SHARD_BYTES, MAX_SHARD_CAPTIONS = 2**28, 2048
-_BYTES_A_NUMBER = 4
-# Gone when the folder is finished; the name is one of those that are under way.
-_WORK_NAME = ".captions.distinct"
+from t2i_core.progress import OnProgress, ignore_progress
 
 
 @tells_disk_errors
@@ -60,76 +43,14 @@ def features(
     key = features_key(captions_dir, encoder_dir, config)
     if hit := find_hit(output_dir, key):
         return hit
-    # What can be refused is refused before the folder is touched.
-    encoder = find_encoder(encoder_dir).open(config)
-    if config.pictures and not isinstance(encoder, PictureEncoder):
-        raise ConfigError(f"{encoder_dir} reads text alone: pictures are embedded by a CLIP. Leave --pictures out.")
-    claim_folder(output_dir, key, on_conflict)
-    with SideTable(output_dir / _WORK_NAME) as table:
-        for split in SPLITS:
-            for row in read_captions(captions_dir, split, ["caption"]):
-                table.add(row["caption"], row["caption"])
-        counts = _encode_all(encoder, table, output_dir, on_progress)
-    if isinstance(encoder, PictureEncoder) and config.pictures:
-        counts |= embed_pictures(captions_dir, encoder, output_dir, STEP, on_progress)
-        pictures = StoredPictures(output_dir, counts["picture_shards"])
-        write_statistics(output_dir, captions_dir, pictures, StoredFeatures(output_dir, counts["shards"]))
-    folders = {"captions": captions_dir, "encoder": encoder_dir}
-    return write_manifest(
-        output_dir,
-        kind="features",
-        key=key,
-        sources={name: relative_source(folder, output_dir) for name, folder in folders.items()},
-        counts=counts,
-        files=[describe_file(output_dir, path) for path in _files(output_dir, counts)],
+    # PyTorch, which a finished folder does not wait for.
+    from t2i_core.encoding.making import make_features
+
+    request = FeaturesRequest(
+        captions_dir=captions_dir,
+        encoder_dir=encoder_dir,
+        config=config,
+        output_dir=output_dir,
+        on_conflict=on_conflict,
     )
-
-
-def _files(folder: Path, counts: Mapping[str, int]) -> list[Path]:
-    paths = [shard_path(folder, number) for number in range(counts["shards"])]
-    if "pictures" not in counts:
-        return paths
-    pictures = [pictures_path(folder, number) for number in range(counts["picture_shards"])]
-    return [*paths, *pictures, folder / STATISTICS_NAME]
-
-
-def _encode_all(encoder: FrozenEncoder, table: SideTable, folder: Path, on_progress: OnProgress) -> dict[str, int]:
-    """Write all files that are not there, and count what is in them."""
-    total, size = table.num_keys(), _captions_a_shard(encoder)
-    counts = {"captions": 0, "cut": 0, "shards": 0, "tokens": 0}
-    for digests, captions in _parts(table, size):
-        on_progress(Progress(step=STEP, done=counts["captions"], total=total, unit="captions"))
-        shard = _made(shard_path(folder, counts["shards"]), digests, captions, encoder)
-        counts["captions"] += len(captions)
-        counts["cut"] += encoder.tokenize(captions).num_cut
-        counts["shards"] += 1
-        counts["tokens"] += len(shard.tokens)
-    on_progress(Progress(step=STEP, done=total, total=total, unit="captions"))
-    return counts
-
-
-def _captions_a_shard(encoder: FrozenEncoder) -> int:
-    _, length, width = encoder.encode([""]).tokens.shape
-    whole_batches = MAX_SHARD_BYTES // (length * width * _BYTES_A_NUMBER) // BATCH
-    return min(MAX_SHARD_CAPTIONS, max(1, whole_batches) * BATCH)
-
-
-def _parts(table: SideTable, size: int) -> Iterator[tuple[list[bytes], list[str]]]:
-    """Give the digests and captions of each file."""
-    rows = table.by_key()
-    while part := list(islice(rows, size)):
-        yield [digest for digest, _ in part], [caption for _, caption in part]
-
-
-def _made(path: Path, digests: Sequence[bytes], captions: Sequence[str], encoder: FrozenEncoder) -> Shard:
-    """Write a file of features, unless a run that was stopped has written this very one."""
-    if is_file(path):
-        try:
-            shard = Shard.open(path)
-        except DataError:
-            path.unlink()
-        else:
-            if shard.captions.numpy().tobytes() == b"".join(digests):
-                return shard
-    write_shard(path, digests, encoder.encode(captions))
-    return Shard.open(path)
+    return make_features(request, key, on_progress)

@@ -17,9 +17,9 @@ from t2i_core.evaluation.circumstances import (
     reproduce_command,
     training_facts,
 )
+from t2i_core.evaluation.config import BENCHMARK_VERSION
 from t2i_core.evaluation.logged import LEAD, charts_of, tables_of
 from t2i_core.evaluation.measure import Evaluation
-from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.metrics.section import Beside, Block, Column, Facts, Picture, Row, Section, Table, Text
 from t2i_core.generation.config import DrawConfig
 from t2i_core.progress import describe_seconds

@@ -1,13 +1,21 @@
-"""How to judge what a run draws; needs no PyTorch."""
+"""How to judge what a run draws, and what of it decides what comes out; needs no PyTorch."""
 
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from t2i_core.composition.config import BASE, parts_of
 from t2i_core.config import Config
 from t2i_core.folders.claim import OnConflict
-from t2i_core.generation.config import DrawConfig
+from t2i_core.folders.manifest import StepKey, read_manifest, sha256_of
+from t2i_core.generation.config import DrawConfig, weaker_digests
+
+# Raise it when the same pictures are judged otherwise.
+STEP, VERSION = "evaluate", 4
+# And these when the checker sees something else in a picture, or when other prompts are asked.
+CHECKER_VERSION = "composition-2"
+BENCHMARK_VERSION = "prompts-2"
 
 StudyName = Literal["guidance", "upsampler", "edits", "language", "sweeps", "seen", "unclip"]
 
@@ -61,3 +69,37 @@ class EvaluateRequest(Config):
     clip_dir: Path | None = None
     captions_dir: Path | None = None
     on_conflict: OnConflict = "refuse"
+
+
+def evaluate_key(
+    run_dir: Path,
+    config: EvaluateConfig,
+    *,
+    baseline_dir: Path | None = None,
+    clip_dir: Path | None = None,
+    captions_dir: Path | None = None,
+) -> StepKey:
+    """Say what decides the outcome of an evaluation.
+
+    Raises:
+        ConfigError: one of the folders is not a finished run or system.
+        DataError: a manifest is damaged.
+    """
+    model = read_manifest(run_dir, "run", "system").digest
+    inputs = {"run": model, "checker": CHECKER_VERSION, "prompts": BENCHMARK_VERSION}
+    if baseline_dir is not None:
+        inputs["baseline"] = read_manifest(baseline_dir, "run", "system").digest
+    if clip_dir is not None:
+        inputs["clip"] = read_manifest(clip_dir, "run").digest
+    if captions_dir is not None and (asked := read_manifest(captions_dir, "captions").digest) != _learned(run_dir):
+        inputs["captions"] = asked
+    inputs |= weaker_digests(config)
+    weights = Path(config.clip.removeprefix("local-dir:")) / "open_clip_model.safetensors"
+    if config.clip and weights.is_file():
+        inputs["clip_weights"] = sha256_of(weights.resolve())
+    return StepKey(step=STEP, version=VERSION, config=config.model_dump(mode="json"), inputs=inputs)
+
+
+def _learned(run_dir: Path) -> str:
+    """Give the digest of the captions that a run, or the base of a system, was trained on."""
+    return read_manifest(parts_of(run_dir)[BASE]).key.inputs.get("captions", "")

@@ -10,8 +10,8 @@ from typing import Any
 from t2i_core.composition.config import BASE, parts_of
 from t2i_core.evaluation.background import Runs, made_section, origin_section, training_section, trainings_of
 from t2i_core.evaluation.circumstances import CIRCUMSTANCES_NAME, Circumstances, read_object
+from t2i_core.evaluation.config import BENCHMARK_VERSION
 from t2i_core.evaluation.measure import Evaluation
-from t2i_core.evaluation.metrics.benchmark import BENCHMARK_VERSION
 from t2i_core.evaluation.metrics.section import RANK, Level, Section
 from t2i_core.evaluation.page import render_sections, tables_as_text
 from t2i_core.folders.atomic import write_atomically

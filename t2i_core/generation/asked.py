@@ -9,7 +9,6 @@ from t2i_core.composition.config import BASE, FILLED_BY, Role, parts_of
 from t2i_core.composition.fit import require_weaker
 from t2i_core.errors import ConfigError
 from t2i_core.folders.layout import require_local
-from t2i_core.folders.manifest import read_manifest
 from t2i_core.generation.config import OF_GUIDANCE, DrawConfig
 from t2i_core.systems.config import DiffusionConfig
 from t2i_core.training.finished import read_run_config
@@ -81,15 +80,6 @@ def require_leaders(folder: Path, config: DrawConfig) -> None:
             raise ConfigError(f"there is no CLIP to be guided by for the {role} of {folder}: {told}.")
         if asked.autoguide:
             require_weaker(parts[role], Path(asked.autoguide))
-
-
-def weaker_digests(config: DrawConfig) -> dict[str, str]:
-    """Read the digests of the runs that pictures are led away from, by the option that names each.
-
-    Raises:
-        ConfigError: one is not a finished run.
-    """
-    return {option: read_manifest(folder, "run").digest for option, folder in config.weaker.items()}
 
 
 def _draws_from_noise(run_dir: Path) -> bool:

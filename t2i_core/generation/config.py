@@ -11,6 +11,7 @@ from t2i_core.composition.config import BASE, ROLES, Role
 from t2i_core.config import Config
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.errors import ConfigError, did_you_mean
+from t2i_core.folders.manifest import read_manifest
 from t2i_core.recipe import apply_changes
 from t2i_core.systems.config import DynamicThreshold
 from t2i_core.training.curve import CheckpointName
@@ -186,6 +187,15 @@ class DrawConfig(Config):
         """What was asked for of the stage, by name."""
         settings = {name: getattr(self, name) for name in DrawConfig.model_fields if name not in OF_ALL}
         return {name: value for name, value in settings.items() if value not in (None, "")}
+
+
+def weaker_digests(config: DrawConfig) -> dict[str, str]:
+    """Read the digests of the runs that pictures are led away from, by the option that names each.
+
+    Raises:
+        ConfigError: one is not a finished run.
+    """
+    return {option: read_manifest(folder, "run").digest for option, folder in config.weaker.items()}
 
 
 def _interval(text: str) -> tuple[float, float]:

@@ -15,8 +15,8 @@ from t2i_core.errors import ConfigError
 from t2i_core.folders.atomic import write_atomically
 from t2i_core.folders.manifest import read_manifest
 from t2i_core.folders.one_writer import writes_alone
-from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new, weaker_digests
-from t2i_core.generation.config import DrawConfig, GenerateConfig
+from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new
+from t2i_core.generation.config import DrawConfig, GenerateConfig, weaker_digests
 from t2i_core.generation.generator import load_generator
 from t2i_core.lineage.mark import png_bytes
 from t2i_core.progress import OnProgress, Progress, ignore_progress

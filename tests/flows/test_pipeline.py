@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.settings import PREFECT_API_URL
 from rich.console import Console
 
 from flows.config import PipelineConfig, PipelineRequest
@@ -130,6 +134,22 @@ def test_a_second_run_does_nothing(first: State[dict[str, StepRef]], workspace: 
 def test_the_same_job_without_prefect_finds_all_its_folders(first: State[dict[str, StepRef]], workspace: Path) -> None:
     refs = run_pipeline(CoreSteps(), tiny(), workspace / "work")
     assert all(ref.hit for ref in refs.values())
+
+
+@pytest.mark.parametrize("options", [["--no-prefect"], []], ids=["core", "flow"])
+def test_who_finds_all_folders_does_not_wait_for_pytorch(
+    first: State[dict[str, StepRef]], workspace: Path, options: list[str]
+) -> None:
+    """It alone takes four seconds."""
+    code = (
+        "import sys; from flows.cli import run; sys.stdout = sys.stderr; code = run(sys.argv[1:]);"
+        "print(code, *sorted({'torch', 'open_clip', 'scipy', 'pandas'} & sys.modules.keys()), file=sys.__stdout__)"
+    )
+    job = ["pipeline", "--config", str(workspace / "pipeline.json"), "--output-dir", str(workspace / "work")]
+    server = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value()}
+    done = subprocess.run([sys.executable, "-c", code, *job, *options], stdout=subprocess.PIPE, text=True, env=server)
+
+    assert done.stdout.split() == ["0"]
 
 
 def test_features_are_made_before_the_run_that_reads_them_by_a_run_before_it(tmp_path: Path) -> None:

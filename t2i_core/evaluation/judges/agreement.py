@@ -18,7 +18,8 @@ from PIL import Image
 from pydantic import Field
 
 from t2i_core.config import Config
-from t2i_core.evaluation.judges.composition import CHECKER_VERSION, extract
+from t2i_core.evaluation.config import CHECKER_VERSION
+from t2i_core.evaluation.judges.composition import extract
 from t2i_core.evaluation.judges.statistics import Estimate, wilson
 from t2i_core.evaluation.judges.verdict import Verdict, judge
 from t2i_core.samples.scenes import Scene

@@ -18,8 +18,6 @@ from t2i_core.errors import DataError
 from t2i_core.evaluation.judges.shape_names import mass_offsets, read_shape, unit_areas
 from t2i_core.samples.scenes import BACKGROUNDS, COLORS
 
-CHECKER_VERSION = "composition-2"
-
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Unsure = Literal["too small", "cut off", "no clear color", "two colors", "no clear shape", "no known shape"]

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from t2i_core.evaluation.judges.composition import CHECKER_VERSION, extract
+from t2i_core.evaluation.config import CHECKER_VERSION
+from t2i_core.evaluation.judges.composition import extract
 from t2i_core.evaluation.judges.statistics import Estimate, wilson
 from t2i_core.evaluation.judges.verdict import judge
 from t2i_core.samples.scenes import (

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from t2i_core.errors import DataError
+from t2i_core.evaluation.config import BENCHMARK_VERSION
 from t2i_core.samples.scenes import WORDINGS, Scene, Task, caption_scene
 
-BENCHMARK_VERSION = "prompts-2"
 TASKS: tuple[Task, ...] = get_args(Task)
 # The plain one first; all of them are in the training captions.
 DISTINCT_WORDINGS: tuple[str, ...] = tuple(dict.fromkeys(WORDINGS))

@@ -16,7 +16,8 @@ from t2i_core.errors import ConfigError
 from t2i_core.folders.atomic import write_atomically
 from t2i_core.folders.manifest import read_manifest
 from t2i_core.folders.one_writer import one_writer
-from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new, weaker_digests
+from t2i_core.generation.asked import image_seed, refuse_ignored, refuse_unknown_words, require_new
+from t2i_core.generation.config import weaker_digests
 from t2i_core.generation.edits.canvas import Mask, Pixels, box_mask, enlarged, psnrs, read_mask, read_picture, veiled
 from t2i_core.generation.edits.config import READS, WORDLESS, EditConfig, EditKind, EditRequest
 from t2i_core.generation.edits.imagined import Imagination, thetas

@@ -8,7 +8,7 @@ import torch
 
 from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.encoders.open import find_encoder
-from t2i_core.encoding import step
+from t2i_core.encoding import making
 from t2i_core.encoding.config import features_key
 from t2i_core.encoding.step import features
 from t2i_core.encoding.store import StoredFeatures
@@ -24,7 +24,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step, "MAX_SHARD_CAPTIONS", 32)
+    monkeypatch.setattr(making, "MAX_SHARD_CAPTIONS", 32)
 
 
 def test_each_kept_caption_of_all_splits_is_there_once(

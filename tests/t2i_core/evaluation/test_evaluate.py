@@ -26,9 +26,9 @@ from t2i_core.captioning.step import caption
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation import measure, metrics
 from t2i_core.evaluation.circumstances import Circumstances
-from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.evaluation.config import EvaluateConfig, evaluate_key
 from t2i_core.evaluation.metrics.benchmark import DISTINCT_WORDINGS
-from t2i_core.evaluation.step import evaluate, evaluate_key
+from t2i_core.evaluation.step import evaluate
 from t2i_core.folders.manifest import StepKey, describe_file, read_manifest, sha256_of, write_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
