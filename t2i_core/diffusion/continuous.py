@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from t2i_core.diffusion.schedule import EDGE, Schedule
+from t2i_core.diffusion.schedule import EDGE, Schedule, leaned
 
 # Rates of lost signal at both ends: the limit of 1000 steps with betas from 1e-4 to 0.02.
 BETA_MIN, BETA_MAX = 0.1, 20.0
@@ -58,7 +58,7 @@ class EDM(Schedule):
         alpha = (1 + level**2).rsqrt()
         return alpha, level * alpha
 
-    def times(self, num_steps: int, shape: Sequence[int]) -> list[float]:
+    def times(self, num_steps: int, shape: Sequence[int], by: float = 1.0) -> list[float]:
         """See `Schedule.times`: the last step is that from the lowest level to none."""
         ramp = [1 - (1 - EDGE) * i / max(num_steps - 1, 1) for i in range(num_steps)]
-        return [self.shifted(t, shape) for t in ramp] + [0.0]
+        return [self.shifted(leaned(t, by), shape) for t in ramp] + [0.0]

@@ -53,9 +53,9 @@ class Schedule(ABC):
         return (low + high) / 2
 
     def shifted(self, t: Time, shape: Sequence[int]) -> Time:
-        """Lean times to noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206, equation 23).
+        """Lean times to noise as `leaned` does.
 
-        In logits this adds log(s). The more pixels share a color, the more noise it takes to hide it, so s grows with
+        The more pixels share a color, the more noise it takes to hide it, so s grows with
         the square root of their number.
 
         Args:
@@ -65,14 +65,31 @@ class Schedule(ABC):
         if not self.shift:
             return t
         shift = self.shift * math.sqrt(math.prod(shape[1:])) / SHIFT_SIDE if len(shape) > 1 else self.shift
-        return shift * t / (1 + (shift - 1) * t)
+        return leaned(t, shift)
 
-    def times(self, num_steps: int, shape: Sequence[int]) -> list[float]:
+    def times(self, num_steps: int, shape: Sequence[int], by: float = 1.0) -> list[float]:
         """List the S + 1 times of a sampler, evenly spaced before the shift, from 1 (noise) down to 0.
 
         They are fewer where a table has fewer.
+
+        Args:
+            num_steps: S.
+            shape: of a sample, (C, H, W).
+            by: how far they lean to noise beside the schedule's own shift; 1 not at all, below 1 to the picture.
         """
-        return list(dict.fromkeys(self.shifted(1 - i / num_steps, shape) for i in range(num_steps + 1)))
+        return list(dict.fromkeys(self.shifted(leaned(1 - i / num_steps, by), shape) for i in range(num_steps + 1)))
+
+
+def leaned(t: Time, by: float) -> Time:
+    """Lean times to noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206, equation 23).
+
+    In logits this adds log(s), so one after the other multiply.
+
+    Args:
+        t: float in [0, 1], or a tensor of them, any shape.
+        by: s; 1 leaves times as they are, below 1 they lean to the picture.
+    """
+    return by * t / (1 + (by - 1) * t)
 
 
 def over(t: Tensor, x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ OF_THRESHOLD = ("threshold", "threshold_percentile", "threshold_cap")
 # The settings by the heading that they stand under in the help of commands.
 DRAW_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "Sampling": ("steps", "sampler", "eta", "low_level", *OF_THRESHOLD, "checkpoint", "ema", "set"),
+        "Sampling": ("steps", "sampler", "time_shift", "eta", "low_level", *OF_THRESHOLD, "checkpoint", "ema", "set"),
         "Guidance": ("guidance_scale", *OF_GUIDANCE, "clip_guidance_scale"),
     }
 )
@@ -43,6 +43,14 @@ class DrawConfig(Config):
     steps: int | None = Field(None, gt=0, le=1000, description="Sampling steps. Empty: the run's own.")
     sampler: SamplerName | None = Field(
         None, description="How noise becomes a picture step by step. Empty: the run's own."
+    )
+    time_shift: float | None = Field(
+        None,
+        ge=0.01,
+        le=100,
+        exclude_if=lambda shift: shift is None,
+        description="How far the times of the steps lean to noise, beside the run's own shift: above 1 more of them "
+        "are for what noise hides, below 1 for details. Empty: 1.",
     )
     eta: float | None = Field(
         None, ge=0, le=1, description="Of the sampler ddim: 0 adds no noise on the way, 1 as much as ddpm. Empty: 0."

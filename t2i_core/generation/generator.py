@@ -255,6 +255,7 @@ class Generator:
         return DrawSettings(
             guidance_scale=asked.guidance_scale,
             num_steps=asked.steps,
+            time_shift=asked.time_shift,
             low_level=asked.low_level,
             threshold=asked.bounds,
             sampler=asked.sampler,

@@ -179,7 +179,7 @@ class DiffusionConfig(NoisedConfig):
     draw_settings: ClassVar[frozenset[str]] = frozenset(
         {"guidance_scale", "guidance_interval", "guidance_rescale", "apg_parallel", "apg_momentum", "apg_radius"}
         | {"negative_prompt", "autoguide", "clip_guidance_scale", "steps", "sampler", "eta", "low_level"}
-        | {"threshold", "threshold_percentile", "threshold_cap"}
+        | {"time_shift", "threshold", "threshold_percentile", "threshold_cap"}
     )
     kind: Literal["diffusion"] = "diffusion"
     network: NetworkConfig = Field(UNetNetworkConfig(), discriminator="kind")
@@ -294,7 +294,7 @@ class EnlargingConfig(DiffusionConfig):
     Being convolutions alone, they draw pictures larger than those.
     """
 
-    draw_settings: ClassVar[frozenset[str]] = frozenset({"steps", "sampler", "eta"})
+    draw_settings: ClassVar[frozenset[str]] = frozenset({"steps", "sampler", "eta", "time_shift"})
     kind: Literal["enlarging"] = "enlarging"  # type: ignore[assignment]
     network: PlainADMNetworkConfig = PlainADMNetworkConfig(attention=(False, False), middle_attention=False)
     low_worse: Literal["blur", "bsr"] = Field(

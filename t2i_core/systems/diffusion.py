@@ -105,7 +105,7 @@ class DiffusionStage(Stage):
         condition = self._completed(condition, shape, chance)
         denoise = processed(self._guided(condition, shape, settings), self._posts(condition, settings))
         noise = chance.normal(f"{self._stream}eps", shape) if settings.noise is None else settings.noise
-        x, times = begun(settings.start, noise, self._times(settings.num_steps, shape), self.schedule)
+        x, times = begun(settings.start, noise, self._times(settings, shape), self.schedule)
         course = Course(self.schedule, times, chance, settings.on_step, settings.eta, f"{self._stream}step")
         sampler = SAMPLERS[settings.sampler or self.config.sampler]
         return resampled(sampler, settings.resamples, _jump_of(settings, len(times) - 1))(denoise, x, course)
@@ -151,7 +151,7 @@ class DiffusionStage(Stage):
     def _way(self, condition: Condition, like: Tensor, settings: DrawSettings) -> tuple[Denoiser, Course, float]:
         """Give what goes from noise to all but the last step of samples such as (B, 3, H, W), and alpha there."""
         shape, chance = like.shape[1:], Chance(0, torch.arange(len(like), device=like.device))
-        times = self._times(settings.num_steps, shape)[:-1]
+        times = self._times(settings, shape)[:-1]
         if len(times) < 2:
             raise ConfigError("the way to noise and back takes at least 2 --steps.")
         condition = self._completed(condition, shape, chance)
@@ -159,11 +159,13 @@ class DiffusionStage(Stage):
         alpha, _ = self.schedule.scales(times[-1])
         return denoise, Course(self.schedule, times, chance, settings.on_step), alpha
 
-    def _times(self, num_steps: int | None, shape: Sequence[int]) -> list[float]:
-        """List the times of a sampler: evenly spaced where a number was asked for, else as the recipe says."""
-        if num_steps is None and self.config.spacing:
-            return respaced(self.config.spacing)
-        return self.schedule.times(num_steps or self.config.num_steps, shape)
+    def _times(self, settings: DrawSettings, shape: Sequence[int]) -> list[float]:
+        """List the times of a sampler: even where a number or a shift was asked for, else as the recipe says."""
+        spacing = self.config.spacing
+        if spacing and settings.num_steps is None and settings.time_shift is None:
+            return respaced(spacing)
+        num_steps = settings.num_steps or sum(spacing) or self.config.num_steps
+        return self.schedule.times(num_steps, shape, settings.time_shift or 1.0)
 
     @property
     def _stream(self) -> str:

@@ -78,6 +78,7 @@ class DrawSettings:
     """How to draw; None leaves the stage's own default.
 
     Attributes:
+        time_shift: how far the times of its steps lean to noise beside the schedule's own shift; 1 not at all.
         low_level: noise that is put on a small picture before it is enlarged, 0 to 1.
         threshold: whether and how each estimate of a picture is brought back to [-1, 1], as `DiffusionConfig.clips`.
         negative: (B, L) captions that guidance leads away from, in place of the null.
@@ -99,6 +100,7 @@ class DrawSettings:
 
     guidance_scale: float | None = None
     num_steps: int | None = None
+    time_shift: float | None = None
     low_level: float | None = None
     threshold: bool | DynamicThreshold | None = None
     sampler: SamplerName | None = None

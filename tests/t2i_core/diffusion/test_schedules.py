@@ -181,3 +181,13 @@ def test_no_shift_holds_at_any_side(schedule: Schedule):
 
 def test_a_sampler_visits_shifted_times_from_noise_to_clean():
     assert Flow(3).times(4, (3, 64, 64)) == pytest.approx([1, 0.9, 0.75, 0.5, 0])
+
+
+@pytest.mark.parametrize("schedule", [Flow(0), Flow(3), Table(kept=KEPT_OF_LINEAR), EDM()])
+def test_a_shift_that_is_asked_for_multiplies_the_schedules_own(schedule: Schedule):
+    assert schedule.times(7, SHAPE, 1.0) == schedule.times(7, SHAPE)
+    assert Flow(0).times(4, SHAPE, 3.0) == pytest.approx([1, 0.9, 0.75, 0.5, 0])
+    assert Flow(3).times(7, SHAPE, 0.5) == pytest.approx(Flow(1.5).times(7, SHAPE))
+    to_noise, to_picture = schedule.times(7, SHAPE, 4.0), schedule.times(7, SHAPE, 0.25)
+    assert len(to_noise) == len(to_picture) == 8 and to_noise[0] == to_picture[0] == 1 and to_noise[-1] == 0
+    assert all(a > b for a, b in zip(to_noise[1:-1], to_picture[1:-1], strict=True))

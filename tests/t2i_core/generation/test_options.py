@@ -66,6 +66,7 @@ DDIM = {"sampler": "ddim"}
         ({}, {"apg_momentum": 0}, {"apg_momentum": -0.9}),
         ({}, {"apg_radius": 0}, {"apg_radius": 0.01}),
         (DDIM, {"eta": 0}, {"eta": 1}),
+        ({}, {"time_shift": 1}, {"time_shift": 0.2}),
     ],
 )
 def test_an_option_changes_nothing_at_its_neutral_value_and_pictures_at_a_strong_one(
@@ -146,6 +147,12 @@ def test_an_evaluation_says_what_its_pictures_were_drawn_with(
     assert set(rows) == {"none", "classifier-free, 3", "away from a weaker run, 3"}
 
 
+def test_a_setting_that_is_not_asked_for_leaves_keys_as_they_were() -> None:
+    assert (
+        "time_shift" not in EvaluateConfig().model_dump() and "time_shift" in EvaluateConfig(time_shift=2).model_dump()
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [
@@ -159,6 +166,7 @@ def test_an_evaluation_says_what_its_pictures_were_drawn_with(
         ("plain", {"autoguide": "base"}, "different ways to noise"),
         ("base", {"guidance_scale": 2, "autoguide": "inpaint"}, "one was trained to fill in"),
         ("direct", {"apg_radius": 1}, "draws without --apg-radius"),
+        ("direct", {"time_shift": 2}, "draws without --time-shift"),
         ("plain", {"clip_guidance_scale": 2}, "there is no CLIP to be guided by"),
         ("system", {"set": ["upsampler.clip_guidance_scale=2"]}, "it sees pictures of the base"),
         ("system", {"set": ["inpaint.steps=2"]}, "the inpaint draws with the settings of the base"),
@@ -181,7 +189,14 @@ def test_what_would_change_nothing_or_does_not_fit_is_refused(
     "options",
     [
         *({"guidance_interval": text} for text in ("0.5", "0.8,0.2", "-1,1", "0,2", "a,b", "nan,1")),
-        *({"guidance_rescale": 2}, {"apg_parallel": -1}, {"apg_momentum": 1}, {"apg_radius": -1}, {"eta": 1.5}),
+        *(
+            {"guidance_rescale": 2},
+            {"apg_parallel": -1},
+            {"apg_momentum": 1},
+            {"apg_radius": -1},
+            {"eta": 1.5},
+            {"time_shift": 0},
+        ),
     ],
 )
 def test_options_out_of_bounds_are_refused(options: dict[str, Any]) -> None:

@@ -193,13 +193,13 @@ def test_a_run_that_predicts_the_picture_finds_again_what_it_would_not_draw() ->
 def test_a_recipe_may_space_its_steps_unevenly_and_who_draws_may_ask_for_other_ones():
     stage = shaken("upsampler")
     stage.config = stage.config.with_changes(spacing=(3, 1))
-    told: dict[int | None, list[int]] = {None: [], 5: []}
-    for num_steps, numbers in told.items():
-        draw(
-            stage, seen(stage), num_steps=num_steps, on_step=lambda number, *_, numbers=numbers: numbers.append(number)
-        )
+    counts = []
+    for settings in ({}, {"num_steps": 5}, {"time_shift": 2.0}, {"num_steps": 5, "time_shift": 2.0}):
+        numbers: list[int] = []
+        draw(stage, seen(stage), on_step=lambda number, *_, numbers=numbers: numbers.append(number), **settings)
+        counts.append(numbers[-1] + 1)
 
-    assert told == {None: [0, 1, 2, 3], 5: [0, 1, 2, 3, 4]}
+    assert counts == [4, 5, 4, 5]
 
 
 def test_guidance_acts_in_its_interval_alone_and_may_keep_the_contrast():
