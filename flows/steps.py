@@ -4,6 +4,7 @@ A recipe written against `Steps` runs either way: same folders, same keys. A ste
 nobody waits for PyTorch who does not need it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -46,6 +47,10 @@ class Steps(Protocol):
 
     def evaluate(self, request: "EvaluateRequest") -> StepRef:
         """Score a run or system into an evaluation folder."""
+        ...
+
+    def evaluate_all(self, requests: Sequence["EvaluateRequest"]) -> list[StepRef]:
+        """Score several runs, or one in several ways; gives the references in their order."""
         ...
 
     def compare(self, request: "CompareRequest") -> StepRef:
@@ -96,6 +101,10 @@ class CoreSteps:
         from t2i_core.evaluation.step import evaluate
 
         return evaluate(**dict(request), on_progress=self.on_progress)
+
+    def evaluate_all(self, requests: Sequence["EvaluateRequest"]) -> list[StepRef]:
+        """See `Steps.evaluate_all`."""
+        return [self.evaluate(request) for request in requests]
 
     def compare(self, request: "CompareRequest") -> StepRef:
         """See `Steps.compare`."""

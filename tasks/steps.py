@@ -3,6 +3,10 @@
 A task is imported when it is called, so that a flow without networks does not wait for PyTorch.
 """
 
+from collections.abc import Sequence
+
+from prefect.task_runners import ThreadPoolTaskRunner
+
 from t2i_core.captioning.config import CaptionRequest
 from t2i_core.comparison.config import CompareRequest
 from t2i_core.composition.config import ComposeRequest
@@ -15,7 +19,14 @@ from tasks.runtime import reference
 
 
 class TaskSteps:
-    """The steps as tasks; works inside a flow only."""
+    """The steps as tasks; works inside a flow only.
+
+    Args:
+        num_at_once: evaluations side by side, where several are asked for.
+    """
+
+    def __init__(self, num_at_once: int = 1) -> None:
+        self._num_at_once = num_at_once
 
     def ingest(self, request: IngestRequest) -> StepRef:
         """Fetch the pictures of a source into a dataset folder; the task is the shard."""
@@ -52,6 +63,17 @@ class TaskSteps:
         from tasks.evaluate import evaluate
 
         return reference(evaluate(request))
+
+    def evaluate_all(self, requests: Sequence[EvaluateRequest]) -> list[StepRef]:
+        """Score several, some side by side; after a failure, finish those that have begun."""
+        if self._num_at_once == 1:
+            # On the flow's own thread, where a cancel or an interrupt ends the drawing at once.
+            return [self.evaluate(request) for request in requests]
+        from tasks.evaluate import evaluate
+
+        with ThreadPoolTaskRunner(max_workers=self._num_at_once) as runner:
+            futures = [runner.submit(evaluate, {"request": request}) for request in requests]
+            return [StepRef.model_validate(future.result()) for future in futures]
 
     def compare(self, request: CompareRequest) -> StepRef:
         """Set evaluations side by side in a comparison folder."""

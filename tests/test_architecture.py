@@ -125,7 +125,10 @@ ROOM_ARROWS: dict[str, set[str]] = {
         "data.bounded",
     },
     "promotion": {"comparison", "composition", "evaluation.judges"},
-    "sweeps": {"comparison", "evaluation", "evaluation.metrics", "promotion", "diffusion"},
+    "sweeps": {
+        *("comparison", "composition", "diffusion", "evaluation", "evaluation.metrics", "generation", "promotion"),
+        "training",
+    },
     "nights": {"promotion", "comparison", "evaluation", "evaluation.metrics", "lineage", "data.batches"},
     "api": {"composition", "ingestion", "captioning", "encoders", "encoding", "training", "generation", "evaluation"}
     | {"generation.edits", "comparison", "promotion"},

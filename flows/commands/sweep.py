@@ -10,13 +10,15 @@ from flows.commands.step import NoPrefect, OutputDir, RunDir, command_app, progr
 from flows.help import PlainCommand, examples
 from flows.options import config_options
 from flows.steps import CoreSteps
-from flows.sweeps.recipe import run_sweep
 from flows.terminal import say
+from t2i_core.errors import ConfigError
 from t2i_core.generation.config import DRAW_GROUPS
 from t2i_core.promotion.registry import model_folder
 from t2i_core.sweeps.config import AXES, SweepConfig
 
 app = command_app()
+
+NumAtOnce = Annotated[int, typer.Option(min=1, max=64, help="Ways judged side by side, if the machine has room.")]
 
 
 @app.command(
@@ -35,16 +37,22 @@ def sweep_command(
     output_dir: OutputDir,
     config: SweepConfig,
     clip_dir: Annotated[Path | None, typer.Option(help="A finished CLIP run that scores.")] = None,
+    num_at_once: NumAtOnce = 1,
     no_prefect: NoPrefect = False,
 ) -> None:
     """Try ways of drawing with one trained run or system, and say which is best and which as good."""
+    if no_prefect and num_at_once > 1:
+        raise ConfigError("--num-at-once is for tasks: leave it out, or --no-prefect.")
     with progress() as view:
         if no_prefect:
+            from flows.sweeps.recipe import run_sweep
+
             told = run_sweep(CoreSteps(on_progress=view), model_folder(run_dir), config, output_dir, clip_dir)
         else:
             with adhoc_run(view):
                 from flows.sweeps.flow import sweep
 
-                told = str(sweep(run_dir, output_dir, config, str(clip_dir or ""), return_state=True).result())
+                asked = (run_dir, output_dir, config, str(clip_dir or ""), num_at_once)
+                told = str(sweep(*asked, return_state=True).result())
     say(told)
     say(f"report: {output_dir / 'report.html'}")

@@ -7,6 +7,7 @@ from t2i_core.comparison.judged import Judged
 from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.folders.layout import require_workspace
 from t2i_core.sweeps.config import SweepConfig
+from t2i_core.sweeps.drawable import require_drawable
 from t2i_core.sweeps.page import describe, judge_ways, write_sweep
 
 WAYS_DIR = "ways"
@@ -27,8 +28,9 @@ def run_sweep(steps: Steps, run_dir: Path, config: SweepConfig, output_dir: Path
     """
     points = config.points
     require_workspace(output_dir, [f"{WAYS_DIR}/{name}" for name in points])
-    evaluated = {
-        name: steps.evaluate(
+    require_drawable(run_dir, points.values())
+    refs = steps.evaluate_all(
+        [
             EvaluateRequest(
                 run_dir=run_dir,
                 config=point,
@@ -36,10 +38,10 @@ def run_sweep(steps: Steps, run_dir: Path, config: SweepConfig, output_dir: Path
                 clip_dir=clip_dir,
                 on_conflict="replace",
             )
-        ).path
-        for name, point in points.items()
-    }
-    judged = {name: Judged.read(name, folder) for name, folder in evaluated.items()}
+            for name, point in points.items()
+        ]
+    )
+    judged = {name: Judged.read(name, ref.path) for name, ref in zip(points, refs, strict=True)}
     figure, ways = judge_ways(judged, config.tried, config.figure)
     write_sweep(output_dir, figure, ways)
     return describe(figure, ways)

@@ -13,7 +13,13 @@ from t2i_core.promotion.config import FigureName
 MAX_POINTS = 200
 OWN = "own"
 # The setting that each list is of, and how it is spelt in a point's name.
-AXES = {"guidance_scales": ("guidance_scale", "g"), "step_counts": ("steps", "s"), "samplers": ("sampler", "")}
+AXES = {
+    "guidance_scales": ("guidance_scale", "g"),
+    "step_counts": ("steps", "s"),
+    "time_shifts": ("time_shift", "t"),
+    "emas": ("ema", "ema"),
+    "samplers": ("sampler", ""),
+}
 
 
 class SweepConfig(EvaluateConfig):
@@ -25,6 +31,14 @@ class SweepConfig(EvaluateConfig):
     step_counts: tuple[Annotated[int, Field(gt=0, le=1000)], ...] = Field(
         (), max_length=MAX_POINTS, description="numbers of sampling steps to try; none leaves the run's own"
     )
+    time_shifts: tuple[Annotated[float, Field(ge=0.01, le=100)], ...] = Field(
+        (),
+        max_length=MAX_POINTS,
+        description="shifts of the times of the steps to try, as --time-shift; none leaves the run's own schedule",
+    )
+    emas: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(
+        (), max_length=20, description="decays of averages of the weights to try, of those that the run kept"
+    )
     samplers: tuple[SamplerName, ...] = Field(
         (), max_length=20, description="samplers to try; none leaves the run's own"
     )
@@ -33,7 +47,9 @@ class SweepConfig(EvaluateConfig):
     @model_validator(mode="after")
     def _tries_something(self) -> "SweepConfig":
         if not any(getattr(self, axis) for axis in AXES):
-            raise ConfigError("a sweep tries something: give --guidance-scales, --step-counts or --samplers.")
+            raise ConfigError(
+                "a sweep tries something: give --guidance-scales, --step-counts, --time-shifts, --emas or --samplers."
+            )
         if len(self.points) > MAX_POINTS + 1:
             raise ConfigError(f"a sweep tries {MAX_POINTS} ways at most, and these are {len(self.points) - 1}.")
         return self
@@ -46,7 +62,9 @@ class SweepConfig(EvaluateConfig):
         named = {}
         for way in ways:
             settings = {setting: value for (setting, _, _), value in zip(axes, way, strict=True)}
-            parts = (f"{mark}{value:g}" if mark else str(value) for (_, mark, _), value in zip(axes, way, strict=True))
+            parts = (
+                f"{mark}{value:.12g}" if mark else str(value) for (_, mark, _), value in zip(axes, way, strict=True)
+            )
             named["_".join(parts)] = settings
         return {OWN: {}, **named}
 

@@ -73,6 +73,16 @@ def load_stage(run_dir: Path, which: CheckpointName = "last", decay: float | Non
     return Finished(stage, preset, sizes)
 
 
+def require_average(run_dir: Path, decay: float) -> None:
+    """Refuse an average that a run did not keep.
+
+    Raises:
+        ConfigError: there is no such one.
+        CheckpointError: the run's config is damaged.
+    """
+    _average(read_run_config(run_dir)[0].ema.decays, decay, run_dir)
+
+
 def _average(decays: Sequence[float], decay: float | None, run_dir: Path) -> str:
     """Name the file of an average."""
     if decay is not None and decay not in decays:

@@ -87,7 +87,7 @@ TOP: dict[str, tuple[list[str], list[str]]] = {
     "nightly": (["output_dir", "request", "config"], []),
     "promote": (["run_dir", "registry", "why"], ["run_dir"]),
     "rollback": (["registry", "why"], []),
-    "sweep": (["run_dir", "output_dir", "config", "clip_dir"], ["run_dir", "output_dir", "config"]),
+    "sweep": (["run_dir", "output_dir", "config", "clip_dir", "num_at_once"], ["run_dir", "output_dir", "config"]),
 }
 
 

@@ -56,6 +56,9 @@ def test_all_combinations_are_tried_once_and_the_runs_own_settings_first() -> No
     point = config.points["g3_s8_ddpm"]
     assert (point.guidance_scale, point.steps, point.sampler, point.seed) == (3, 8, "ddpm", 4)
     assert config.points[OWN].guidance_scale is None
+    other = SweepConfig(time_shifts=(0.5, 2), emas=(0.99995, 0.999951))
+    assert list(other.points)[1:3] == ["t0.5_ema0.99995", "t0.5_ema0.999951"] and len(other.points) == 5
+    assert (other.points["t2_ema0.99995"].time_shift, other.points["t2_ema0.99995"].ema) == (2, 0.99995)
     with pytest.raises(ConfigError, match="tries something"):
         SweepConfig.parse({})
     with pytest.raises(ConfigError, match=f"{MAX_POINTS} ways at most, and these are 400"):
@@ -75,7 +78,7 @@ class Counting(CoreSteps):
 
 
 def test_a_sweep_over_a_trained_run_goes_on_where_it_was(scenes_dir: Path, tmp_path: Path) -> None:
-    config = TrainConfig.parse({"preset": "diffusion-smoke", "max_images": 32})
+    config = TrainConfig.parse({"preset": "diffusion-smoke", "max_images": 32, "set": ["ema.decays=[0.5,0.9]"]})
     train(scenes_dir, config, tmp_path / "run", compute=Compute(device="cpu", precision="float32"))
     asked = {"prompts_per_task": 1, "images_per_prompt": 1, "num_train": 0, "bootstrap_resamples": 100}
     few = SweepConfig.parse(asked | {"step_counts": [1]})
@@ -85,3 +88,8 @@ def test_a_sweep_over_a_trained_run_goes_on_where_it_was(scenes_dir: Path, tmp_p
 
     assert Counting.made == [OWN, "s1", "s2"] and told.startswith("Best by strict accuracy: ")
     assert read_manifest(tmp_path / "sweep/ways/s2", "evaluation").key.config["steps"] == 2
+    run_sweep(Counting(), tmp_path / "run", few.with_changes(emas=[0.9], time_shifts=[2]), tmp_path / "sweep")
+    assert Counting.made[3:] == ["s1_t2_ema0.9"]
+    with pytest.raises(ConfigError, match=r"no average of decay 0\.7; there is 0\.5, 0\.9"):
+        run_sweep(Counting(), tmp_path / "run", few.with_changes(step_counts=[3], emas=[0.7]), tmp_path / "sweep")
+    assert len(Counting.made) == 4, "nothing is judged before all ways are known to be there"
