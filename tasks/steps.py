@@ -5,6 +5,7 @@ A task is imported when it is called, so that a flow without networks does not w
 
 from collections.abc import Sequence
 
+from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from t2i_core.captioning.config import CaptionRequest
@@ -71,7 +72,8 @@ class TaskSteps:
             return [self.evaluate(request) for request in requests]
         from tasks.evaluate import evaluate
 
-        with ThreadPoolTaskRunner(max_workers=self._num_at_once) as runner:
+        runner: ThreadPoolTaskRunner[State[StepRef]] = ThreadPoolTaskRunner(max_workers=self._num_at_once)
+        with runner:
             futures = [runner.submit(evaluate, {"request": request}) for request in requests]
             return [StepRef.model_validate(future.result()) for future in futures]
 
