@@ -57,7 +57,7 @@ class DiffusionPriorStage(Stage):
         return replace(batch, target=target, condition=replace(batch.condition, image=None))
 
     def loss(self, batch: Batch) -> Losses:
-        """Squared error of the estimate at random times."""
+        """Squared error of what is predicted at random times."""
         batch = self.view(batch)
         x_0, u = batch.target, batch.chance.spread("time")
         alpha, sigma = self.schedule.alpha_sigma(over(u, x_0))
