@@ -51,7 +51,9 @@ def worker_command(
     ),
 )
 def resume_command(
-    run: Annotated[str, typer.Argument(help="Id or name of a flow run that crashed, failed or was cancelled.")],
+    run: Annotated[
+        str, typer.Argument(help="Id or name of a flow run that crashed, failed, was cancelled, or stays pending.")
+    ],
 ) -> None:
     """Start a flow run on the configured Prefect server again; it goes on where it stopped."""
     from flows.operations.connection import server_client

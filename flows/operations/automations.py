@@ -1,10 +1,11 @@
-"""What the server does by itself about runs of t2i: gives up the dead, runs them again, and says so.
+"""What the server does by itself about runs of t2i: gives up the dead, starts them again, and says so.
 
 All of it is for runs that carry the tag of the deployments in prefect.yaml; other runs of a server are none of ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -20,6 +21,8 @@ QUICK_TAG, QUICK_HEARTBEAT_SECONDS = "heartbeat-30", 30
 GIVE_UP_SECONDS = {QUICK_TAG: 90, TAG: 600}
 # How long after each crash a run starts again; it stays down after as many.
 BACK_OFF_SECONDS = (10, 60, 300)
+# From a worker's word that it takes a run to the run's own first word; some hosts wait long for a container.
+PENDING_SECONDS = 600
 NOTIFICATION_BLOCK = "t2i"
 
 RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
@@ -28,8 +31,9 @@ CRASHED, FAILED = "prefect.flow-run.Crashed", "prefect.flow-run.Failed"
 ENDED = {CRASHED, FAILED, "prefect.flow-run.Completed", "prefect.flow-run.Cancelled"}
 # What waits for a person has no process, and is well.
 SUSPENDED = "prefect.flow-run.Suspended"
+PENDING, ANYTHING = "prefect.flow-run.Pending", "prefect.flow-run.*"
 # How a run that was down goes on: by this or another automation, or by hand.
-GOES_ON = {f"prefect.flow-run.{name}" for name in ("Scheduled", "AwaitingRetry", "Pending", "Running", "Retrying")}
+GOES_ON = {PENDING} | {f"prefect.flow-run.{name}" for name in ("Scheduled", "AwaitingRetry", "Running", "Retrying")}
 
 
 def planned_automations(notification_block: UUID | None = None) -> list[AutomationCore]:
@@ -40,6 +44,7 @@ def planned_automations(notification_block: UUID | None = None) -> list[Automati
     """
     ends = [give_up(tag, seconds) for tag, seconds in GIVE_UP_SECONDS.items()]
     starts = [run_again(number, seconds) for number, seconds in enumerate(BACK_OFF_SECONDS, start=1)]
+    starts.append(start_again(PENDING_SECONDS))
     return [*ends, *starts, *([notify(notification_block)] if notification_block else [])]
 
 
@@ -51,17 +56,8 @@ def give_up(tag: str, seconds: int) -> AutomationCore:
     return AutomationCore(
         name=f"t2i: give up what sent no heartbeat for {seconds} s",
         description=f"Crashes runs tagged {tag} whose process is gone.",
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            after={HEARTBEAT},
-            # Nothing else ends the wait: after a Cancelling or AwaitingRetry the process can die as well.
-            expect={HEARTBEAT, SUSPENDED, *ENDED},
-            match=RUNS,
-            match_related=_tagged(tag),
-            for_each={"prefect.resource.id"},
-            threshold=1,
-            within=timedelta(seconds=seconds),
-        ),
+        # Nothing else ends the wait: after a Cancelling or AwaitingRetry the process can die as well.
+        trigger=_silence({HEARTBEAT}, {HEARTBEAT, SUSPENDED, *ENDED}, tag, seconds),
         actions=[
             ChangeFlowRunState(
                 state=StateType.CRASHED,
@@ -84,24 +80,50 @@ def run_again(number: int, seconds: int) -> AutomationCore:
     return AutomationCore(
         name=f"t2i: run again what crashed ({number} of {len(BACK_OFF_SECONDS)})",
         description=f"Starts a crashed run again after {seconds} s; folders go on where they stopped.",
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            after={CRASHED},
-            expect=GOES_ON,
-            match={**RUNS, "prefect.run-count": str(number)},
-            match_related=_tagged(TAG),
-            for_each={"prefect.resource.id"},
-            threshold=1,
-            within=timedelta(seconds=seconds),
-        ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.SCHEDULED,
-                name="AwaitingRetry",
-                message=f"Crashed; started again after {seconds} s ({number} of {len(BACK_OFF_SECONDS)}).",
-            )
-        ],
+        trigger=_silence({CRASHED}, GOES_ON, TAG, seconds, {"prefect.run-count": str(number)}),
+        actions=[_schedule(f"Crashed; started again after {seconds} s ({number} of {len(BACK_OFF_SECONDS)}).")],
     )
+
+
+def start_again(seconds: int) -> AutomationCore:
+    """Schedule a run again that a worker took and then did not start, for which it was never known to run.
+
+    Its worker died in between, and nobody else would touch the run, or have the slot that it holds.
+    """
+    return AutomationCore(
+        name=f"t2i: start what was pending for {seconds} s",
+        description="Schedules runs again whose worker is gone before it started them.",
+        trigger=_silence({PENDING}, {ANYTHING}, TAG, seconds),
+        actions=[_schedule(f"Pending for {seconds} s: the worker that took it is gone.")],
+    )
+
+
+def _silence(
+    after: set[str], expect: set[str], tag: str, seconds: int, match: Mapping[str, str] = MappingProxyType({})
+) -> EventTrigger:
+    """Act on a run of which nothing that was expected is heard for a while.
+
+    Args:
+        after: events that the wait begins with.
+        expect: events that end it.
+        tag: of the runs.
+        seconds: to wait.
+        match: what else the events say of a run.
+    """
+    return EventTrigger(
+        posture=Posture.Proactive,
+        after=after,
+        expect=expect,
+        match={**RUNS, **match},
+        match_related=_tagged(tag),
+        for_each={"prefect.resource.id"},
+        threshold=1,
+        within=timedelta(seconds=seconds),
+    )
+
+
+def _schedule(message: str) -> ChangeFlowRunState:
+    return ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message=message)
 
 
 def notify(block: UUID) -> AutomationCore:

@@ -3,12 +3,20 @@
 from collections.abc import Callable
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
-from prefect.client.schemas.objects import WorkerStatus
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import StateType, WorkerStatus
 from prefect.exceptions import ObjectNotFound
 
 from flows.operations.automations import TAG, notification_block, planned_automations
 from flows.operations.pools import POOL, QUEUES
+from flows.operations.resume import pending_for, was_lost
 from t2i_core.doctor import Finding
 
 DEPLOY = "run `make deploy`"
@@ -17,7 +25,18 @@ DEPLOY = "run `make deploy`"
 def examine_server(client: SyncPrefectClient) -> list[Finding]:
     """Look at everything; the server answers."""
     looks: list[Callable[[SyncPrefectClient], Finding]] = [
-        *(_version, _telemetry, _database, _pool, _workers, _deployments, _schedules, _automations, _notification)
+        *(
+            _version,
+            _telemetry,
+            _database,
+            _pool,
+            _workers,
+            _deployments,
+            _schedules,
+            _automations,
+            _notification,
+            _lost,
+        )
     ]
     return [look(client) for look in looks]
 
@@ -122,4 +141,20 @@ def _notification(client: SyncPrefectClient) -> Finding:
         detail=f"by the block {TAG}" if block else "nobody is notified of crashes",
         advice="" if block else f"save a notification block named {TAG} in the UI, and {DEPLOY}",
         required=False,
+    )
+
+
+def _lost(client: SyncPrefectClient) -> Finding:
+    ours = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[TAG]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING])),
+    )
+    pending = [(run, run.state) for run in client.read_flow_runs(flow_run_filter=ours) if run.state]
+    lost = [(run, pending_for(state)) for run, state in pending if was_lost(state)]
+    told = [f"{run.name} is pending for {waited.total_seconds() / 60:.0f} minutes" for run, waited in lost]
+    return Finding(
+        name="runs",
+        works=not lost,
+        detail=f"{', '.join(told)}: the worker is gone" if lost else f"{len(pending)} about to start",
+        advice="; ".join(f"`t2i resume {run.id}`" for run, _ in lost),
     )

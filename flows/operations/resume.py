@@ -1,5 +1,6 @@
 """Starts a flow run that is down again, under its id and with its parameters; its folders go on where they stopped."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -11,9 +12,12 @@ from prefect.states import Scheduled
 
 from t2i_core.errors import ConfigError
 
+# A worker says that it takes a run, and half a minute later, on a busy machine, the run speaks for itself.
+START_TIME = timedelta(minutes=2)
+
 
 def resume(client: SyncPrefectClient, wanted: str) -> FlowRun:
-    """Schedule a run that crashed, failed or was cancelled; a worker takes it up.
+    """Schedule a run that crashed, failed, was cancelled, or was never started by the worker that took it.
 
     Args:
         client: asks the server.
@@ -24,8 +28,11 @@ def resume(client: SyncPrefectClient, wanted: str) -> FlowRun:
     """
     run = find_run(client, wanted)
     state = run.state.name if run.state else "nowhere"
-    if run.state is None or not run.state.is_final() or run.state.is_completed():
-        raise ConfigError(f"the run {run.name} is {state}: only one that crashed, failed or was cancelled is resumed.")
+    if run.state is None or not _is_down(run.state):
+        raise ConfigError(
+            f"the run {run.name} is {state}: only one that crashed, failed or was cancelled is resumed, or that is"
+            f" Pending for more than {START_TIME.seconds // 60} minutes, whose worker is gone."
+        )
     if run.deployment_id is None:
         raise ConfigError(
             f"the run {run.name} has no deployment, so no worker runs it: give the same command again, and it goes on."
@@ -35,6 +42,20 @@ def resume(client: SyncPrefectClient, wanted: str) -> FlowRun:
     if answer.status is not SetStateStatus.ACCEPT:
         raise ConfigError(f"the server does not resume the run {run.name}: {answer.details}.")
     return run
+
+
+def _is_down(state: State[None]) -> bool:
+    return was_lost(state) or (state.is_final() and not state.is_completed())
+
+
+def was_lost(state: State[None]) -> bool:
+    """Say whether a run should have started by now: whoever took it is gone."""
+    return state.is_pending() and pending_for(state) > START_TIME
+
+
+def pending_for(state: State[None]) -> timedelta:
+    """Give for how long a run has been in its state."""
+    return datetime.now(UTC) - state.timestamp
 
 
 def find_run(client: SyncPrefectClient, wanted: str) -> FlowRun:

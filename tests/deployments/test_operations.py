@@ -1,18 +1,20 @@
 """Runs that are down are started again by hand, and a server is looked at."""
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.states import Cancelled, Completed, Crashed, Failed, Running
+from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
 
 from flows.cli import run as command
 from flows.operations.automations import planned_automations, set_automations
 from flows.operations.findings import _database, examine_server
 from flows.operations.pools import set_pool
 from flows.operations.resume import resume
+from t2i_core.doctor import Finding
 from t2i_core.errors import ConfigError
 
 
@@ -41,7 +43,28 @@ def test_a_run_that_is_down_is_scheduled_again_by_name_or_id(
         resume(client, str(run.id))
 
 
-@pytest.mark.parametrize("state", [Completed(), Running()], ids=str)
+def test_a_run_that_no_worker_started_is_named_and_scheduled_again(
+    client: SyncPrefectClient, deployment: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ended(client, deployment, Pending())
+    assert "about to start" in look(client, "runs").detail
+    monkeypatch.setattr("flows.operations.resume.START_TIME", timedelta(0))
+
+    lost = look(client, "runs")
+    assert not lost.works and run.name in lost.detail and f"t2i resume {run.id}" in lost.advice
+
+    resume(client, run.name)
+
+    again = client.read_flow_run(run.id).state
+    assert again and again.is_scheduled()
+    assert look(client, "runs").works
+
+
+def look(client: SyncPrefectClient, name: str) -> Finding:
+    return next(finding for finding in examine_server(client) if finding.name == name)
+
+
+@pytest.mark.parametrize("state", [Completed(), Running(), Pending()], ids=str)
 def test_others_are_left_alone(client: SyncPrefectClient, deployment: UUID, state: State[None]) -> None:
     run = ended(client, deployment, state)
     with pytest.raises(ConfigError, match=f"is {state.name}"):
@@ -71,6 +94,6 @@ def test_a_server_is_looked_at(client: SyncPrefectClient, deployment: UUID, caps
 
     client.pause_automation(client.read_automations_by_name(planned_automations()[0].name)[0].id)
 
-    assert not {finding.name: finding.works for finding in examine_server(client)}["automations"]
+    assert not look(client, "automations").works
     assert command(["doctor", "--server"]) == 1
     assert "run `t2i worker`" in capsys.readouterr().out

@@ -7,9 +7,9 @@ from prefect.client.schemas.objects import StateType
 from prefect.events import EventTrigger
 from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import get_current_settings
-from prefect.states import Cancelled, Completed, Crashed, Failed, Suspended
+from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Suspended
 
-from flows.operations.automations import BACK_OFF_SECONDS, QUICK_HEARTBEAT_SECONDS, planned_automations
+from flows.operations.automations import BACK_OFF_SECONDS, CRASHED, QUICK_HEARTBEAT_SECONDS, planned_automations
 
 PLANNED = planned_automations(uuid4())
 PREFECTS_HEARTBEAT_SECONDS = type(get_current_settings().flows).model_fields["heartbeat_frequency"].default
@@ -35,7 +35,7 @@ def test_a_run_is_given_up_after_three_heartbeats_at_the_earliest(tag: str, hear
 
 
 def test_a_crashed_run_starts_again_as_often_as_there_are_waits_and_they_grow() -> None:
-    again = [trigger(automation) for automation in PLANNED if new_state(automation) == StateType.SCHEDULED]
+    again = [found for found in starts() if found.after == {CRASHED}]
     counts = [found.match.root["prefect.run-count"] for found in again]
     assert counts == [str(number) for number in range(1, len(BACK_OFF_SECONDS) + 1)]
     waits = [found.within.total_seconds() for found in again]
@@ -47,6 +47,18 @@ def test_a_run_that_waits_for_a_person_or_has_ended_is_not_given_up() -> None:
     states = [Suspended().name, Completed().name, Failed().name, Cancelled().name, Crashed().name]
     assert len(ends) == 2
     assert all(f"prefect.flow-run.{state}" in end.expect for end in ends for state in states)
+
+
+def test_a_run_starts_again_that_was_only_ever_pending_and_no_other() -> None:
+    (found,) = [found for found in starts() if found.after != {CRASHED}]
+    assert found.after == {f"prefect.flow-run.{Pending().name}"}
+    assert found.expect == {"prefect.flow-run.*"}
+    # Half a minute is what a start takes on a busy machine.
+    assert found.within.total_seconds() > 10 * 30
+
+
+def starts() -> list[EventTrigger]:
+    return [trigger(automation) for automation in PLANNED if new_state(automation) == StateType.SCHEDULED]
 
 
 def test_nobody_is_told_without_a_block() -> None:
