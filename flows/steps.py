@@ -66,7 +66,7 @@ class CoreSteps:
 
     def ingest(self, request: "IngestRequest") -> StepRef:
         """See `Steps.ingest`."""
-        with started_early(request.source):
+        with started_early(request.source, decodes=not request.refresh):
             # This takes a while to import, as it does what was just started.
             from t2i_core.ingestion.step import ingest
 

@@ -159,9 +159,9 @@ async def harvesting(job: HarvestJob, tally: Tally | None = None) -> AsyncIterat
 
     Args:
         job: how to ask, and what to make of pictures.
-        tally: counts what is done, None to count nothing.
+        tally: counts what is done, None to count nothing; then there may be nothing to decode either.
     """
-    async with Decoders(job.pictures) as decoders, _fetcher(job) as fetcher:
+    async with Decoders(job.pictures, at_once=tally is not None) as decoders, _fetcher(job) as fetcher:
         yield Harvester(job, fetcher, decoders, tally or Tally(0, ignore_progress))
 
 

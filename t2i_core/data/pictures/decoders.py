@@ -10,14 +10,21 @@ from t2i_core.data.workers.pool import WorkerPool
 
 
 class Decoders:
-    """Turns pictures into their stored form. Use as an async context manager."""
+    """Turns pictures into their stored form. Use as an async context manager.
 
-    def __init__(self, options: ImageOptions) -> None:
+    Args:
+        options: how.
+        at_once: start the processes before the first picture is there, for it will surely come.
+    """
+
+    def __init__(self, options: ImageOptions, *, at_once: bool = True) -> None:
         self._pool = WorkerPool(DECODER, num_decoders(), asdict(options))
+        self._at_once = at_once
 
     async def __aenter__(self) -> Self:
         await self._pool.__aenter__()
-        self._pool.start()
+        if self._at_once:
+            self._pool.start()
         return self
 
     async def __aexit__(self, *error: object) -> None:

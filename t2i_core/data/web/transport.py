@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import certifi
 import pycurl
@@ -32,6 +33,7 @@ SLOW_SECONDS = 15
 MIN_CLAIM_BYTES = 256 * 1024
 # The body of an answer that is of no use is read to its end when it is this short, for the sake of the connection.
 MAX_IDLE_BODY_BYTES = 32_768
+_BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _HEADERS = ("Accept: */*", "Accept-Encoding: identity")
 _CERTIFICATES_VARIABLE = "SSL_CERT_FILE"
 
@@ -299,7 +301,9 @@ class _Exchange:
         self._head = Head(self._status, tuple((name.strip().lower(), value.strip()) for name, _, value in pairs))
         self._most = self.limit(self._head)
         length = self._length = self._head.length
-        return self._most > 0 or (length is not None and length <= MAX_IDLE_BODY_BYTES)
+        # What has no body is over with its head, and its connection is worth as much as any other.
+        is_short = self._status in _BODILESS or (length is not None and length <= MAX_IDLE_BODY_BYTES)
+        return self._most > 0 or is_short
 
     def take_body(self, chunk: bytes) -> int:
         """Called by libcurl for each piece of the body; anything but its length ends or stops the exchange."""

@@ -38,12 +38,17 @@ def start_worker(module: str) -> Started:
 
 
 @contextmanager
-def started_early(source: str) -> Iterator[None]:
+def started_early(source: str, *, decodes: bool = True) -> Iterator[None]:
     """Start what an ingest of this source needs; what is left when the block ends is ended.
 
     Pages are read for long before the first picture is decoded, so nothing waits for these.
+
+    Args:
+        source: as a person named it.
+        decodes: there will be pictures to decode.
     """
-    wanted = {LIST_READER: 1, DECODER: num_decoders()} if not source.startswith(("http://", "https://")) else {}
+    is_page = source.startswith(("http://", "https://"))
+    wanted = {} if is_page else {LIST_READER: 1, DECODER: num_decoders() if decodes else 0}
     for module, number in wanted.items():
         waiting = _waiting.setdefault(module, [])
         waiting += [_start(module) for _ in range(number - len(waiting))]

@@ -247,5 +247,9 @@ def url_digest(url: str) -> bytes:
     return _digest(url)
 
 
+# Making one for each value takes longer than the value.
+_ENCODER = json.JSONEncoder(default=str)
+
+
 def _digest(value: object) -> bytes:
-    return hashlib.blake2b(json.dumps(value, default=str).encode(), digest_size=16).digest()
+    return hashlib.blake2b(_ENCODER.encode(value).encode(), digest_size=16).digest()

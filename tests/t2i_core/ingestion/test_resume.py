@@ -48,12 +48,12 @@ PROGRAM = """
 import contextlib, os, resource, signal, sys
 from flows.cli import run
 # The command imports these when it is called.
-import flows.commands.ingest
+import flows.commands.ingest, flows.steps
 import t2i_core.data.account.card, t2i_core.data.account.page, t2i_core.data.account.readme_card
 import t2i_core.ingestion.step
 
 # All is imported, so that nothing starts before it is needed; most of these runs decode nothing.
-flows.commands.ingest.started_early = lambda source: contextlib.nullcontext()
+flows.steps.started_early = lambda source, **_: contextlib.nullcontext()
 
 STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 

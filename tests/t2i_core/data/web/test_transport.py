@@ -131,6 +131,31 @@ def test_a_request_that_is_given_up_leaves_the_others_alone() -> None:
     assert all(isinstance(answer, Response) and answer.body == b"ok" for answer in answers)
 
 
+@pytest.mark.parametrize("status", [b"304 Not Modified", b"204 No Content"])
+def test_an_answer_that_has_no_body_leaves_its_connection_for_the_next(status: bytes) -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 " + status + b'\r\nETag: "1"\r\n\r\n')
+
+    async def run() -> list[Answer]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        transport = Transport(Resolver(LOOPBACK), "t2i/test", max_idle=8)
+        answers = [await get(transport, url, 10) for _ in range(5)]
+        transport.close()
+        server.close()
+        return answers
+
+    answers = asyncio.run(run())
+    assert connections == 1
+    assert all(isinstance(answer, Response) and answer.head.status == int(status[:3]) for answer in answers)
+
+
 def test_a_request_is_sent_again_once_when_a_kept_connection_has_ended() -> None:
     sent = 0
 

@@ -56,3 +56,8 @@ def test_a_process_that_ended_while_it_waited_is_not_used(started: list[tuple[st
 def test_a_site_is_read_without_them(started: list[tuple[str, Process]]) -> None:
     with started_early("https://example.org/gallery"):
         assert not started
+
+
+def test_where_nothing_may_be_new_no_picture_is_waited_for(started: list[tuple[str, Process]]) -> None:
+    with started_early("urls.csv", decodes=False):
+        assert [module for module, _ in started] == [LIST_READER]
