@@ -9,6 +9,8 @@ import typer
 from t2i_core.progress import Progress, describe_progress, plain
 
 LINE_SECONDS = 10.0
+# Between lines that only say who is waited for.
+WAITING_SECONDS = 60.0
 
 
 def say(line: str) -> None:
@@ -29,6 +31,8 @@ def _json_visible(char: str) -> str:
 class LineView:
     """Writes a plain line for a progress record: for the first of each step, then every ten seconds.
 
+    Of a step that stands still a line says who is waited for, then one a minute.
+
     Args:
         file: to write to, standard error by default.
     """
@@ -37,10 +41,12 @@ class LineView:
         self._file = file
         self._step = ""
         self._shown_at = 0.0
+        self._is_waiting = False
 
     def __call__(self, progress: Progress) -> None:
         """Show one record."""
         now = time.monotonic()
-        if progress.step != self._step or now - self._shown_at >= LINE_SECONDS:
-            self._step, self._shown_at = progress.step, now
+        pause = WAITING_SECONDS if progress.waiting and self._is_waiting else LINE_SECONDS
+        if progress.step != self._step or now - self._shown_at >= pause:
+            self._step, self._shown_at, self._is_waiting = progress.step, now, bool(progress.waiting)
             typer.echo(describe_progress(progress), self._file, err=True)

@@ -17,6 +17,7 @@ class Progress:
         unit: what is counted, plural ("pictures").
         fields: figures worth showing beside it, such as {"loss": 0.1, "images/s": 290}.
         seconds_left: how long the rest will take, in seconds, where the step knows better than its pace so far tells.
+        waiting: how long the step has stood still, and for whom, such as "0:00:42 for example.org"; "" while it moves.
     """
 
     step: str
@@ -25,6 +26,7 @@ class Progress:
     unit: str
     fields: Mapping[str, float | int | str] = field(default_factory=dict)
     seconds_left: float | None = None
+    waiting: str = ""
 
 
 OnProgress = Callable[[Progress], None]
@@ -59,7 +61,8 @@ def describe_figures(progress: Progress) -> str:
     """Write the same without the step's name and the time left, which a bar shows in places of their own."""
     total = "" if progress.total is None else f" of {progress.total:,.0f}"
     parts = [f"{progress.done:,.0f}{total} {progress.unit}"]
-    return plain(", ".join(parts + [f"{name} {_show(value)}" for name, value in progress.fields.items()]))
+    parts += [f"{name} {_show(value)}" for name, value in progress.fields.items()]
+    return plain(", ".join(parts + ([f"waiting {progress.waiting}"] if progress.waiting else [])))
 
 
 def describe_seconds(seconds: float) -> str:

@@ -34,6 +34,8 @@ R = TypeVar("R")
 NUM_RETRIES = 3
 ARTIFACT_SECONDS = 5.0
 LOG_SECONDS = 30.0
+# Between lines of a step that only waits for somebody.
+WAITING_SECONDS = 60.0
 
 # Set by whoever runs a flow in its own process and wants to see the progress there.
 LISTENER: ContextVar[OnProgress | None] = ContextVar("progress listener", default=None)
@@ -139,6 +141,7 @@ class ProgressBoard:
         self.ended_well = False
         self._artifact_id: UUID | None = None
         self._logged_at = self._moved_at = time.monotonic()
+        self._said_who = False
 
     def publish(self) -> None:
         """Show changes until the step has finished, then the last one, which is all of it if the step ended well."""
@@ -153,7 +156,7 @@ class ProgressBoard:
         if latest is None:
             return shown
         if latest is not shown:
-            self._moved_at = time.monotonic()
+            self._moved_at = self._moved_at if latest.waiting else time.monotonic()
             self._publish(latest)
         self._log(latest)
         return latest
@@ -166,9 +169,9 @@ class ProgressBoard:
     def _log(self, latest: Progress) -> None:
         """Say now and then how far it is, also when it stands still, as while a host that was busy is left alone."""
         now = time.monotonic()
-        if now - self._logged_at <= LOG_SECONDS:
+        if now - self._logged_at <= (WAITING_SECONDS if latest.waiting and self._said_who else LOG_SECONDS):
             return
-        self._logged_at = now
+        self._logged_at, self._said_who = now, bool(latest.waiting)
         still = f" (nothing new for {now - self._moved_at:.0f} s)" if now - self._moved_at > LOG_SECONDS else ""
         with suppress(MissingContextError):
             get_run_logger().info(f"{describe_progress(latest)}{still}")

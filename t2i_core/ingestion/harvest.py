@@ -30,6 +30,7 @@ from t2i_core.data.sources.source import ReadStored
 from t2i_core.data.text import as_text
 from t2i_core.data.traffic import Traffic
 from t2i_core.data.web.fetch import Fetcher, FetchOptions
+from t2i_core.data.web.waits import telling
 from t2i_core.ingestion.journal import Journal
 from t2i_core.ingestion.tally import Tally
 from t2i_core.progress import OnProgress, ignore_progress
@@ -161,8 +162,13 @@ async def harvesting(job: HarvestJob, tally: Tally | None = None) -> AsyncIterat
         job: how to ask, and what to make of pictures.
         tally: counts what is done, None to count nothing; then there may be nothing to decode either.
     """
-    async with Decoders(job.pictures, at_once=tally is not None) as decoders, _fetcher(job) as fetcher:
-        yield Harvester(job, fetcher, decoders, tally or Tally(0, ignore_progress))
+    counted = tally or Tally(0, ignore_progress)
+    async with (
+        Decoders(job.pictures, at_once=tally is not None) as decoders,
+        _fetcher(job) as fetcher,
+        telling(fetcher.waits, counted.wait_for),
+    ):
+        yield Harvester(job, fetcher, decoders, counted)
 
 
 @asynccontextmanager

@@ -166,6 +166,7 @@ def write_parts(job: PlanJob) -> "tuple[PlanNote, Evidence | None]":
             fetching=config.fetching(job.denied),
             on_pages=teller.tell_pages,
             on_records=teller.tell_records,
+            on_wait=teller.tell_wait,
             earlier=job.earlier,
             vouched_seconds=config.vouched_days * 86_400,
         )
@@ -189,10 +190,24 @@ class _Teller:
     on_progress: OnProgress
     writer: PartWriter
     told: float = field(default_factory=monotonic)
+    pages: int = 0
+    pages_before: int = 0
 
     def tell_pages(self, counts: "CrawlCounts") -> None:
+        self.pages = counts.read
+        self._tell_pages()
+
+    def tell_wait(self, whom: str) -> None:
+        """Tell who is waited for, where no page was read since this was last called."""
+        read, self.pages_before = self.pages - self.pages_before, self.pages
+        if whom and not read:
+            self._tell_pages(whom)
+
+    def _tell_pages(self, waiting: str = "") -> None:
         fields = {"pictures": self.writer.num_records}
-        self.on_progress(Progress(step="ingest pages", done=counts.read, total=None, unit="pages", fields=fields))
+        self.on_progress(
+            Progress(step="ingest pages", done=self.pages, total=None, unit="pages", fields=fields, waiting=waiting)
+        )
 
     def tell_records(self, done: int) -> None:
         self.on_progress(Progress(step="ingest archives", done=done, total=None, unit="records"))

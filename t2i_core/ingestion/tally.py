@@ -34,7 +34,7 @@ class Tally:
         self._total = total
         self._on_progress = on_progress
         self._clock = clock
-        self._kept = self._reused = self._fetched = self._bytes = 0
+        self._kept = self._reused = self._fetched = self._bytes = self._done_before = 0
         self._rejected: Counter[str] = Counter()
         self._told = clock()
         self._window = deque([_Mark(self._told, 0, 0)])
@@ -73,8 +73,18 @@ class Tally:
         if self._clock() - self._told >= SECONDS_BETWEEN_REPORTS:
             self.report()
 
-    def report(self) -> None:
-        """Tell how far it is."""
+    def wait_for(self, whom: str) -> None:
+        """Tell who is waited for, where nothing was done since this was last called; "" for nobody."""
+        done, self._done_before = self._done - self._done_before, self._done
+        if whom and not done:
+            self.report(whom)
+
+    def report(self, waiting: str = "") -> None:
+        """Tell how far it is.
+
+        Args:
+            waiting: who is waited for.
+        """
         now = self._mark()
         self._told = now.time
         self._window.append(now)
@@ -92,6 +102,7 @@ class Tally:
                 unit="pictures",
                 fields=self._figures(rate, (now.bytes - start.bytes) / seconds),
                 seconds_left=left / rate if rate and left else None,
+                waiting=waiting,
             )
         )
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -37,6 +38,21 @@ def test_elsewhere_it_is_a_plain_line() -> None:
         "ingest: 1,200 of 4,000 pictures, fetched 1,100, kept 900, rejected 300 (robots 120, dns 50, ...), "
         "pictures/s 290, 1:02:05 left\n"
     )
+
+
+def test_who_is_waited_for_is_said_once_a_minute_where_there_is_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, file = [1000.0], io.StringIO()
+    monkeypatch.setattr("flows.terminal.time.monotonic", lambda: clock[0])
+    view = LineView(file)
+    for _ in range(70):
+        view(replace(INGEST, waiting=f"{clock[0] - 1000:.0f} s for a.example"))
+        clock[0] += 2
+    view(INGEST)
+
+    assert [line.partition("waiting ")[2] for line in file.getvalue().splitlines()] == [
+        *(f"{seconds} s for a.example, 1:02:05 left" for seconds in (0, 60, 120)),
+        "",
+    ]
 
 
 def test_on_a_terminal_the_bar_has_the_same_figures_and_the_step_s_own_time_left() -> None:

@@ -58,6 +58,11 @@ class Circuit:
             # Many failures in a short time say less than some over a long one.
             self._given_up |= self._clock() - self._failing_since >= self._patience_seconds
 
+    @property
+    def is_pausing(self) -> bool:
+        """Whether the host is left alone."""
+        return self._probing.locked()
+
     async def admits(self) -> bool:
         """Wait while the host is left alone; False when it has been given up."""
         if self._failures < self._max_failures:

@@ -63,6 +63,10 @@ class Pace(Protocol):
     def is_paused(self) -> bool:
         """Whether a pause is under way that may have begun after a turn was given."""
 
+    @property
+    def why(self) -> str:
+        """Say why nothing is started now, as far as that is known; "" otherwise."""
+
     def slow_down(self, delay_seconds: float) -> None:
         """Use at least this pause between starts from now on."""
 

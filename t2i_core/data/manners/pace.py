@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from time import time
 
 from t2i_core.data.manners.circuit import DEFAULT_PATIENCE_SECONDS, Circuit
+from t2i_core.progress import describe_seconds
 
 MAX_CRAWL_DELAY_SECONDS = 60.0
 # Who asks for a longer pause than this is not asked again in this run.
@@ -75,6 +76,14 @@ class HostPace:
         """Whether the host asked for a pause that is not waited for."""
         return self._paused_until - asyncio.get_running_loop().time() > MAX_WAIT_SECONDS
 
+    @property
+    def why(self) -> str:
+        """Say why nothing is started now; "" where nothing but what is under way is waited for."""
+        now = asyncio.get_running_loop().time()
+        if self.circuit is not None and self.circuit.is_pausing:
+            return "it failed again and again, and is left alone for a while"
+        return why_not_now(self._paused_until - now, self._delay_seconds)
+
     def turn(self) -> "_Turn":
         """Wait for a free turn and hold it while the block runs; False when the host has been given up."""
         return _Turn(self)
@@ -108,6 +117,18 @@ class HostPace:
         if self._delay_seconds:
             self._next_start = asyncio.get_running_loop().time() + self._delay_seconds
         return True
+
+
+def why_not_now(pause_seconds: float, delay_seconds: float) -> str:
+    """Say why a host is not asked at once.
+
+    Args:
+        pause_seconds: left of the pause that it asked for; 0 or less for none.
+        delay_seconds: between two requests.
+    """
+    if pause_seconds > 0:
+        return f"it asked for a pause, {describe_seconds(pause_seconds)} left"
+    return f"one request every {delay_seconds:g} s" if delay_seconds else ""
 
 
 def wait_seconds(attempt: int, retry_after: str | None) -> float:

@@ -17,7 +17,7 @@ from yarl import URL
 from t2i_core.data.address import origin_of
 from t2i_core.data.manners.channel import BrokenChannelError, Channel, CoordinatorAddress, Message, greet_coordinator
 from t2i_core.data.manners.manners import GivenUp, Notes, Probe, ReadRules
-from t2i_core.data.manners.pace import HostLimits
+from t2i_core.data.manners.pace import HostLimits, why_not_now
 from t2i_core.data.manners.permission import Refusal, Refusals, url_digest
 from t2i_core.data.manners.robots import RobotsAnswer
 from t2i_core.data.manners.rules_store import pack_answer, unpack_answer
@@ -54,7 +54,7 @@ class _Host:
 
     origin: str
     turns: asyncio.Semaphore
-    delay_seconds: float = 0.0
+    delay_seconds: float
     paused_until: float = 0.0
 
     @property
@@ -154,7 +154,8 @@ class SharedManners:
         origin = origin_of(url)
         host = self._hosts.get(origin)
         if host is None:
-            host = self._hosts[origin] = _Host(origin, asyncio.Semaphore(self._limits.at_once))
+            turns = asyncio.Semaphore(self._limits.at_once)
+            host = self._hosts[origin] = _Host(origin, turns, self._limits.delay_seconds)
         return RemotePace(self, host, url, probe)
 
     def sharing(self, read: ReadRules) -> ReadRules:
@@ -319,6 +320,12 @@ class RemotePace:
     def is_paused(self) -> bool:
         """Whether a pause is under way that may have begun after a turn was given."""
         return self._host.is_paused
+
+    @property
+    def why(self) -> str:
+        """Say why nothing is started now, as far as this worker knows."""
+        now = asyncio.get_running_loop().time()
+        return why_not_now(self._host.paused_until - now, self._host.delay_seconds)
 
     def slow_down(self, delay_seconds: float) -> None:
         """Ask from now on for at least this pause between starts, of all workers."""

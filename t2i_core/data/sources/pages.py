@@ -34,6 +34,7 @@ class Page(Source):
         from t2i_core.data.crawling.crawl import Crawler, CrawlLimits
         from t2i_core.data.crawling.memory import PageMemory
         from t2i_core.data.web.fetch import Fetcher
+        from t2i_core.data.web.waits import telling
 
         options = self.options
         limits = CrawlLimits(
@@ -46,7 +47,10 @@ class Page(Source):
         starts = self.starts(planning)
         memory = PageMemory(planning.scratch, planning.earlier, planning.vouched_seconds)
         with memory:
-            async with Fetcher(planning.fetching) as fetcher:
+            async with (
+                Fetcher(planning.fetching) as fetcher,
+                telling(fetcher.waits, planning.on_wait),
+            ):
                 crawler = Crawler(
                     fetcher,
                     limits,

@@ -68,6 +68,7 @@ class Planning:
         orphans: is told what lies in the source and belongs to nothing.
         fetching: how to ask the web, and what must not be taken from it.
         on_pages: told how many pages were read.
+        on_wait: told now and then how long and for which host is waited; "" for none.
         on_records: told how many records of archives were gone through.
         pages: gets what became of the pages; None for a source without any.
         counts: gets further figures by name.
@@ -82,6 +83,7 @@ class Planning:
     fetching: "FetchOptions"
     on_pages: "Callable[[CrawlCounts], None]"
     on_records: Callable[[int], None]
+    on_wait: Callable[[str], None] = lambda whom: None
     pages: "CrawlCounts | None" = None
     counts: Counter[str] = field(default_factory=Counter)
     traffic: dict[str, Traffic] = field(default_factory=dict)

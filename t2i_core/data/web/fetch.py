@@ -5,6 +5,7 @@ announced and as they arrive, time is capped per URL, and what a server encodes 
 """
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import time
 from typing import Any, Final, Generic, Self, TypeVar, cast
@@ -28,6 +29,7 @@ from t2i_core.data.web.resolver import PrivateAddressError, Resolver
 from t2i_core.data.web.shares import Shares
 from t2i_core.data.web.transport import Exchanged, Head, Transport, TransportError
 from t2i_core.data.web.verdict import Answer, Asking, Later, Redirect, Want, fetched, is_failure, is_waste, verdict
+from t2i_core.data.web.waits import Waits
 
 A = TypeVar("A", bound=Fetched | Rejection | Unchanged)
 
@@ -107,6 +109,7 @@ class Fetcher:
             refusals=self._manners.refusals,
         )
         self._traffic = TrafficCounter()
+        self.waits: Final = Waits()
 
     async def __aenter__(self) -> Self:
         now = asyncio.get_running_loop().time()
@@ -190,8 +193,14 @@ class Fetcher:
             if attempt >= self._options.retries or answer.pause_seconds > MAX_WAIT_SECONDS:
                 return answer.rejection
             if not answer.pause_seconds:
-                await asyncio.sleep(wait_seconds(attempt, None))
+                await self._back_off(text, attempt)
             attempt += 1
+
+    async def _back_off(self, text: str, attempt: int) -> None:
+        url = normalise_url(text)
+        waiting = self.waits.on(url.raw_host or "", self._pace(url)) if isinstance(url, URL) else nullcontext()
+        with waiting:
+            await asyncio.sleep(wait_seconds(attempt, None))
 
     async def _follow(self, text: str, asking: Asking, attempt: int) -> Fetched | Rejection | Unchanged | Later:
         clock = _Clock(self._options.timeout_seconds)
@@ -230,7 +239,12 @@ class Fetcher:
         return answer is not None and not is_failure(answer)
 
     async def _take_turn(self, url: URL, asking: Asking, clock: "_Clock", attempt: int) -> Answer:
-        pace, site = self._pace(url), self._shares.of_site(url.raw_host or "")
+        pace = self._pace(url)
+        with self.waits.on(url.raw_host or "", pace):
+            return await self._turn(url, asking, clock, attempt, pace)
+
+    async def _turn(self, url: URL, asking: Asking, clock: "_Clock", attempt: int, pace: Pace) -> Answer:
+        site = self._shares.of_site(url.raw_host or "")
         while True:
             if not site.admits:
                 return Rejection(RejectReason.HOST_UNREACHABLE)

@@ -53,6 +53,21 @@ def test_all_figures_are_told_in_one_line() -> None:
     )
 
 
+def test_who_is_waited_for_is_told_while_nothing_is_done() -> None:
+    run = Run(total=4)
+    run.keep(1, each=1)
+    told = len(run.told)
+
+    run.tally.wait_for("0:00:02 for a.example")
+    assert len(run.told) == told
+    run.tally.wait_for("")
+    assert len(run.told) == told
+    run.tally.wait_for("0:00:04 for a.example")
+
+    assert describe_progress(run.told[-1]).split(", ", 4)[-1].startswith("waiting 0:00:04 for a.example")
+    assert run.last().waiting == ""
+
+
 def test_pictures_from_disk_have_no_figures_of_the_network() -> None:
     run = Run(total=2)
     run.keep(2, each=0.5)

@@ -10,8 +10,13 @@ import pytest
 from PIL import Image
 
 from t2i_core.data.answer import Fetched
+from t2i_core.data.manners.channel import CoordinatorAddress
+from t2i_core.data.manners.coordinator import coordinating
+from t2i_core.data.manners.manners import Manners
+from t2i_core.data.manners.shared import shared_manners
 from t2i_core.data.traffic import Traffic
 from t2i_core.data.web.fetch import Fetcher, FetchOptions
+from t2i_core.data.web.waits import telling
 from tests.t2i_core.data.web.fault_server import Answer, End, FaultServer, busy, http
 
 CHUNKED = {"Content-Length": "", "Transfer-Encoding": "chunked"}
@@ -71,6 +76,34 @@ def test_a_picture_whose_server_failed_once_is_kept(server: FaultServer) -> None
     found, traffic = reasons(urls, retries=2, failures_in_row=1000)
     assert dict(zip(FAULTS, found, strict=True)) == dict.fromkeys(FAULTS, "")
     assert traffic["127.0.0.1"].requests == len(server.log)
+
+
+@pytest.mark.parametrize("who", ["one process", "one of several"])
+def test_who_is_waited_for_is_known_and_why(server: FaultServer, monkeypatch: pytest.MonkeyPatch, who: str) -> None:
+    monkeypatch.setattr("t2i_core.data.web.waits.SECONDS_BETWEEN_LOOKS", 0.05)
+    server.answers[server.ports[0], "/x"] = (http(503, headers={"Retry-After": "2"}), http(body=PICTURE))
+    options = FetchOptions(allow_private=("localhost",), opt_out_files=False, delay_seconds=0.5)
+    told = list[str]()
+
+    async def run(manners: Manners | None) -> None:
+        async with Fetcher(options, manners) as fetcher, telling(fetcher.waits, told.append):
+            async with fetcher.fetch(server.url(0, "/x")) as answer:
+                assert isinstance(answer, Fetched)
+            await asyncio.sleep(0.2)
+
+    async def run_shared(address: CoordinatorAddress) -> None:
+        async with shared_manners(address, options.host_limits) as manners:
+            await run(manners)
+
+    if who == "one process":
+        asyncio.run(run(None))
+    else:
+        with coordinating(options.host_limits) as address:
+            asyncio.run(run_shared(address))
+
+    assert told[-1] == "" and all(text.startswith("0:00:0") and " for 127.0.0.1" in text for text in told if text)
+    assert any(text.endswith("(one request every 0.5 s)") for text in told)
+    assert any(text.endswith("(it asked for a pause, 0:00:01 left)") for text in told)
 
 
 def test_a_head_that_breaks_off_is_asked_for_again(server: FaultServer) -> None:
