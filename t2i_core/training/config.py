@@ -20,6 +20,8 @@ FEATURES, EMBEDDINGS = "features", "embeddings"
 # Roles of folders of features, and the name of the encoder that each was made with among what a run is made from.
 ENCODERS = {FEATURES: "encoder", EMBEDDINGS: "clip"}
 STEP, VERSION = "train", 3
+# Pictures of the validation split that a loss is of, or one batch where that is more.
+VALIDATION_SAMPLES = 64
 
 
 def _offer_presets(schema: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
@@ -20,7 +21,7 @@ from t2i_core.door import is_file, open_to_append, read_file
 from t2i_core.encoding.origin import encoder_folder, origin_of
 from t2i_core.encoding.stored import open_stored
 from t2i_core.encoding.words import FeatureWords, TokenWords, Words
-from t2i_core.errors import ConfigError, DataError, StoppedError
+from t2i_core.errors import ConfigError, DataError, StoppedError, TrainingError
 from t2i_core.folders.atomic import write_atomically
 from t2i_core.folders.claim import OnConflict
 from t2i_core.folders.layout import MAX_LOG_BYTES
@@ -289,11 +290,19 @@ class Run:
                 self._writer(name, row[name], self.trainer.position.images)
 
     def validate(self) -> None:
-        """Log the losses of averaged weights on validation pictures, once a step; at both ends without captions too."""
+        """Log the losses of averaged weights on validation pictures, once a step; at both ends without captions too.
+
+        Raises:
+            TrainingError: no loss is a number, since the weights are none any more.
+        """
         position, averaged = self.trainer.position, self.trainer.ema.module
         if self.validation is None or position.step in self._validated:
             return
         losses = self.validation.losses(averaged)
+        if not math.isfinite(losses["loss"]):
+            raise TrainingError(
+                f"the loss on validation pictures is no number at step {position.step}: lower the learning rate."
+            )
         if not position.step or self.trainer.progress >= 1:
             losses |= self.validation.losses_without_text(averaged)
         self._validated[position.step] = losses["loss"]

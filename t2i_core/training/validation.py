@@ -11,13 +11,12 @@ from t2i_core.data.batches.read import Encode, Rows
 from t2i_core.data.batches.split import EmptySplitError, OpenSplit
 from t2i_core.systems.config import FieldName
 from t2i_core.systems.stage import Batch, Stage
-from t2i_core.training.config import TrainConfig
+from t2i_core.training.config import VALIDATION_SAMPLES, TrainConfig
 from t2i_core.training.curve import WITHOUT_TEXT
 from t2i_core.training.device import Compute
 from t2i_core.training.loop import Sums, batch_of
 from t2i_core.training.preset import Preset
 
-MIN_SAMPLES = 64
 # Pictures trained on for one that is looked at here. Looking costs about a third of training on it: 2 % of the time.
 INTERVAL = 16
 SEED = 0
@@ -56,7 +55,8 @@ class Validation:
                 whole = replace(batch, condition=batch.condition.dropped(dropped, batch.chance))
                 for part in whole.parts(self._part):
                     sums.add(stage.loss(part).figures)
-        return sums.means()
+        # Of losses that are no numbers there is no mean.
+        return {"loss": math.nan} | sums.means()
 
     def _batches(self) -> Iterator[Batch]:
         first = 0
@@ -91,6 +91,6 @@ def load_validation(
     except EmptySplitError:
         return None
     size = min(preset.batch_size, data.num_samples)
-    num_batches = max(1, min(MIN_SAMPLES, data.num_samples) // size)
+    num_batches = max(1, min(VALIDATION_SAMPLES, data.num_samples) // size)
     batches = [complete(rows) for rows in data.some(num_batches, size, SEED, encode)]
     return Validation(batches, preset, compute)
