@@ -59,6 +59,7 @@ COMMANDS = {
     "nightly": ("nightly", "Learn what is new in a source, compare with the champion, and promote what is better."),
     "generate": ("generate", "Draw prompts with a finished run or system; the same seed gives the same pictures."),
     "sweep": ("sweep", "Try ways of drawing with one trained run or system, and say which is best and which as good."),
+    "tune": ("tune", "Try recipes on one captions folder, stop the worse ones early, and write the best one down."),
     "promote": ("promotion", "Make a finished run or system the champion, or list who is in use."),
     "rollback": ("promotion", "Make the previous champion the champion again; the two change places."),
     "presets": (

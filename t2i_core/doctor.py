@@ -22,6 +22,7 @@ EXTRAS = {
     "dask": ("prefect_dask", "an ingest over many machines"),
     "encoders": ("transformers", "features of Hugging Face's text encoders"),
     "svg": ("resvg_py", "SVG drawings and emoji in several styles"),
+    "tune": ("optuna", "searches of t2i tune"),
     "benchmark": ("diffusers", "the side-by-side benchmarks"),
     "dev": ("pytest", "the tests and their tools"),
 }

@@ -110,14 +110,15 @@ def apply_changes(recipe: Mapping[str, Any], changes: Iterable[str]) -> dict[str
         parts = path.strip().split(".")
         if not sign or not all(parts):
             raise ConfigError(f"{change!r:.80} sets nothing: write NAME=VALUE, such as optim.learning_rate=3e-3.")
-        nested = _value(value.strip())
+        nested = read_value(value.strip())
         for part in reversed(parts):
             nested = {part: nested}
         changed = merge(changed, nested)
     return changed
 
 
-def _value(text: str) -> Any:
+def read_value(text: str) -> Any:
+    """Read a value that somebody wrote: JSON, or else a plain word."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -129,6 +129,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
         *("comparison", "composition", "diffusion", "evaluation", "evaluation.metrics", "generation", "promotion"),
         "training",
     },
+    "tuning": {"evaluation", "evaluation.metrics", "promotion", "training"},
     "nights": {"promotion", "comparison", "evaluation", "evaluation.metrics", "lineage", "data.batches"},
     "api": {"composition", "ingestion", "captioning", "encoders", "encoding", "training", "generation", "evaluation"}
     | {"generation.edits", "comparison", "promotion"},

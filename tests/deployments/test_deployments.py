@@ -47,6 +47,7 @@ def test_every_flow_and_preset_has_a_deployment() -> None:
         "promote",
         "rollback",
         "sweep",
+        "tune",
         "retry",
         "verify",
         "purge",
@@ -59,6 +60,8 @@ def test_the_parameters_fit(flow: Flow[..., Any], deployment: dict[str, Any]) ->
     parameters = flow.validate_parameters(deployment["parameters"])
     if flow.name == "train":
         parameters["config"].resolve()
+    if flow.name == "tune":
+        parameters["config"].check()
     if flow.name in ("pipeline", "nightly"):
         request = parameters["request"]
         assert isinstance(request, PipelineRequest)

@@ -18,6 +18,7 @@ from flows.nights.flow import nightly
 from flows.pipeline import pipeline
 from flows.sweeps.flow import sweep
 from flows.train import train
+from flows.tuning.flow import tune
 from flows.upkeep.promotion import promote, rollback
 from flows.upkeep.purge import purge
 from flows.upkeep.retry import retry
@@ -39,6 +40,7 @@ FLOWS: dict[str, Flow[..., Any]] = {
         promote,
         rollback,
         sweep,
+        tune,
         retry,
         verify,
         purge,
@@ -87,6 +89,10 @@ TOP: dict[str, tuple[list[str], list[str]]] = {
     "nightly": (["output_dir", "request", "config"], []),
     "promote": (["run_dir", "registry", "why"], ["run_dir"]),
     "rollback": (["registry", "why"], []),
+    "tune": (
+        ["captions_dir", "output_dir", "config", "preset_file", "clip_dir", "num_at_once"],
+        ["captions_dir", "output_dir", "config"],
+    ),
     "sweep": (["run_dir", "output_dir", "config", "clip_dir", "num_at_once"], ["run_dir", "output_dir", "config"]),
 }
 

@@ -1,0 +1,60 @@
+"""`t2i tune`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.adhoc import adhoc_run
+from flows.commands.step import NoPrefect, OutputDir, command_app, progress
+from flows.help import PlainCommand, examples
+from flows.options import config_options
+from flows.steps import CoreSteps
+from flows.terminal import say
+from t2i_core.errors import ConfigError
+from t2i_core.training.config import TrainConfig
+from t2i_core.tuning.config import TuneConfig
+
+app = command_app()
+TRIED = [name for name in TuneConfig.model_fields if name not in TrainConfig.model_fields]
+
+
+@app.command(
+    "tune",
+    cls=PlainCommand,
+    epilog=examples(
+        "t2i tune work/captions --grid optim.learning_rate=1e-3,3e-3 --grid drop.text=0.1,0.2 --output-dir w",
+        "t2i tune work/captions --search optim.learning_rate=1e-4..1e-2:log --trials 20 --output-dir w",
+        "t2i tune work/captions --grid system.guidance_scale=1,2 --judge strict --output-dir w",
+        "t2i train work/captions --preset w/best.json --output-dir work/run",
+        notes=("Of --rungs budgets the last is --max-images, or the preset's own number of pictures.",),
+    ),
+)
+@config_options(TuneConfig, {"What is tried": TRIED})
+def tune_command(
+    captions_dir: Annotated[Path, typer.Argument(help="A finished captions folder.")],
+    output_dir: OutputDir,
+    config: TuneConfig,
+    clip_dir: Annotated[Path | None, typer.Option(help="A finished CLIP run that scores.")] = None,
+    num_at_once: Annotated[
+        int, typer.Option(min=1, max=64, help="Evaluations side by side, if the machine has room.")
+    ] = 1,
+    no_prefect: NoPrefect = False,
+) -> None:
+    """Try recipes on one captions folder, stop the worse ones early, and write the best one down."""
+    if no_prefect and num_at_once > 1:
+        raise ConfigError("--num-at-once is for tasks: leave it out, or --no-prefect.")
+    with progress() as view:
+        if no_prefect:
+            from flows.tuning.recipe import run_tune
+
+            found = run_tune(CoreSteps(on_progress=view), captions_dir, config, output_dir, clip_dir)
+        else:
+            with adhoc_run(view):
+                from flows.tuning.flow import tune
+
+                asked = (captions_dir, output_dir, config, "", str(clip_dir or ""), num_at_once)
+                found = str(tune(*asked, return_state=True).result())
+    say(found)
+    say(f"recipe: {output_dir / 'best.json'}, for `t2i train --preset`")
+    say(f"report: {output_dir / 'report.html'}")

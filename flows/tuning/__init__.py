@@ -1,0 +1,1 @@
+"""Recipes tried on one captions folder: each is trained and judged, and the best one is written down."""
