@@ -20,16 +20,18 @@ def night_of(site: SiteConfig) -> Night:
     return Night(site.night or 0, site.num_pictures, ceil(site.num_pictures / PAGE_PICTURES))
 
 
-def due(site: SiteConfig, retries: int = 0) -> Counter[str]:
+def due(site: SiteConfig, retries: int = 0, *, holds_earlier: bool = False) -> Counter[str]:
     """Say how often one look asks for each page and picture, by host and path.
 
     Args:
         site: in its night; it has as many pictures as it was asked for.
         retries: how often is asked again for what the server fails to give.
+        holds_earlier: who looks has what was shown before, and asks whether it still may.
     """
     night = night_of(site)
     asked = Counter([f"{HOST}/", *(f"{HOST}/pages/{name}.html" for name in (*night.pages, "noai"))])
-    asked.update({*map(address_of, night.shown)} - closed(site))
+    there = {*night.shown, *night.removed} if holds_earlier else {*night.shown}
+    asked.update({*map(address_of, there)} - closed(site))
     for case in awkward_cases(site):
         if case.kind not in NOT_ASKED:
             asked[HOST + case.path] += 1 + retries * (case.kind == "server error")
@@ -52,10 +54,10 @@ def denied(site: SiteConfig) -> frozenset[str]:
 
 
 def closed(site: SiteConfig) -> frozenset[str]:
-    """Give those of them that lie on the second host, once it wants no robots, by host and path."""
+    """Give those of them that lie or lay on the second host, once it wants no robots, by host and path."""
     night = night_of(site)
-    numbers = (index for index in night.shown if night.is_second_host_closed and host_of(index) == SECOND_HOST)
-    return frozenset(map(address_of, numbers))
+    ever = range(night.added.stop) if night.is_second_host_closed else ()
+    return frozenset(address_of(index) for index in ever if host_of(index) == SECOND_HOST)
 
 
 def address_of(index: int) -> str:

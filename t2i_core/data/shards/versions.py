@@ -34,6 +34,7 @@ class Version(Config):
         changed: samples whose picture is another one now.
         restated: samples with the picture that they had, of which something else is said now.
         removed: samples of the version before it that are not in it any more, by reason.
+        erased: pictures that only earlier versions had, and none may have any more.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Version(Config):
     changed: int = 0
     restated: int = 0
     removed: dict[str, int] = Field(default_factory=dict)
+    erased: int = 0
 
     @property
     def story(self) -> str:
@@ -53,6 +55,7 @@ class Version(Config):
         words = [f"{number:,} {word}" for word, number in told.items() if number]
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in self.removed.items())
         words += [f"{sum(self.removed.values()):,} removed ({reasons})"] * bool(reasons)
+        words += [f"{self.erased:,} erased from earlier versions"] * bool(self.erased)
         return ", ".join(words) or "the same samples"
 
 

@@ -16,11 +16,12 @@ from t2i_core.ingestion.refreshing.earlier import Decision
 
 NAME = "decisions.parquet"
 _BATCH = 10_000
+_OWN = ("shard", "place", "uid", "was_kept", "refusal")
 _SCHEMA = pa.schema(
     [
         *((name, pa.int64()) for name in ("shard", "place", "http_status")),
-        *((name, pa.string()) for name in ("uid", "reason", "detail", "final_url", "signals")),
-        *((name, pa.bool_()) for name in ("was_kept", "erase")),
+        *((name, pa.string()) for name in ("uid", "refusal", "reason", "detail", "final_url", "signals")),
+        ("was_kept", pa.bool_()),
     ]
 )
 
@@ -35,7 +36,7 @@ def write_decisions(folder: Path, decisions: Iterable[Decision]) -> None:
 
 def _row(decision: Decision) -> dict[str, object]:
     told = decision.reason
-    row = {name: getattr(decision, name) for name in ("shard", "place", "uid", "was_kept", "erase")}
+    row = {name: getattr(decision, name) for name in _OWN}
     if told is None:
         return row | {"reason": ""}
     answer = {"http_status": told.http_status, "final_url": told.final_url, "signals": told.signals}
@@ -52,7 +53,7 @@ def read_decisions(folder: Path) -> Iterator[Decision]:
     try:
         for batch in iter_table(path, _SCHEMA.names, levels=2):
             for row in batch.to_pylist():
-                told = {name: row[name] for name in ("shard", "place", "uid", "was_kept", "erase")}
+                told = {name: row[name] for name in _OWN}
                 yield Decision(reason=_reason(row), **told)
     except (OSError, pa.ArrowException, ValueError, KeyError) as err:
         raise DataError(f"{path} is damaged ({err}). Delete {folder.parent} and refresh again.") from err

@@ -12,13 +12,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from t2i_core.data.attempt import Attempt
+from t2i_core.data.dataset.folder import files_by_shard
 from t2i_core.data.dataset.parts import read_part
 from t2i_core.data.dataset.sightings import Sighting, read_sightings
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.shards.layout import SHARDS_DIR, sample_uid, table_path
 from t2i_core.data.shards.reader import read_rows
+from t2i_core.data.shards.versions import held_versions
 from t2i_core.errors import DataError
+from t2i_core.folders.manifest import read_manifest
 
 _COLUMNS = ("uid", "url", "reason", "sha256", "final_url", "page_url")
 # Those that are past, those that never were pictures, those that are.
@@ -31,7 +34,7 @@ _STATEMENTS = (
     # What a killed run leaves behind is never read again.
     "PRAGMA journal_mode=OFF",
     "PRAGMA synchronous=OFF",
-    f"CREATE TABLE rows({', '.join(_FIELDS)}, fate, seen, matched, erase, PRIMARY KEY(shard, place))",
+    f"CREATE TABLE rows({', '.join(_FIELDS)}, fate, seen, matched, named, held, erase, PRIMARY KEY(shard, place))",
     "BEGIN",
 )
 
@@ -85,7 +88,7 @@ class Decision:
         uid: of the sample.
         was_kept: whether it is a sample now.
         reason: why it is none any more, with what was answered; None where the row stays as it is.
-        erase: its picture must not stay anywhere.
+        refusal: why its picture must not stay anywhere, "" where it may.
     """
 
     shard: int
@@ -93,7 +96,7 @@ class Decision:
     uid: str
     was_kept: bool
     reason: Rejection | None
-    erase: bool
+    refusal: str
 
 
 class EarlierRows:
@@ -138,6 +141,21 @@ class EarlierRows:
         for name in ("uid", "url"):
             self._db.execute(f"CREATE INDEX by_{name} ON rows({name})")
 
+    def load_held(self, dataset_dir: Path) -> None:
+        """Note which pictures that are no samples any more still lie in earlier versions.
+
+        Raises:
+            DataError: a version is damaged.
+        """
+        newest = files_by_shard(read_manifest(dataset_dir, "dataset"))
+        for folder in held_versions(dataset_dir).values():
+            for shard_id, files in files_by_shard(read_manifest(folder, "dataset")).items():
+                table = table_path(folder / SHARDS_DIR, shard_id)
+                # Most shards are the same in all versions.
+                rows = [] if files == newest.get(shard_id) else read_rows(table, ["reason"])
+                places = ((shard_id, place) for place, row in enumerate(rows) if not row["reason"])
+                self._db.executemany("UPDATE rows SET held = 1 WHERE shard = ? AND place = ? AND state < 2", places)
+
     def _rows_of(self, dataset_dir: Path, shard_id: int) -> Iterator[tuple[Any, ...]]:
         rows = read_rows(table_path(dataset_dir / SHARDS_DIR, shard_id), _COLUMNS)
         records = read_part(dataset_dir, shard_id).records
@@ -168,7 +186,7 @@ class EarlierRows:
         uid = record.uid or sample_uid(record.url, record.caption)
         found = self._first("uid = ? AND state > 0 AND matched IS NULL ORDER BY state DESC, shard, place", uid)
         if found is not None:
-            self._update(found, "matched = 1")
+            self._update(found, "matched = 1, named = 1")
         return found
 
     def knows(self, record: SourceRecord) -> bool:
@@ -182,7 +200,10 @@ class EarlierRows:
 
     def of_url(self, record: SourceRecord) -> Earlier | None:
         """Find a kept row with the URL of a record, whatever is said of it."""
-        return self._first("url = ? AND state = 2 ORDER BY shard, place", url_digest(record.url))
+        found = self._first("url = ? AND state = 2 ORDER BY shard, place", url_digest(record.url))
+        if found is not None:
+            self._update(found, "named = 1")
+        return found
 
     def _first(self, condition: str, *values: object) -> Earlier | None:
         row = self._db.execute(f"SELECT {', '.join(_FIELDS)} FROM rows WHERE {condition} LIMIT 1", values).fetchone()
@@ -202,7 +223,8 @@ class EarlierRows:
         assert isinstance(outcome, Rejection)
         told = asdict(outcome) | {"http_status": attempt.http_status, "final_url": attempt.final_url}
         told |= {"signals": attempt.signals}
-        self._update(row, "fate = ?, matched = 2, erase = ?", json.dumps(told), int(outcome.reason.is_refusal))
+        erase = "erase = ? AND (state != 1 OR held IS 1)"
+        self._update(row, f"fate = ?, matched = 2, {erase}", json.dumps(told), int(outcome.reason.is_refusal))
 
     def unmatched(self) -> Iterator[tuple[Earlier, Rejection | None]]:
         """Give the kept rows that no record belongs to any more, with why not where the source says it."""
@@ -210,17 +232,30 @@ class EarlierRows:
         for *row, fate in self._db.execute(query).fetchall():
             yield Earlier(*row), _rejection(fate) if fate else None
 
+    def lost(self) -> Iterator[Earlier]:
+        """Give a row of each URL that the source does not name any more while a picture from it is still held."""
+        is_held = "((state = 2 AND matched = 2) OR held = 1) AND COALESCE(erase, 0) = 0"
+        is_lost = f"{is_held} AND url NOT IN (SELECT url FROM rows WHERE named = 1)"
+        query = f"SELECT {', '.join(_FIELDS)}, MIN(shard * 1000000 + place) FROM rows WHERE {is_lost} GROUP BY url"
+        for *row, _ in self._db.execute(f"{query} ORDER BY shard, place").fetchall():
+            yield Earlier(*row)
+
     def erase_alike(self) -> None:
         """Have pictures erased too that were taken in the past from a URL that must not be taken any more."""
+        has_picture = "(state = 0 OR held = 1 OR (state = 2 AND matched = 2))"
+        refusal = "SELECT fate FROM rows AS refused WHERE refused.url = rows.url AND refused.erase = 1"
         self._db.execute(
-            "UPDATE rows SET erase = 1 WHERE state = 0 AND url IN (SELECT url FROM rows WHERE erase = 1 AND state = 2)"
+            f"UPDATE rows SET erase = 1, fate = ({refusal} LIMIT 1) "
+            f"WHERE {has_picture} AND COALESCE(erase, 0) = 0 AND url IN (SELECT url FROM rows WHERE erase = 1)"
         )
 
     def removals(self) -> Iterator[Decision]:
-        """Give what is to become of each row concerned, in the order of the rows."""
+        """Give what is to become of each row concerned, in the order of the rows; what is past says so still."""
         query = "SELECT shard, place, uid, state, fate, erase FROM rows WHERE matched = 2 OR erase = 1"
         for shard, place, uid, state, fate, erase in self._db.execute(f"{query} ORDER BY shard, place"):
-            yield Decision(shard, place, uid, state == KEPT, _rejection(fate) if fate else None, bool(erase))
+            reason = _rejection(fate)
+            refusal = str(reason.reason) if erase else ""
+            yield Decision(shard, place, uid, state == KEPT, None if state == PAST else reason, refusal)
 
     def seen_shards(self) -> Iterator[tuple[int, list[Sighting]]]:
         """Give the shards of which a picture was seen anew, with what servers last said of each of their sources."""

@@ -6,12 +6,15 @@ the place of another; both keep their old row, which says so. What could not be 
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
 from t2i_core.data.address import text_digest
 from t2i_core.data.attempt import Attempt
+from t2i_core.data.dataset.parts import read_part
 from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.ingestion.refreshing.appended import Appended
@@ -47,6 +50,7 @@ class Judge:
     ) -> None:
         self.news: Counter[str] = Counter()
         self._rows, self._appended, self._evidence = rows, appended, evidence
+        self._dataset_dir = dataset_dir
         self._stored = StoredPictures(dataset_dir)
         self._fresh_after = time() - vouched_seconds
 
@@ -122,13 +126,23 @@ class Judge:
             self._rows.remove(told.row, told.attempt)
 
     def judge_unlisted(self) -> None:
-        """Settle what the source does not name any more, and what must not stay of what is past."""
+        """Settle what the source does not name any more."""
         for row, reason in self._rows.unmatched():
             loss = reason or (self._evidence.loss(row.page) if self._evidence else Rejection(RejectReason.GONE))
             self.news["unlisted" if loss else News.UNKNOWN.word] += 1
             if loss is not None:
                 self._rows.remove(row, Attempt(SourceRecord(url=""), loss))
-        self._rows.erase_alike()
+
+    def questions_of_lost(self) -> Iterator[Question]:
+        """Give what to ask of pictures that versions hold and the source does not name."""
+        for shard_id, rows in groupby(self._rows.lost(), key=attrgetter("shard")):
+            records = read_part(self._dataset_dir, shard_id).records
+            yield from (Question(records[row.place], row, is_lost=True) for row in rows)
+
+    def settle_lost(self, told: Look | SourceRecord) -> None:
+        """Note who refuses what was taken from them before; what is only gone stays as it is."""
+        if isinstance(told, Look) and told.attempt is not None:
+            self._rows.remove(told.row, told.attempt)
 
 
 def _is_refusal(attempt: Attempt) -> bool:

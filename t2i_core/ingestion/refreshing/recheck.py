@@ -84,13 +84,15 @@ class Question:
             the same.
         other_pixels: it is to be decoded whatever its bytes are.
         is_new: the row is that of another source with the same URL.
+        is_lost: the source does not name it any more, and all to be asked is whether it may still be held.
     """
 
     record: SourceRecord
     row: Earlier
-    is_vouched: bool
+    is_vouched: bool = False
     other_pixels: bool = False
     is_new: bool = False
+    is_lost: bool = False
 
 
 class Rechecker:
@@ -118,6 +120,8 @@ class Rechecker:
         denied = self._job.fetching.deny_list.refusal_of_sha256(row.sha256)
         if denied is not None:
             return _settled(record, row, Attempt(record, denied))
+        if question.is_lost:
+            return await self._listen(record, row)
         is_marked = bool(row.etag or row.last_modified)
         if record.location or question.other_pixels or not (row.state == KEPT or is_marked):
             return await self._take(record, row, has_other_pixels=question.other_pixels)
@@ -158,6 +162,16 @@ class Rechecker:
             if _has_digest(answer.body, row.sha256) and self._is_acceptable(record, answer.body):
                 return Look(record, row, News.SAME, sighting=seen)
             return _settled(record, row, await self._harvester.taken(record, answer))
+
+    async def _listen(self, record: SourceRecord, row: Earlier) -> Look:
+        """Ask of a picture that nobody needs any more whether its owner or its host has refused it since."""
+        known = Validators(self._current(row.final_url), row.etag, row.last_modified)
+        if record.location:
+            return Look(record, row, News.UNKNOWN)
+        async with self._harvester.fetcher.fetch_if_changed(self._current(record.url), Want.PICTURE, known) as answer:
+            if isinstance(answer, Rejection) and answer.reason.is_refusal:
+                return Look(record, row, News.NONE, self._harvester.rejected(record, answer))
+        return Look(record, row, News.UNKNOWN)
 
     def _is_acceptable(self, record: SourceRecord, body: bytes) -> bool:
         """Tell whether neither the deny-list nor the source's checksum rules known bytes out."""

@@ -141,10 +141,11 @@ class _Refresh:
         appended = Appended(self._work, self._first_shard, config.samples_per_shard, config.pictures())
         with EarlierRows(self._scratch / "rows.sqlite", config.pictures().blur_column) as rows:
             rows.load(self._dataset_dir, self._first_shard)
+            rows.load_held(self._dataset_dir)
             judge = Judge(rows, appended, self._dataset_dir, evidence, config.vouched_days * 86_400)
             traffic = run_to_end(self._look(read, judge))
             appended.close()
-            judge.judge_unlisted()
+            rows.erase_alike()
             write_decisions(self._scratch, rows.removals())
             for shard_id, seen in rows.seen_shards():
                 write_sightings(self._work, shard_id, seen)
@@ -163,14 +164,23 @@ class _Refresh:
         return write_parts(job)
 
     async def _look(self, read: PlanNote, judge: Judge) -> dict[str, Traffic]:
-        """Look at everything that the source names, in its order, and give what that asked of each host."""
+        """Look at everything that the source names, in its order, then at what it named before.
+
+        Returns:
+            What that asked of each host.
+        """
         job, done = job_of(replace(self._planned, plan=self._plan), read), 0
         records = (record for part in range(read.num_parts) for record in read_part(self._scratch, part).records)
-        async with rechecking(job) as rechecker, aclosing(looks(rechecker, judge.questions(records))) as told:
-            async for look in told:
-                judge.settle(look)
-                done += 1
-                self._tell(done, read.num_records, judge.news)
+        async with rechecking(job) as rechecker:
+            async with aclosing(looks(rechecker, judge.questions(records))) as told:
+                async for look in told:
+                    judge.settle(look)
+                    done += 1
+                    self._tell(done, read.num_records, judge.news)
+            judge.judge_unlisted()
+            async with aclosing(looks(rechecker, judge.questions_of_lost())) as heard:
+                async for look in heard:
+                    judge.settle_lost(look)
             return rechecker.take_traffic()
 
     def _tell(self, done: int, total: int, news: Mapping[str, int]) -> None:

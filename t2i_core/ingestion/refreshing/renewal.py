@@ -143,9 +143,10 @@ class _Renewal:
         reason = decision.reason.reason if decision.reason else None
         if decision.was_kept and reason not in (None, RejectReason.REPLACED):
             self._removed[str(reason)] += 1
-        if decision.erase and reason is not None:
-            told = {"key": row["key"], "uid": row["uid"], "url_sha256": url_sha256(row["url"]), "reason": str(reason)}
-            self._opt_outs.append(OptOut(version=current_number(self._dataset_dir) + 1, **told))
+        if decision.refusal:
+            told = {"key": row["key"], "uid": row["uid"], "url_sha256": url_sha256(row["url"])}
+            number = current_number(self._dataset_dir) + 1
+            self._opt_outs.append(OptOut(version=number, reason=decision.refusal, **told))
 
     def _changed_part(self, shard_id: int, decisions: Mapping[int, Decision]) -> str:
         """Note in the plan what a refill of the shard must not ask for any more, and give the part's digest."""
@@ -196,6 +197,7 @@ class _Renewal:
             changed=changed,
             restated=restated,
             removed=dict(sorted(self._removed.items())),
+            erased=len(self._opt_outs) - self._num_opted_out,
         )
 
     def _hold(self, number: int) -> None:
@@ -244,7 +246,7 @@ class _Renewal:
         seen, kept = (sum(getattr(report, name) for report in reports.values()) for name in ("seen", "kept"))
         rejected, note = _rejected(reports), read_note(self._work)
         figures = {"seen": seen, "kept": kept, "rejected": rejected.total(), "shards": len(reports)}
-        told = {"added": version.added, "removed": sum(version.removed.values()), "opted_out": self._num_opted_out}
+        told = {"added": version.added, "removed": sum(version.removed.values()), "opted_out": len(self._opt_outs)}
         figures |= {"version": version.number, **_prefixed(self._note.news | told)}
         return Counts(figures | (note.counts if note else {}), rejected).noted()
 
@@ -276,11 +278,11 @@ def _rejected(reports: Mapping[int, ShardReport]) -> Counter[str]:
 
 
 def _removal(decision: Decision) -> Removal:
-    told = decision.reason
+    told, erase = decision.reason, bool(decision.refusal)
     if told is None:
-        return Removal(None, decision.erase)
+        return Removal(None, erase)
     record = SourceRecord(url="")
-    return Removal(Attempt(record, told, told.http_status, told.final_url, told.signals), decision.erase)
+    return Removal(Attempt(record, told, told.http_status, told.final_url, told.signals), erase)
 
 
 def _prefixed(figures: Mapping[str, int]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from t2i_core.data.dataset.folder import files_by_shard
 from t2i_core.data.dataset.history import read_opt_outs
 from t2i_core.data.shards.layout import SHARDS_DIR
 from t2i_core.data.shards.reader import stored_rows
-from t2i_core.data.shards.versions import read_log
+from t2i_core.data.shards.versions import held_versions, read_log
 from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
@@ -32,6 +32,10 @@ def samples(dataset: Path) -> dict[str, Any]:
     return found
 
 
+def pictures_of(host: str, dataset: Path) -> set[str]:
+    return {told["url"] for told, _ in samples(dataset).values() if URL(told["url"]).host == host}
+
+
 def looked_at(dataset: Path, night: int, port: int, log: Path) -> tuple[StepRef, int]:
     """Refresh in one night, hold what was asked against the truth, and give the port."""
     log.unlink(missing_ok=True)
@@ -40,7 +44,7 @@ def looked_at(dataset: Path, night: int, port: int, log: Path) -> tuple[StepRef,
     with serve_site(site) as running:
         ref = ingest(running.url, CONFIG, dataset, refresh=True)
     asked = requests_in(log)
-    assert asked == due(site) and not asked.keys() & denied(site)
+    assert asked == due(site, holds_earlier=not is_first) and not asked.keys() & denied(site)
     if not is_first or night == 0:
         assert sent_in(log, site) == news(site)
     return ref, URL(running.url).port or 0
@@ -58,7 +62,9 @@ def test_each_night_costs_what_changed_and_ends_where_one_ingest_would(tmp_path:
 
     third, _ = looked_at(dataset, 2, port, log)
     gone = closed(SITE.with_changes(night=2))
-    assert third.counts["refresh:opted_out"] == len(gone) == len(read_opt_outs(dataset)) == 11
+    assert third.counts["refresh:opted_out"] == len(gone) == len(read_opt_outs(dataset)) == 12
+    assert read_log(dataset)[-1].removed == {"robots": 11} and read_log(dataset)[-1].erased == 1
+    assert not any(pictures_of(SECOND_HOST, folder) for folder in held_versions(dataset).values())
     assert {line for line in log.read_text().splitlines() if line.startswith(SECOND_HOST)} == {
         f"{SECOND_HOST}:{port} /robots.txt 200"
     }

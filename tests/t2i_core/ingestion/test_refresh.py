@@ -147,7 +147,7 @@ def test_what_is_new_changed_gone_and_denied_makes_a_version(web_site: Any, make
 
     ref = refresh(source, dataset)
 
-    assert sorted(asked(web_site)) == [f"/{number}.png" for number in range(1, 8)]
+    assert sorted(asked(web_site)) == [f"/{number}.png" for number in range(8)]
     assert reasons(dataset) == {
         "000000": "gone", "000002": "replaced", "000003": "http_4xx", "000010": "opt_out_header",
     }  # fmt: skip
@@ -241,7 +241,7 @@ def test_three_steps_give_the_samples_of_one(web_site: Any, make_png: MakePng, t
     asked(web_site)
     second = refresh(source, dataset)
     assert sorted(asked(web_site)) == [
-        *("/", "/0.png", "/2.png", "/3.png", "/4.png", "/5.png", "/6.png", "/7.png"),
+        *("/", "/0.png", "/1.png", "/2.png", "/3.png", "/4.png", "/5.png", "/6.png", "/7.png"),
         *("/a.html", "/b.html", "/c.html"),
     ]
     assert (second.counts["refresh:added"], second.counts["refresh:changed"]) == (1, 1)
@@ -286,6 +286,43 @@ def test_a_site_that_closes_its_doors_is_heard_and_one_that_fails_is_waited_for(
     assert (closed.counts["kept"], closed.counts["refresh:opted_out"]) == (0, 2)
     assert reasons(dataset) == {"000000": "robots", "000001": "robots"}
     assert [len(samples(folder)) for folder in held_versions(dataset).values()] == [0, 0]
+
+
+def test_who_is_not_named_any_more_is_heard_as_long_as_a_version_has_the_picture(
+    web_site: Any, make_png: MakePng, tmp_path: Path
+) -> None:
+    dataset, config = tmp_path / "ds", CONFIG.with_changes(keep_versions=1, samples_per_shard=8)
+    source = write_list(tmp_path / "list.csv", web_site, range(8))
+    ingest(source, config, dataset)
+    old = {row["url"][-6:-4]: (row["uid"], picture) for row, _, picture, _ in samples(dataset).values()}
+    marked(web_site, "/3.png", make_png((0, 99, 0)), "new")
+    write_list(tmp_path / "list.csv", web_site, [0, *range(3, 8)])
+    refresh(source, dataset, config)
+    assert reasons(dataset) == {"000001": "gone", "000002": "gone", "000003": "replaced"}
+
+    web_site.headers |= {name: {"X-Robots-Tag": "noai"} for name in ("/1.png", "/3.png")}
+    web_site.content["/2.png"] = 404
+    asked(web_site)
+    ref = refresh(source, dataset, config)
+
+    assert sorted(asked(web_site)) == [f"/{number}.png" for number in range(8)]
+    assert reasons(dataset) == {
+        "000001": "gone", "000002": "gone", "000003": "replaced", "000010": "opt_out_header",
+    }  # fmt: skip
+    version = read_log(dataset)[-1]
+    assert (version.kept, version.removed, version.erased) == (5, {"opt_out_header": 1}, 2)
+    assert version.story == "1 removed (opt_out_header 1), 2 erased from earlier versions"
+    assert ref.counts["refresh:opted_out"] == 3
+    named = read_opt_outs(dataset)
+    assert [each.key for each in named] == ["000001", "000003", "000010"]
+    assert {each.uid for each in named} == {old["/1"][0], old["/3"][0]}
+    everything = b"".join(path.read_bytes() for path in dataset.rglob("*") if path.is_file())
+    assert [old[name][1] in everything for name in ("/0", "/1", "/3")] == [True, False, False]
+    assert not verify(dataset).damaged and not verify(dataset / "versions/2").damaged
+
+    # No version holds the second picture any more, so nobody has to be asked for it.
+    assert refresh(source, dataset, config).hit
+    assert sorted(asked(web_site)) == [f"/{number}.png" for number in (0, *range(3, 8))]
 
 
 def test_the_word_of_a_sitemap_is_enough_for_a_while(web_site: Any, tmp_path: Path) -> None:
