@@ -89,7 +89,8 @@ class TuneConfig(TrainConfig):
     @property
     def combinations(self) -> list[Settings]:
         """All combinations of the values of the axes."""
-        return [dict(zip((a.path for a in self.axes), w, strict=True)) for w in product(*(a.values for a in self.axes))]
+        paths, values = zip(*((axis.path, axis.values) for axis in self.axes), strict=True)
+        return [dict(zip(paths, each, strict=True)) for each in product(*values)]
 
     @property
     def budgets(self) -> tuple[int, ...]:

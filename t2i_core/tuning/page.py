@@ -1,6 +1,7 @@
 """What a tune found: curves over the budget, a table of all trials, and the best recipe as a file."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from t2i_core.evaluation.metrics.section import Column, Mark, Row, Section, Tabl
 from t2i_core.evaluation.page import render_sections, tables_as_text
 from t2i_core.folders.atomic import write_atomically
 from t2i_core.report.charts import PALETTE, interval_chart, line_chart
+from t2i_core.training.config import TrainConfig
 from t2i_core.training.curve import validation_curve
-from t2i_core.tuning.config import OPTIONS, TuneConfig
+from t2i_core.tuning.config import TuneConfig
 from t2i_core.tuning.trial import Trial, best_first
 
 LOSS = "validation loss"
@@ -20,6 +22,9 @@ LEAD = (
     "to 0. Trained at once, as `t2i train` does, the best recipe comes out a little otherwise. The best of many is a "
     "little flattered."
 )
+# Options that decide what is learned, and that no recipe holds.
+BESIDE_RECIPE = ("init_from", "uses", "seed", "precision", "shards", "weights")
+DEFAULTS = TrainConfig()
 
 
 class Ranking:
@@ -54,13 +59,14 @@ class Ranking:
         return f"Best by {self.figure}: {best.label}; {best.scores[-1]} at {budget:,} pictures. {counts}."
 
     def command(self, output_dir: Path) -> str:
-        """Spell the command that trains the best recipe."""
-        options = "".join(
-            f" --{path.replace('_', '-')} {value}"
-            for path, value in self.best.settings.items()
-            if path in OPTIONS and path != "preset"
-        )
-        return f"t2i train CAPTIONS --preset {output_dir / 'best.json'}{options} --output-dir RUN"
+        """Spell the command that trains the best recipe, with all that the recipe does not hold."""
+        best = self.config.training(self.best.settings, self.budgets[-1])
+        words = ["t2i", "train", "CAPTIONS", "--preset", str(output_dir / "best.json")]
+        for name in BESIDE_RECIPE:
+            if (value := getattr(best, name)) != getattr(DEFAULTS, name):
+                for each in value if isinstance(value, tuple) else (value,):
+                    words += [f"--{name.replace('_', '-')}", str(each)]
+        return shlex.join([*words, "--output-dir", "RUN"])
 
 
 def write_tune(output_dir: Path, ranking: Ranking) -> None:

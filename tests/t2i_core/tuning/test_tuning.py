@@ -20,6 +20,7 @@ from t2i_core.training.preset import load_preset
 from t2i_core.training.step import train
 from t2i_core.tuning.axis import Axis, parse_axis
 from t2i_core.tuning.config import MAX_TRIALS, TuneConfig
+from t2i_core.tuning.page import Ranking
 from t2i_core.tuning.proposals import propose
 from t2i_core.tuning.trial import Score, Trial, best_first, going_on
 
@@ -114,6 +115,24 @@ def test_a_trials_folder_is_named_by_what_it_sets_alone() -> None:
 
     assert names[0] == Trial({"optim.learning_rate": 0.001, "a": "../b c"}).name != names[1]
     assert all("/" not in name and not name.startswith(".") and len(name) < 80 for name in names)
+
+
+def test_the_best_recipe_is_spelt_with_all_that_it_does_not_hold() -> None:
+    asked = {"grid": ["seed=7"], "uses": ["clip=my run"], "weights": ["a=1", "b=2"], "log_every": 5}
+    best = Trial({"seed": 7}, [Score(0.5)])
+    command = Ranking(TuneConfig.parse(SMOKE | asked), [best], "loss").command(Path("w"))
+
+    options = "--uses 'clip=my run' --seed 7 --weights a=1 --weights b=2"
+    assert command == f"t2i train CAPTIONS --preset w/best.json {options} --output-dir RUN"
+
+
+def test_those_that_came_furthest_come_first_and_what_failed_last() -> None:
+    trials = [*scored([0.1], [0.5, 0.4], [0.3, 0.2], [0.2]), Trial({"seed": 9}, failure="no")]
+    ranking = Ranking(TuneConfig.parse(SMOKE | {"grid": ["seed=0,1"]}), trials, "validation loss")
+
+    assert ranking.trials == [trials[i] for i in (2, 1, 0, 3, 4)] and ranking.best is trials[2]
+    told = "Best by validation loss: seed 2; 0.2 at 160 pictures. 5 trials, 2 stopped early, 1 failed."
+    assert ranking.describe() == told
 
 
 def scored(*losses: Sequence[float]) -> list[Trial]:
