@@ -1,12 +1,14 @@
 """The caption flow: a dataset's raw texts to clean captions, splits and a tokenizer."""
 
 from pathlib import Path
+from typing import Annotated
 
 from prefect.client.schemas.objects import State
 
+from flows.forms import Grouped
 from flows.job import job
 from flows.outcome import completed
-from t2i_core.captioning.config import CaptionConfig, CaptionRequest
+from t2i_core.captioning.config import CAPTION_GROUPS, CaptionConfig, CaptionRequest
 from t2i_core.folders.claim import OnConflict
 from t2i_core.folders.hits import HitCheck, hits_checked
 from t2i_core.folders.manifest import StepRef
@@ -19,7 +21,7 @@ DEFAULTS = CaptionConfig()
 def caption(
     dataset_dir: Path,
     output_dir: Path,
-    config: CaptionConfig = DEFAULTS,
+    config: Annotated[CaptionConfig, Grouped(CAPTION_GROUPS)] = DEFAULTS,
     joined_with: tuple[str, ...] = (),
     on_conflict: OnConflict = "refuse",
     verify_hits: HitCheck = "size",

@@ -1,15 +1,18 @@
 """The evaluate flow: a finished run or system to scores and a report."""
 
 from pathlib import Path
+from typing import Annotated
 
 from prefect.client.schemas.objects import State
 
+from flows.forms import Grouped
 from flows.job import job
 from flows.outcome import completed
 from t2i_core.evaluation.config import EvaluateConfig, EvaluateRequest
 from t2i_core.folders.claim import OnConflict
 from t2i_core.folders.hits import HitCheck, hits_checked
 from t2i_core.folders.manifest import StepRef
+from t2i_core.generation.config import DRAW_GROUPS
 from t2i_core.promotion.registry import model_folder
 from tasks.steps import TaskSteps
 
@@ -20,7 +23,7 @@ DEFAULTS = EvaluateConfig()
 def evaluate(
     run_dir: Path,
     output_dir: Path,
-    config: EvaluateConfig = DEFAULTS,
+    config: Annotated[EvaluateConfig, Grouped(DRAW_GROUPS)] = DEFAULTS,
     baseline_dir: str = "",
     clip_dir: str = "",
     captions_dir: str = "",

@@ -6,12 +6,13 @@ from typing import Annotated
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
+from flows.forms import Grouped
 from flows.job import job
 from flows.outcome import completed
 from t2i_core.folders.claim import OnConflict
 from t2i_core.folders.hits import HitCheck, hits_checked
 from t2i_core.folders.manifest import StepRef
-from t2i_core.ingestion.config import IngestConfig, IngestRequest
+from t2i_core.ingestion.config import INGEST_GROUPS, IngestConfig, IngestRequest
 from tasks.cluster import RunnerName, Spread
 from tasks.shards import ingest_in_shards
 
@@ -22,7 +23,7 @@ DEFAULTS = IngestConfig()
 def ingest(
     source: str,
     output_dir: Path,
-    config: IngestConfig = DEFAULTS,
+    config: Annotated[IngestConfig, Grouped(INGEST_GROUPS)] = DEFAULTS,
     on_conflict: OnConflict = "refuse",
     refresh: bool = False,
     num_shards_at_once: Annotated[int, Field(ge=0, le=1024)] = 0,

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, get_args
 
 from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 from pydantic import Field
 
+from flows.forms import Grouped
 from tasks.runtime import ending_in_words
 
 P = ParamSpec("P")
@@ -32,16 +33,25 @@ def job(name: str, run_name: str) -> Callable[[Callable[P, State[T]]], Flow[P, S
 
 
 def titled(function: Callable[P, T]) -> Callable[P, T]:
-    """Give each parameter a title for the form, made of its name, which Prefect would show as it is in code."""
+    """Give each parameter a title for the form, made of its name, which Prefect would show as it is in code.
+
+    The default of one in groups is in groups too.
+    """
     signature = inspect.signature(function, eval_str=True)
     parameters = [
         parameter.replace(
-            annotation=Annotated[parameter.annotation, Field(json_schema_extra={"title": title_of(name)})]
+            annotation=Annotated[parameter.annotation, Field(json_schema_extra={"title": title_of(name)})],
+            default=_in_groups(parameter),
         )
         for name, parameter in signature.parameters.items()
     ]
     function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return function
+
+
+def _in_groups(parameter: inspect.Parameter) -> Any:
+    groups = (note for note in get_args(parameter.annotation) if isinstance(note, Grouped))
+    return next((note.filled(parameter.default) for note in groups), parameter.default)
 
 
 def title_of(name: str) -> str:

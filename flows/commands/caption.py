@@ -8,26 +8,12 @@ import typer
 from flows.commands.step import NoPrefect, OutputDir, Replace, VerifyHits, command_app, conflict, run_step
 from flows.help import PlainCommand, examples
 from flows.options import config_options
-from t2i_core.captioning.config import PRESETS, CaptionConfig, CaptionRequest
+from t2i_core.captioning.config import CAPTION_GROUPS, PRESETS, CaptionConfig, CaptionRequest
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
 app = command_app()
-
-
-GROUPS = {
-    "What is kept": (
-        *("min_words", "max_words", "min_characters", "max_characters", "boilerplate", "drop_placeholders"),
-        *("drop_duplicates", "drop_near_duplicates", "max_same_caption"),
-    ),
-    "How it is split and read": (
-        *("rules", "validation_share", "test_share", "split_seed", "vocab_size", "context_length"),
-    ),
-    "How captions are written from what a source says": (
-        *("source_rules", "max_repeats", "collection_names", "junk_keywords"),
-    ),
-}
 
 
 @app.command(
@@ -40,7 +26,7 @@ GROUPS = {
         "t2i caption a=work/a/dataset b=work/b/dataset --output-dir work/joined",
     ),
 )
-@config_options(CaptionConfig, GROUPS, PRESETS)
+@config_options(CaptionConfig, CAPTION_GROUPS, PRESETS)
 def caption_command(
     datasets: Annotated[
         list[str],

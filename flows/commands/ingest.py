@@ -21,33 +21,13 @@ from flows.options import config_options
 from flows.terminal import say
 from t2i_core.data.shards.versions import current_number
 from t2i_core.errors import ConfigError
-from t2i_core.ingestion.config import IngestConfig, IngestRequest
+from t2i_core.ingestion.config import INGEST_GROUPS, IngestConfig, IngestRequest
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
 app = command_app()
 
-
-GROUPS = {
-    "What the source holds": (
-        *("pages", "offline", "url_column", "caption_column", "hash_column", "blur_column"),
-        *("sidecars_from", "captions_from", "filter", "sitemaps", "max_pages", "max_depth", "max_crawl_minutes"),
-    ),
-    "How pictures are stored": (
-        *("image_size", "resize_mode", "resampling", "resize_only_if_bigger", "encode_format", "encode_quality"),
-        *("skip_reencode", "extract_exif", "background", "crop_transparent", "samples_per_shard"),
-    ),
-    "Which pictures are kept": (
-        *("min_image_size", "max_aspect_ratio", "max_pixels", "max_bytes", "truncated", "reject_blank"),
-        *("reject_animated", "min_success_rate", "max_reject_share"),
-    ),
-    "How hosts are asked": (
-        *("connections", "connections_per_host", "delay_seconds", "timeout_seconds", "retries", "contact"),
-        *("allow_private", "deny_list", "opt_out_files"),
-    ),
-    "When it is refreshed": ("vouched_days", "keep_versions"),
-}
 
 Source = Annotated[
     str,
@@ -105,7 +85,7 @@ ShardsAtOnce = Annotated[
         ),
     ),
 )
-@config_options(IngestConfig, GROUPS)
+@config_options(IngestConfig, INGEST_GROUPS)
 def ingest_command(
     source: Source,
     output_dir: OutputDir,

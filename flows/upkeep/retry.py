@@ -6,10 +6,11 @@ from typing import Annotated
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
+from flows.forms import Grouped
 from flows.job import job
 from flows.outcome import completed
 from t2i_core.folders.manifest import StepRef
-from t2i_core.ingestion.config import IngestConfig, IngestRequest
+from t2i_core.ingestion.config import INGEST_GROUPS, IngestConfig, IngestRequest
 from tasks.runtime import reference
 from tasks.upkeep import retry_ingest
 
@@ -21,7 +22,7 @@ def retry(
     source: str,
     output_dir: Path,
     reasons: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)],
-    config: IngestConfig = DEFAULTS,
+    config: Annotated[IngestConfig, Grouped(INGEST_GROUPS)] = DEFAULTS,
 ) -> State[StepRef]:
     """Ask again for what a finished dataset rejected, and for nothing else.
 

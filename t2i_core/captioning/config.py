@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from pydantic import Field, field_validator
@@ -20,6 +21,23 @@ PRESETS = files("t2i_core.captioning") / "presets"
 # Where one says what it does by itself, the key is as it was when there was no such option, so that captions made then
 # are still theirs.
 _LATER = ("given_splits", "source_rules", "max_repeats", "collection_names", "junk_keywords")
+
+
+# The options by the heading that they stand under in the help of commands and in forms.
+CAPTION_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "What is kept": (
+            *("min_words", "max_words", "min_characters", "max_characters", "boilerplate", "drop_placeholders"),
+            *("drop_duplicates", "drop_near_duplicates", "max_same_caption"),
+        ),
+        "How it is split and read": (
+            *("rules", "given_splits", "validation_share", "test_share", "split_seed", "vocab_size", "context_length"),
+        ),
+        "How captions are written from what a source says": (
+            *("source_rules", "max_repeats", "collection_names", "junk_keywords"),
+        ),
+    }
+)
 
 
 class CaptionConfig(Config):

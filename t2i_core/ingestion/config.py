@@ -3,9 +3,10 @@
 What reads a source or asks for pictures is imported only where it is used, so that help and refusals come at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -45,6 +46,31 @@ _VOLATILE = frozenset(
 MAX_VERSIONS = 1000
 # Named beside the source, and known by their content.
 BESIDE = ("deny_list", "captions_from", "sidecars_from")
+
+
+# The options by the heading that they stand under in the help of commands and in forms.
+INGEST_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "What the source holds": (
+            *("pages", "offline", "url_column", "caption_column", "hash_column", "blur_column"),
+            *("sidecars_from", "captions_from", "filter", "sitemaps", "max_pages", "max_depth", "max_crawl_minutes"),
+            "keep_undescribed",
+        ),
+        "How pictures are stored": (
+            *("image_size", "resize_mode", "resampling", "resize_only_if_bigger", "encode_format", "encode_quality"),
+            *("skip_reencode", "extract_exif", "background", "crop_transparent", "samples_per_shard"),
+        ),
+        "Which pictures are kept": (
+            *("min_image_size", "max_aspect_ratio", "max_pixels", "max_bytes", "truncated", "reject_blank"),
+            *("reject_animated", "min_success_rate", "max_reject_share"),
+        ),
+        "How hosts are asked": (
+            *("connections", "connections_per_host", "delay_seconds", "timeout_seconds", "retries", "contact"),
+            *("allow_private", "deny_list", "opt_out_files", "max_minutes"),
+        ),
+        "When it is refreshed": ("vouched_days", "keep_versions"),
+    }
+)
 
 
 class IngestConfig(Config):

@@ -1,5 +1,6 @@
 """Runs that are down are started again by hand, and a server is looked at."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -7,9 +8,12 @@ import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
+from prefect.utilities.callables import parameter_schema
 
 from flows.cli import run as command
+from flows.ingest import ingest
 from flows.operations.automations import planned_automations, set_automations
 from flows.operations.findings import _database, examine_server
 from flows.operations.pools import set_pool
@@ -84,6 +88,31 @@ def test_the_database_is_what_the_server_says_of_it(
     told = httpx.Response(200, json={"server": {"database": {"driver": driver, "connection_url": "**********"}}})
     monkeypatch.setattr(client, "request", lambda *_: told)
     assert _database(client).detail.startswith(kind)
+
+
+@pytest.mark.parametrize(
+    ("config", "is_queued"),
+    [
+        ({"how_pictures_are_stored": {"image_size": 64}}, True),
+        ({"image_size": 64}, True),
+        ({"how_pictures_are_stored": {"image_size": 0}}, False),
+        ({"image_size": 0}, False),
+        ({"imag_size": 64}, False),
+        ({"how_hosts_are_asked": {"image_size": 64}}, False),
+    ],
+)
+def test_a_form_in_groups_is_checked_before_a_run_is_queued(
+    client: SyncPrefectClient, config: dict[str, object], is_queued: bool
+) -> None:
+    deployment = client.create_deployment(
+        client.create_flow(ingest),
+        "default",
+        parameter_openapi_schema=parameter_schema(ingest).model_dump_for_openapi(),
+        enforce_parameter_schema=True,
+    )
+    parameters = {"source": "list.csv", "output_dir": "dataset", "config": config}
+    with nullcontext() if is_queued else pytest.raises(PrefectHTTPStatusError, match="409"):
+        client.create_flow_run_from_deployment(deployment, parameters=parameters)
 
 
 def test_a_server_is_looked_at(client: SyncPrefectClient, deployment: UUID, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from flows.compare import compare
 from flows.compose import compose
 from flows.evaluate import evaluate
 from flows.features import features
+from flows.forms import Groups, group_name
 from flows.ingest import ingest
 from flows.nights.flow import nightly
 from flows.pipeline import pipeline
@@ -23,6 +24,11 @@ from flows.upkeep.promotion import promote, rollback
 from flows.upkeep.purge import purge
 from flows.upkeep.retry import retry
 from flows.upkeep.verify import verify
+from t2i_core.captioning.config import CAPTION_GROUPS, CaptionConfig
+from t2i_core.config import Config
+from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.generation.config import DRAW_GROUPS
+from t2i_core.ingestion.config import INGEST_GROUPS, IngestConfig
 from t2i_core.training.preset import preset_names
 
 FLOWS: dict[str, Flow[..., Any]] = {
@@ -45,6 +51,12 @@ FLOWS: dict[str, Flow[..., Any]] = {
         verify,
         purge,
     )
+}
+GROUPED: dict[str, tuple[type[Config], Groups]] = {
+    "ingest": (IngestConfig, INGEST_GROUPS),
+    "retry": (IngestConfig, INGEST_GROUPS),
+    "caption": (CaptionConfig, CAPTION_GROUPS),
+    "evaluate": (EvaluateConfig, DRAW_GROUPS),
 }
 TOP: dict[str, tuple[list[str], list[str]]] = {
     "ingest": (
@@ -103,8 +115,15 @@ def in_order(properties: dict[str, Any]) -> list[str]:
 
 def fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from schema["properties"].items()
-    for group in schema["definitions"].values():
-        yield from group.get("properties", {}).items()
+    for config in objects(schema):
+        yield from config.get("properties", {}).items()
+
+
+def objects(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give what is drawn as a box: each config, and the groups in it."""
+    for config in schema["definitions"].values():
+        yield config
+        yield from (field for field in config.get("properties", {}).values() if field.get("type") == "object")
 
 
 @pytest.fixture(params=FLOWS)
@@ -133,10 +152,11 @@ def test_every_parameter_is_explained_and_has_a_title(schema: dict[str, Any]) ->
 def test_groups_are_flat_and_have_no_unions_or_bare_objects(schema: dict[str, Any]) -> None:
     for name, field in schema["properties"].items():
         assert not {"anyOf", "oneOf"} & field.keys(), name
-    for group in schema["definitions"].values():
-        for name, field in group.get("properties", {}).items():
+    for box in objects(schema):
+        for name, field in box.get("properties", {}).items():
             assert not {"anyOf", "oneOf", "$ref", "allOf"} & field.keys(), name
-            assert field["type"] != "object", name
+            # A group is drawn in its config, and nothing in a group.
+            assert field["type"] != "object" or (field["properties"] and "patternProperties" in box), name
 
 
 def test_numbers_are_bounded_and_choices_are_choices(schema: dict[str, Any]) -> None:
@@ -155,7 +175,69 @@ def test_recipes_are_choices() -> None:
 def test_unknown_keys_are_refused(schema: dict[str, Any]) -> None:
     if not schema["definitions"]:
         pytest.skip("it takes no config")
-    assert all(group["additionalProperties"] is False for group in schema["definitions"].values())
+    assert all(box["additionalProperties"] is False for box in objects(schema))
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_groups_are_those_of_the_help_and_hold_each_field_once(name: str, schema: dict[str, Any]) -> None:
+    config_class, groups = GROUPED[name]
+    form = schema["definitions"][config_class.__name__]["properties"]
+    boxes = {field["title"]: in_order(field["properties"]) for field in form.values() if field["type"] == "object"}
+    above = [field for field in in_order(form) if form[field]["type"] != "object"]
+
+    assert boxes == {heading: list(names) for heading, names in groups.items()}
+    assert sorted([*above, *(field for box in boxes.values() for field in box)]) == sorted(config_class.model_fields)
+    assert not {group_name(heading) for heading in groups} & set(config_class.model_fields)
+    assert above == [] or name == "evaluate"
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_a_form_that_is_left_as_it_is_gives_the_defaults(name: str, schema: dict[str, Any]) -> None:
+    config_class, groups = GROUPED[name]
+    form = schema["definitions"][config_class.__name__]["properties"]
+
+    assert taken(name, schema["properties"]["config"]["default"]) == config_class()
+    # Box by box, as a form is drawn that finds no default of the whole.
+    assert (
+        taken(name, {group_name(heading): form[group_name(heading)]["default"] for heading in groups}) == config_class()
+    )
+
+
+def taken(name: str, config: Any) -> Any:
+    required = dict.fromkeys(TOP[name][1], "x") | ({"reasons": ["timeout"]} if name == "retry" else {})
+    return FLOWS[name].validate_parameters({**required, "config": config})["config"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"how_pictures_are_stored": {"image_size": 64}, "how_hosts_are_asked": {"retries": 3}},
+        {"image_size": 64, "retries": 3},
+        {"image_size": 64, "how_hosts_are_asked": {"retries": 3}, "how_pictures_are_stored": {"image_size": 64}},
+        IngestConfig(image_size=64, retries=3),
+    ],
+    ids=["grouped", "flat", "both", "config"],
+)
+def test_values_in_groups_and_flat_ones_make_the_same_config(config: object) -> None:
+    assert taken("ingest", config) == IngestConfig(image_size=64, retries=3)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (
+            {"image_size": 64, "how_pictures_are_stored": {"image_size": 65}},
+            "image_size is given twice: 64, and 65 in how",
+        ),
+        ({"how_hosts_are_asked": {"retry": 3}}, "how_hosts_are_asked has no retry .did you mean 'retries'"),
+        ({"how_hosts_are_asked": {"image_size": 3}}, "how_hosts_are_asked has no image_size"),
+        ({"how_hosts_are_asked": 3}, "is a group of values by name, not 3"),
+        ({"how_hosts_are_asked": {"retries": -1}}, "retries"),
+    ],
+)
+def test_a_wrong_group_is_refused_in_a_sentence(config: object, says: str) -> None:
+    with pytest.raises(ParameterTypeError, match=says):
+        taken("ingest", config)
 
 
 def test_a_wrong_value_is_refused_before_the_flow_starts() -> None:
