@@ -61,7 +61,7 @@ class Grouped:
         values = dict(given)
         for heading, names in self.groups.items():
             group = group_name(heading)
-            for name, value in _checked(group, values.pop(group, {}), names).items():
+            for name, value in _checked(group, values.pop(group, None) or {}, names).items():
                 if values.setdefault(name, value) != value:
                     raise ValueError(f"{name} is given twice: {values[name]!r:.80}, and {value!r:.80} in {group}")
         return values

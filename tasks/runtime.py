@@ -156,7 +156,7 @@ class ProgressBoard:
         if latest is None:
             return shown
         if latest is not shown:
-            self._moved_at = self._moved_at if latest.waiting else time.monotonic()
+            self._moved_at = time.monotonic()
             self._publish(latest)
         self._log(latest)
         return latest
