@@ -365,8 +365,11 @@ def test_help_and_slips_wait_for_nothing_heavy():
     assert done.stdout.split() == ["0", "2", "2", *["0"] * len(COMMANDS)]
 
 
-@pytest.mark.parametrize("flow", ["ingest", "caption", "train", "pipeline"])
-def test_a_flow_does_not_wait_for_what_other_flows_use(flow: str) -> None:
+@pytest.mark.parametrize(
+    "flow",
+    ["ingest", "caption", "features", "train", "compose", "evaluate", "compare", "pipeline", "nights.flow"],
+)
+def test_a_flow_does_not_wait_for_what_its_steps_may_not_need(flow: str) -> None:
     code = f"import sys, flows.{flow}; print(*sorted({{'torch', 'open_clip', 'scipy'}} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
