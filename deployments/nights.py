@@ -133,8 +133,8 @@ def asked_the_truth(folder: Path, site: SiteConfig, retries: int) -> dict[str, b
         log = Path(there.request_log)
         asked, sent = requests_in(log), sent_in(log, there)
         kept |= {
-            f"night {number + 1}: {asked.total():,} requests for {len(asked):,} pages and pictures are those of the "
-            "truth": asked == due(there, retries, holds_earlier=True),
+            f"night {number + 1}: {asked.total():,} requests for {len(asked):,} rules, pages and pictures are "
+            "those of the truth": asked == due(there, retries, holds_earlier=True),
             f"night {number + 1}: {len(sent):,} pictures were sent, those that are new": sent == news(there),
             f"night {number + 1}: none of {len(denied(there)):,} denied pictures was asked for": not (
                 asked.keys() & denied(there)

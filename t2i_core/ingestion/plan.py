@@ -121,7 +121,15 @@ def _filled(planned: Planned, on_conflict: OnConflict, on_progress: OnProgress) 
     with disk_errors(output_dir):
         # A folder that takes the place of another must not bring back what was purged from that one.
         claim_folder(output_dir, plan.key, on_conflict, inherited=(TOMBSTONES_NAME, PURGED_LIST_NAME))
-        job = PlanJob(planned.source, plan.config, planned.denied, output_dir, on_progress, Purged(output_dir))
+        job = PlanJob(
+            source=planned.source,
+            config=plan.config,
+            denied=planned.denied,
+            output_dir=output_dir,
+            on_progress=on_progress,
+            purged=Purged(output_dir),
+            rules_file=plan.rules_file,
+        )
         note = _planned(job)
         _forget_outage(output_dir, note)
     return plan.with_changes(num_shards=note.num_parts, num_records=note.num_records)

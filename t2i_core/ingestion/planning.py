@@ -17,7 +17,7 @@ from yarl import URL
 from t2i_core.config import Config
 from t2i_core.data.account.shortfall import CUT_BY_DEPTH, CUT_BY_PAGES, CUT_BY_TIME, unlisted_note
 from t2i_core.data.address import origin_of
-from t2i_core.data.dataset.parts import PARTS_DIR, PartWriter, PlanNote, read_note
+from t2i_core.data.dataset.parts import PARTS_DIR, PartWriter, PlanNote, read_note, rules_name
 from t2i_core.data.dataset.tombstone import Purged, read_purged_list
 from t2i_core.data.manners.denylist import DenyList
 from t2i_core.data.record import SourceRecord
@@ -82,6 +82,11 @@ class IngestPlan(Config):
         return range(self.first_shard, self.first_shard + self.num_shards)
 
     @property
+    def rules_file(self) -> Path:
+        """What sites say of who may ask, for all parts of this run."""
+        return self.work_dir / PARTS_DIR / rules_name(self.token)
+
+    @property
     def work_dir(self) -> Path:
         """Where they are made, beside their parts."""
         return self.output_dir / REFRESH_DIR if self.is_refresh else self.output_dir
@@ -134,6 +139,7 @@ class PlanJob:
         output_dir: gets the parts.
         on_progress: told how far it is.
         purged: from the dataset.
+        rules_file: gets what sites say of who may ask.
         earlier: folder of what an earlier reading of the source noted, None for a first one.
     """
 
@@ -143,6 +149,7 @@ class PlanJob:
     output_dir: Path
     on_progress: OnProgress
     purged: Purged
+    rules_file: Path
     earlier: Path | None = None
 
 
@@ -163,7 +170,7 @@ def write_parts(job: PlanJob) -> "tuple[PlanNote, Evidence | None]":
         planning = Planning(
             scratch=scratch,
             orphans=orphans,
-            fetching=config.fetching(job.denied),
+            fetching=replace(config.fetching(job.denied), rules_file=job.rules_file),
             on_pages=teller.tell_pages,
             on_records=teller.tell_records,
             on_wait=teller.tell_wait,
@@ -273,6 +280,7 @@ def job_of(planned: Planned, note: PlanNote) -> HarvestJob:
     """
     plan = planned.plan
     fetching = plan.config.fetching(planned.denied)
+    denied = fetching.deny_list.joined(read_purged_list(plan.output_dir))
     return HarvestJob(
         output_dir=plan.work_dir,
         layout=ShardLayout(
@@ -283,7 +291,7 @@ def job_of(planned: Planned, note: PlanNote) -> HarvestJob:
             extra_types={name: column_type(kind) for name, kind in note.extra_kinds.items()},
             has_exif=plan.config.extract_exif,
         ),
-        fetching=replace(fetching, deny_list=fetching.deny_list.joined(read_purged_list(plan.output_dir))),
+        fetching=replace(fetching, deny_list=denied, rules_file=plan.rules_file),
         pictures=plan.config.pictures(),
         store=planned.source.store(),
         move=_move(note.source, plan.source),

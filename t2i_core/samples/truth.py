@@ -8,7 +8,7 @@ from pathlib import Path
 from t2i_core.samples.nights import HOST, SECOND_HOST, Night, host_of
 from t2i_core.samples.site import PAGE_PICTURES, AwkwardKind, SiteConfig, awkward_cases
 
-# Where hosts say who may ask for what; each part of an ingest asks for itself.
+# Where hosts say who may ask for what.
 RULES = ("/robots.txt", "/.well-known/tdmrep.json", "/ai.txt")
 DENIED: tuple[AwkwardKind, ...] = ("robots", "page noai")
 # What is only decoration is not worth asking for.
@@ -21,7 +21,7 @@ def night_of(site: SiteConfig) -> Night:
 
 
 def due(site: SiteConfig, retries: int = 0, *, holds_earlier: bool = False) -> Counter[str]:
-    """Say how often one look asks for each page and picture, by host and path.
+    """Say how often one look asks for each file of rules, page and picture, by host and path.
 
     Args:
         site: in its night; it has as many pictures as it was asked for.
@@ -30,6 +30,9 @@ def due(site: SiteConfig, retries: int = 0, *, holds_earlier: bool = False) -> C
     """
     night = night_of(site)
     asked = Counter([f"{HOST}/", *(f"{HOST}/pages/{name}.html" for name in (*night.pages, "noai"))])
+    # Who is turned away by robots.txt asks for no other rules.
+    asked.update(HOST + path for path in RULES)
+    asked.update(SECOND_HOST + path for path in RULES[: 1 if night.is_second_host_closed else None])
     there = {*night.shown, *night.removed} if holds_earlier else {*night.shown}
     asked.update({*map(address_of, there)} - closed(site))
     for case in awkward_cases(site):
@@ -66,7 +69,7 @@ def address_of(index: int) -> str:
 
 
 def requests_in(log: Path) -> Counter[str]:
-    """Count the requests in a site's `request_log` by host and path, but for those about who may ask."""
+    """Count the requests in a site's `request_log` by host and path."""
     return Counter(address for address, _ in _lines(log))
 
 
@@ -79,5 +82,4 @@ def sent_in(log: Path, site: SiteConfig) -> frozenset[str]:
 def _lines(log: Path) -> Iterator[tuple[str, str]]:
     for line in log.read_text(encoding="utf-8").splitlines():
         host, path, status = line.split(" ")
-        if path not in RULES:
-            yield host.partition(":")[0] + path, status
+        yield host.partition(":")[0] + path, status

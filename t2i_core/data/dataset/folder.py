@@ -17,7 +17,7 @@ from t2i_core import __version__
 from t2i_core.data.account.shortfall import UNFINISHED, unfinished_count
 from t2i_core.data.counts import Counts
 from t2i_core.data.dataset.duplicates import DUPLICATES_NAME, write_duplicates
-from t2i_core.data.dataset.parts import PARTS_DIR, read_note
+from t2i_core.data.dataset.parts import PARTS_DIR, read_note, rules_name
 from t2i_core.data.mark import MARKED_PREFIX
 from t2i_core.data.picture import EncodeFormat
 from t2i_core.data.shards.layout import SHARDS_DIR, ShardLayout, extra_columns, shard_name, table_path
@@ -182,11 +182,13 @@ def finish_rewrite(dataset_dir: Path) -> None:
 
 
 def remove_leftovers(dataset_dir: Path) -> None:
-    """Remove what killed runs left of files that they were writing, once all of them have been written."""
+    """Remove what is of no more use once all files are written, and what killed runs left of those under way."""
     for folder in (dataset_dir, dataset_dir / PARTS_DIR, dataset_dir / SHARDS_DIR):
         for path in folder.glob(".*"):
             if _BEGUN_SHARD.fullmatch(path.name) or name_to_be(path):
                 path.unlink(missing_ok=True)
+    for path in (dataset_dir / PARTS_DIR).glob(rules_name("*")):
+        path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

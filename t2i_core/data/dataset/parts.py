@@ -186,6 +186,11 @@ def _identity(record: SourceRecord) -> int:
     return int(sample_uid(record.url, record.caption)[:16], 16)
 
 
+def rules_name(token: str) -> str:
+    """Give the name of the file, beside the parts, in which one run notes what sites say of who may ask for what."""
+    return f"_rules-{token}.jsonl"
+
+
 def write_note(output_dir: Path, note: PlanNote) -> None:
     """Write the note that says that a plan is whole."""
     write_atomically(output_dir / PARTS_DIR / _NOTE_NAME, note.model_dump_json(indent=2).encode())

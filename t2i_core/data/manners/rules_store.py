@@ -62,7 +62,7 @@ class RulesStore:
         if asking is None or asking.asker is not channel:
             return
         del self._asking[url]
-        seconds = FAILED_SECONDS if _is_failure(parsed) else RULES_SECONDS
+        seconds = FAILED_SECONDS if is_failed_answer(parsed) else RULES_SECONDS
         self._known.put(url, answer, seconds, len(url) + sys.getsizeof(parsed.text) + _OVERHEAD_BYTES)
         for waiting, ask_id in asking.waiting:
             waiting.send("rules", ask_id, *answer)
@@ -104,5 +104,6 @@ def unpack_answer(status: int, text: str, content_type: str, reason: str, detail
     return RobotsAnswer(status, text, failure, content_type)
 
 
-def _is_failure(answer: RobotsAnswer) -> bool:
+def is_failed_answer(answer: RobotsAnswer) -> bool:
+    """Tell whether a site may give its rules when it is asked again."""
     return answer.failure is not None or may_pass(answer.status) or not 200 <= answer.status < 500

@@ -7,6 +7,7 @@ announced and as they arrive, time is capped per URL, and what a server encodes 
 import asyncio
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from time import time
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
@@ -26,6 +27,7 @@ from t2i_core.data.reject import Rejection, RejectReason
 from t2i_core.data.traffic import Traffic, TrafficCounter
 from t2i_core.data.web.private_hosts import PrivateHosts
 from t2i_core.data.web.resolver import PrivateAddressError, Resolver
+from t2i_core.data.web.rules_file import RulesFile
 from t2i_core.data.web.shares import Shares
 from t2i_core.data.web.transport import Exchanged, Head, Transport, TransportError
 from t2i_core.data.web.verdict import Answer, Asking, Later, Redirect, Want, fetched, is_failure, is_waste, verdict
@@ -53,6 +55,7 @@ class FetchOptions:
         failures_in_row: of one host, after which it is left alone.
         pauses_seconds: how long to leave it alone before each probe; after the last it is given up.
         patience_seconds: with a host that gives nothing but failures.
+        rules_file: of the run that asks, with what sites said to its other parts; None to ask them all.
     """
 
     connections: int = 64
@@ -69,6 +72,7 @@ class FetchOptions:
     failures_in_row: int = DEFAULT_FAILURES
     pauses_seconds: tuple[float, ...] = DEFAULT_PAUSES_SECONDS
     patience_seconds: float = DEFAULT_PATIENCE_SECONDS
+    rules_file: Path | None = None
 
     @property
     def host_limits(self) -> HostLimits:
@@ -102,8 +106,9 @@ class Fetcher:
         self._manners = manners or OwnManners(options.host_limits)
         self._shares = Shares(options.connections, options.connections_per_host, self._manners.given_up)
         self._ends_at = ends_at
+        read_rules = RulesFile(options.rules_file).sharing(self._read_rules) if options.rules_file else self._read_rules
         self._permission = Permission(
-            self._manners.sharing(self._read_rules),
+            self._manners.sharing(read_rules),
             options.deny_list,
             opt_out_files=options.opt_out_files,
             refusals=self._manners.refusals,

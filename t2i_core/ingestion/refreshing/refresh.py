@@ -159,6 +159,7 @@ class _Refresh:
             output_dir=self._scratch,
             on_progress=self._on_progress,
             purged=Purged(self._dataset_dir),
+            rules_file=self._plan.rules_file,
             earlier=self._dataset_dir / PARTS_DIR,
         )
         return write_parts(job)
