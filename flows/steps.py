@@ -6,6 +6,7 @@ nobody waits for PyTorch who does not need it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from t2i_core.data.workers.early import started_early
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from t2i_core.comparison.config import CompareRequest
     from t2i_core.composition.config import ComposeRequest
     from t2i_core.encoding.config import FeaturesRequest
+    from t2i_core.errors import TrainingError
     from t2i_core.evaluation.config import EvaluateRequest
     from t2i_core.ingestion.config import IngestRequest
     from t2i_core.training.config import TrainRequest
@@ -39,6 +41,10 @@ class Steps(Protocol):
 
     def train(self, request: "TrainRequest") -> StepRef:
         """Train one model into a run folder."""
+        ...
+
+    def train_all(self, requests: Sequence["TrainRequest"]) -> list["StepRef | TrainingError"]:
+        """Train several models; gives in their order the reference of each, or why its training cannot go on."""
         ...
 
     def compose(self, request: "ComposeRequest") -> StepRef:
@@ -89,6 +95,12 @@ class CoreSteps:
         from t2i_core.training.supervisor import supervise_training
 
         return supervise_training(**dict(request), on_progress=self.on_progress)
+
+    def train_all(self, requests: Sequence["TrainRequest"]) -> list["StepRef | TrainingError"]:
+        """See `Steps.train_all`."""
+        from t2i_core.training.supervisor import attempted
+
+        return [attempted(partial(self.train, request)) for request in requests]
 
     def compose(self, request: "ComposeRequest") -> StepRef:
         """See `Steps.compose`."""

@@ -4,18 +4,22 @@ A task is imported when it is called, so that a flow without networks does not w
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from t2i_core.captioning.config import CaptionRequest
 from t2i_core.comparison.config import CompareRequest
 from t2i_core.composition.config import ComposeRequest
 from t2i_core.encoding.config import FeaturesRequest
+from t2i_core.errors import TrainingError
 from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.folders.manifest import StepRef
 from t2i_core.ingestion.config import IngestRequest
 from t2i_core.training.config import TrainRequest
+from t2i_core.training.supervisor import attempted, side_by_side
 from tasks.runtime import reference
 
 
@@ -23,7 +27,7 @@ class TaskSteps:
     """The steps as tasks; works inside a flow only.
 
     Args:
-        num_at_once: evaluations side by side, where several are asked for.
+        num_at_once: trainings or evaluations side by side, where several are asked for.
     """
 
     def __init__(self, num_at_once: int = 1) -> None:
@@ -53,6 +57,16 @@ class TaskSteps:
 
         return reference(train(request))
 
+    def train_all(self, requests: Sequence[TrainRequest]) -> list[StepRef | TrainingError]:
+        """Train several, some side by side; where all have to end, each writes a checkpoint and stops."""
+        if self._num_at_once == 1:
+            return [attempted(partial(self.train, request)) for request in requests]
+        from tasks.train import train
+
+        with self._runner() as runner, side_by_side(self._num_at_once):
+            futures = [runner.submit(train, {"request": request}) for request in requests]
+            return [attempted(partial(_referred, future)) for future in futures]
+
     def compose(self, request: ComposeRequest) -> StepRef:
         """Make a system of runs."""
         from tasks.compose import compose
@@ -72,13 +86,19 @@ class TaskSteps:
             return [self.evaluate(request) for request in requests]
         from tasks.evaluate import evaluate
 
-        runner: ThreadPoolTaskRunner[State[StepRef]] = ThreadPoolTaskRunner(max_workers=self._num_at_once)
-        with runner:
+        with self._runner() as runner:
             futures = [runner.submit(evaluate, {"request": request}) for request in requests]
-            return [StepRef.model_validate(future.result()) for future in futures]
+            return [_referred(future) for future in futures]
+
+    def _runner(self) -> "ThreadPoolTaskRunner[State[StepRef]]":
+        return ThreadPoolTaskRunner(max_workers=self._num_at_once)
 
     def compare(self, request: CompareRequest) -> StepRef:
         """Set evaluations side by side in a comparison folder."""
         from tasks.compare import compare
 
         return reference(compare(request))
+
+
+def _referred(future: "PrefectFuture[State[StepRef]]") -> StepRef:
+    return StepRef.model_validate(future.result())

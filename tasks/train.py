@@ -1,4 +1,6 @@
-"""Training as a task: a supervised process of its own. Call it directly, on the flow's main thread; never submit it."""
+"""Training as a task: a supervised process of its own. Call it directly, on the flow's main thread, or submit it within
+`side_by_side`: else no cancel reaches it.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -36,9 +36,7 @@ def tune_command(
     output_dir: OutputDir,
     config: TuneConfig,
     clip_dir: Annotated[Path | None, typer.Option(help="A finished CLIP run that scores.")] = None,
-    num_at_once: Annotated[
-        int, typer.Option(min=1, max=64, help="Evaluations side by side, if the machine has room.")
-    ] = 1,
+    num_at_once: Annotated[int, typer.Option(min=1, max=64, help="Trials side by side, if the machine has room.")] = 1,
     no_prefect: NoPrefect = False,
 ) -> None:
     """Try recipes on one captions folder, stop the worse ones early, and write the best one down."""

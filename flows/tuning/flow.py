@@ -31,7 +31,7 @@ def tune(
         config: The recipe, what of it is tried, and how that is judged.
         preset_file: A recipe of one's own, JSON, in the place of the preset; empty for none.
         clip_dir: A finished CLIP run that scores; empty for none.
-        num_at_once: Evaluations side by side, where the machine has room; trainings, which use all of it, go in turn.
+        num_at_once: Trials side by side, where the machine has room for so many.
     """
     if preset_file:
         config = config.with_changes(preset=str(Path(preset_file).absolute()))

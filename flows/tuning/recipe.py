@@ -71,7 +71,7 @@ class Judge:
     def take_further(self, trials: Sequence[Trial], all_trials: Sequence[Trial]) -> None:
         """Take new trials as far as each deserves beside all that came so far."""
         for rung in range(self.config.rungs):
-            trained = [trial for trial in trials if self._is_trained(trial, rung)]
+            trained = self._trained(trials, rung)
             for trial, score in zip(trained, self._scores(trained, rung), strict=True):
                 trial.scores.append(score)
             by_loss = self.config.judge == "loss"
@@ -82,22 +82,23 @@ class Judge:
         require_workspace(self.output_dir, [name])
         return self.output_dir / name
 
-    def _is_trained(self, trial: Trial, rung: int) -> bool:
-        """Train a trial up to a rung, from the one before; one that cannot be is noted, and stays behind."""
+    def _trained(self, trials: Sequence[Trial], rung: int) -> list[Trial]:
+        """Train trials up to a rung, from the one before; those that cannot be are noted, and stay behind."""
+        results = self.steps.train_all([self._request(trial, rung) for trial in trials])
+        for trial, result in zip(trials, results, strict=True):
+            if isinstance(result, TrainingError):
+                trial.failure = str(result)
+            else:
+                trial.run_dir = result.path
+        return [trial for trial in trials if not trial.failure]
+
+    def _request(self, trial: Trial, rung: int) -> TrainRequest:
         run_dir = self._place(TRIALS_DIR, trial, rung)
         if rung and not run_dir.exists():
             with staged_folder(run_dir) as stage:
                 shutil.copytree(trial.run_dir, stage, dirs_exist_ok=True)
-        request = TrainRequest(
-            captions_dir=self.captions_dir,
-            config=self.config.training(trial.settings, self.config.budgets[rung]),
-            output_dir=run_dir,
-        )
-        try:
-            trial.run_dir = self.steps.train(request).path
-        except TrainingError as err:
-            trial.failure = str(err)
-        return not trial.failure
+        config = self.config.training(trial.settings, self.config.budgets[rung])
+        return TrainRequest(captions_dir=self.captions_dir, config=config, output_dir=run_dir)
 
     def _scores(self, trials: Sequence[Trial], rung: int) -> list[Score]:
         if self.config.judge == "loss":

@@ -5,6 +5,8 @@ group: SIGTERM first, so that it writes a checkpoint, SIGKILL when that takes to
 killed, the kernel tells the trainer (`die_with_parent`). Output goes to a file: an inherited pipe kept open by a
 trainer would make whoever reads it wait for ever.
 
+Trainings side by side are supervised by a thread each, which no signal reaches: see `side_by_side`.
+
 Of several trainers none can go on without the others. When one fails, the others are ended, and its error is told.
 """
 
@@ -13,10 +15,12 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 
@@ -48,6 +52,42 @@ MAX_PROGRESS_BYTES = 1024 * 1024
 MAX_LOG_TAIL_BYTES = 64 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """Trainings side by side: how many, and whether all are to stop."""
+
+    num: int = 1
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+_BESIDE: ContextVar[_Beside | None] = ContextVar("trainings side by side", default=None)
+
+
+@contextmanager
+def side_by_side(num: int) -> Iterator[None]:
+    """Let so many trainings share the machine that threads with the context of this block start.
+
+    When the block ends by an error or an interrupt, each writes a checkpoint and stops.
+    """
+    beside = _Beside(num)
+    token = _BESIDE.set(beside)
+    try:
+        yield
+    except BaseException:
+        beside.stop.set()
+        raise
+    finally:
+        _BESIDE.reset(token)
+
+
+def attempted(train: Callable[[], StepRef]) -> StepRef | TrainingError:
+    """Train, or give the reason why that cannot go on, where others may."""
+    try:
+        return train()
+    except TrainingError as err:
+        return err
+
+
 @tells_disk_errors
 def supervise_training(
     captions_dir: Path,
@@ -59,7 +99,7 @@ def supervise_training(
 ) -> StepRef:
     """Train in a process of its own and wait for it; a finished run of the same key is returned at once.
 
-    Call it on the main thread: the kernel ties a child's life to the thread that started it.
+    Call it on the main thread, where signals come, or in a thread within `side_by_side`.
 
     Args:
         captions_dir: a finished captions folder.
@@ -106,16 +146,17 @@ def supervise(
     Raises:
         ConfigError, StoppedError, TransientError, TrainingError: as the exit code says (see `failure`).
     """
-    watch = ProgressWatch(run_dir / PROGRESS_NAME, on_progress)
+    watch, beside = ProgressWatch(run_dir / PROGRESS_NAME, on_progress), _BESIDE.get() or _Beside()
     trainers: list[_Started] = []
     with ExitStack() as logs:
         try:
             for rank, command in enumerate(commands):
                 log = logs.enter_context(open_to_append(run_dir / log_name(rank)))
-                trainers.append(_started(command, log, _environment(len(commands))))
+                trainers.append(_started(command, log, _environment(len(commands) * beside.num)))
             while not _is_over([trainer.process.poll() for trainer in trainers]):
                 watch.look()
-                time.sleep(POLL_SECONDS)
+                if beside.stop.wait(POLL_SECONDS):
+                    raise StoppedError("training was stopped with those beside it; the same command resumes.")
             # Asked again: of two that have ended, the one that ended first was perhaps looked at before it had.
             codes = [trainer.process.poll() for trainer in trainers]
         finally:

@@ -50,7 +50,7 @@ def test_a_tune_passes_over_a_trial_that_fails(
     grid = "optim.learning_rate=1e30,1e-3"
     config = TuneConfig.parse({"preset": "cnn-smoke", "max_images": 32, "rungs": 1, "grid": [grid]})
 
-    found = tune(captioned_scenes, tmp_path / "tune", config, return_state=True).result()
+    found = tune(captioned_scenes, tmp_path / "tune", config, num_at_once=2, return_state=True).result()
 
     assert "2 trials, 0 stopped early, 1 failed" in found
     options = ["--preset", "cnn-smoke", "--max-images", "32", "--rungs", "1", "--grid", grid, "--no-prefect"]

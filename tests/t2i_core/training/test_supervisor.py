@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from t2i_core.door import open_to_append
 from t2i_core.errors import ConfigError, StoppedError, T2IError, TrainingError, TransientError
 from t2i_core.progress import Progress
-from t2i_core.training.supervisor import ProgressWatch, failure, last_message, supervise
+from t2i_core.training.supervisor import ProgressWatch, failure, last_message, side_by_side, supervise
 
 # A stand-in for the trainer: real processes, a real progress file, a real checkpoint on SIGTERM.
 TRAINER = """
@@ -201,6 +202,33 @@ def test_a_stop_from_outside_is_resumable(trainer: Path, run_dir: Path) -> None:
     with pytest.raises(StoppedError, match="step 7"):
         supervise([command(trainer, run_dir, "wait")], run_dir)
     thread.join()
+
+
+def test_trainings_side_by_side_stop_together_after_their_checkpoints(trainer: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    ends: list[StoppedError] = []
+
+    def train(folder: Path) -> None:
+        folder.mkdir()
+        try:
+            supervise([command(trainer, folder, "wait")], folder)
+        except StoppedError as err:
+            ends.append(err)
+
+    with pytest.raises(KeyboardInterrupt), side_by_side(2):
+        threads = [threading.Thread(target=copy_context().run, args=(train, folder)) for folder in folders]
+        for thread in threads:
+            thread.start()
+        for folder in folders:
+            wait_until((folder / "ready").exists, "both trainers are ready")
+        raise KeyboardInterrupt
+    for thread in threads:
+        thread.join()
+
+    assert len(ends) == 2 and all("with those beside it" in str(err) for err in ends)
+    for folder in folders:
+        assert (folder / "checkpoint").exists()
+        wait_until(lambda folder=folder: not any(map(alive, pids(folder))), "the whole group is gone")
 
 
 def test_a_supervisor_in_a_thread_may_end_its_thread(trainer: Path, run_dir: Path) -> None:
