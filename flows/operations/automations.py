@@ -31,9 +31,10 @@ CRASHED, FAILED = "prefect.flow-run.Crashed", "prefect.flow-run.Failed"
 ENDED = {CRASHED, FAILED, "prefect.flow-run.Completed", "prefect.flow-run.Cancelled"}
 # What waits for a person has no process, and is well.
 SUSPENDED = "prefect.flow-run.Suspended"
-PENDING, ANYTHING = "prefect.flow-run.Pending", "prefect.flow-run.*"
+PENDING, RUNNING = "prefect.flow-run.Pending", "prefect.flow-run.Running"
+ANYTHING = "prefect.flow-run.*"
 # How a run that was down goes on: by this or another automation, or by hand.
-GOES_ON = {PENDING} | {f"prefect.flow-run.{name}" for name in ("Scheduled", "AwaitingRetry", "Running", "Retrying")}
+GOES_ON = {PENDING, RUNNING} | {f"prefect.flow-run.{name}" for name in ("Scheduled", "AwaitingRetry", "Retrying")}
 
 
 def planned_automations(notification_block: UUID | None = None) -> list[AutomationCore]:
@@ -56,8 +57,9 @@ def give_up(tag: str, seconds: int) -> AutomationCore:
     return AutomationCore(
         name=f"t2i: give up what sent no heartbeat for {seconds} s",
         description=f"Crashes runs tagged {tag} whose process is gone.",
-        # Nothing else ends the wait: after a Cancelling or AwaitingRetry the process can die as well.
-        trigger=_silence({HEARTBEAT}, {HEARTBEAT, SUSPENDED, *ENDED}, tag, seconds),
+        # A process can die before its first heartbeat. Nothing else ends the wait: after a Cancelling or AwaitingRetry
+        # it can die as well.
+        trigger=_silence({RUNNING, HEARTBEAT}, {HEARTBEAT, SUSPENDED, *ENDED}, tag, seconds),
         actions=[
             ChangeFlowRunState(
                 state=StateType.CRASHED,

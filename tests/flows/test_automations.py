@@ -7,9 +7,15 @@ from prefect.client.schemas.objects import StateType
 from prefect.events import EventTrigger
 from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import get_current_settings
-from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Suspended
+from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running, Suspended
 
-from flows.operations.automations import BACK_OFF_SECONDS, CRASHED, QUICK_HEARTBEAT_SECONDS, planned_automations
+from flows.operations.automations import (
+    BACK_OFF_SECONDS,
+    CRASHED,
+    HEARTBEAT,
+    QUICK_HEARTBEAT_SECONDS,
+    planned_automations,
+)
 
 PLANNED = planned_automations(uuid4())
 PREFECTS_HEARTBEAT_SECONDS = type(get_current_settings().flows).model_fields["heartbeat_frequency"].default
@@ -31,6 +37,8 @@ def test_a_run_is_given_up_after_three_heartbeats_at_the_earliest(tag: str, hear
     ends = [trigger(automation) for automation in PLANNED if new_state(automation) == StateType.CRASHED]
     (found,) = [end for end in ends if end.match_related.root["prefect.resource.id"] == f"prefect.tag.{tag}"]
     assert found.within.total_seconds() >= 3 * heartbeat
+    # The first may never come.
+    assert found.after == {HEARTBEAT, f"prefect.flow-run.{Running().name}"}
     assert PREFECTS_HEARTBEAT_SECONDS == 180
 
 
