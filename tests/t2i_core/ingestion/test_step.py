@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -592,3 +593,28 @@ def test_bounds_of_the_options_are_enforced() -> None:
     ):
         with pytest.raises(ConfigError, match=field):
             IngestConfig.parse({field: value})
+
+
+def test_progress_says_which_host_is_waited_for(
+    site: Any, make_png: MakePng, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("t2i_core.data.web.waits.SECONDS_BETWEEN_LOOKS", 0.05)
+    asked = Counter[str]()
+
+    async def busy_once(request: web.Request) -> web.Response:
+        asked[request.path] += 1
+        if asked[request.path] == 1:
+            return web.Response(status=503, headers={"Retry-After": "1"})
+        if request.path == "/page.html":
+            return web.Response(text='<img src="/x.png" alt="a thing with a name">', content_type="text/html")
+        return web.Response(body=make_png((9, 9, 9)), content_type="image/png")
+
+    site.content |= {"/page.html": busy_once, "/x.png": busy_once}
+    told = list[Progress]()
+
+    assert ingest(site.url("/page.html"), CONFIG, tmp_path / "dataset", on_progress=told.append).counts["kept"] == 1
+
+    waits = {progress.step: progress.waiting for progress in told if "asked for a pause" in progress.waiting}
+    assert waits.keys() == {"ingest pages", "ingest"}
+    assert all(" for 127.0.0.1 (it asked for a pause, 0:00:0" in text for text in waits.values())
+    assert told[-1].waiting == ""
