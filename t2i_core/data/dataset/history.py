@@ -6,11 +6,9 @@ from pathlib import Path
 from t2i_core.config import Config
 from t2i_core.data.dataset.tombstone import PURGED_LIST_NAME, TOMBSTONES_NAME
 from t2i_core.data.shards.versions import current_number
-from t2i_core.door import is_file, link_file, read_file
-from t2i_core.errors import DataError
-from t2i_core.folders.atomic import write_atomically
-from t2i_core.folders.layout import MAX_LOG_BYTES
+from t2i_core.door import is_file, link_file
 from t2i_core.folders.manifest import MANIFEST_NAME, Manifest
+from t2i_core.folders.records import read_records, write_records
 
 OPT_OUTS_NAME = "opt_outs.jsonl"
 
@@ -39,15 +37,8 @@ def read_opt_outs(dataset_dir: Path) -> list[OptOut]:
     Raises:
         DataError: the list is damaged.
     """
-    path = dataset_dir / OPT_OUTS_NAME
-    try:
-        return [OptOut.model_validate_json(line) for line in read_file(path, MAX_LOG_BYTES).splitlines()]
-    except FileNotFoundError:
-        return []
-    except ValueError as err:
-        raise DataError(
-            f"{path} is damaged ({err!s:.300}). Restore it, or delete it: it is a record of the past."
-        ) from err
+    advice = "Restore it, or delete it: it is a record of the past."
+    return read_records(dataset_dir / OPT_OUTS_NAME, OptOut, advice)
 
 
 def newest_opt_outs(dataset_dir: Path) -> frozenset[str]:
@@ -58,9 +49,8 @@ def newest_opt_outs(dataset_dir: Path) -> frozenset[str]:
 
 def write_opt_outs(folder: Path, opt_outs: Iterable[OptOut]) -> None:
     """Write the list; nothing where there is nobody on it."""
-    text = "".join(f"{opt_out.model_dump_json()}\n" for opt_out in opt_outs)
-    if text:
-        write_atomically(folder / OPT_OUTS_NAME, text.encode())
+    if listed := list(opt_outs):
+        write_records(folder / OPT_OUTS_NAME, listed)
 
 
 def hold_version(dataset_dir: Path, manifest: Manifest, folder: Path) -> None:

@@ -18,9 +18,9 @@ from t2i_core.data.record import SourceRecord
 from t2i_core.data.reject import RejectReason
 from t2i_core.data.shards.layout import sample_uid
 from t2i_core.door import is_file, open_file, read_file
-from t2i_core.errors import DataError
 from t2i_core.folders.atomic import write_atomically
 from t2i_core.folders.layout import MAX_LOG_BYTES
+from t2i_core.folders.records import read_records, write_records
 
 TOMBSTONES_NAME = "purged.jsonl"
 PURGED_LIST_NAME = "purged_deny_list.txt"
@@ -57,19 +57,14 @@ def read_tombstones(dataset_dir: Path) -> list[Tombstone]:
     Raises:
         DataError: the list is damaged.
     """
-    path = dataset_dir / TOMBSTONES_NAME
-    try:
-        return [Tombstone.model_validate_json(line) for line in read_file(path, MAX_LOG_BYTES).splitlines()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except ValueError as err:
-        raise DataError(f"{path} is damaged ({err}). Restore it: it keeps what was purged from coming back.") from err
+    advice = "Restore it: it keeps what was purged from coming back."
+    return read_records(dataset_dir / TOMBSTONES_NAME, Tombstone, advice)
 
 
 def write_tombstones(folder: Path, tombstones: Iterable[Tombstone]) -> None:
     """Write the list, in order of the keys."""
-    lines = (stone.model_dump_json() + "\n" for stone in sorted(tombstones, key=lambda stone: stone.key))
-    write_atomically(folder / TOMBSTONES_NAME, "".join(lines).encode())
+    in_order = sorted(tombstones, key=lambda stone: stone.key)
+    write_records(folder / TOMBSTONES_NAME, in_order)
 
 
 def read_purged_list(dataset_dir: Path) -> DenyList:

@@ -11,11 +11,11 @@ from pathlib import Path
 from pydantic import Field
 
 from t2i_core.config import Config
-from t2i_core.door import read_file, remove_tree
-from t2i_core.errors import ConfigError, DataError
-from t2i_core.folders.atomic import write_atomically
-from t2i_core.folders.layout import MAX_LOG_BYTES, VERSIONS_DIR
+from t2i_core.door import remove_tree
+from t2i_core.errors import ConfigError
+from t2i_core.folders.layout import VERSIONS_DIR
 from t2i_core.folders.manifest import MANIFEST_NAME, read_manifest
+from t2i_core.folders.records import read_records, write_records
 
 LOG_NAME = "versions.jsonl"
 _NUMBERED = re.compile(r"(.+)@([1-9][0-9]{0,8})")
@@ -65,18 +65,12 @@ def read_log(folder: Path) -> list[Version]:
     Raises:
         DataError: the history is damaged.
     """
-    path = folder / LOG_NAME
-    try:
-        return [Version.model_validate_json(line) for line in read_file(path, MAX_LOG_BYTES).splitlines()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except ValueError as err:
-        raise DataError(f"{path} is damaged ({err!s:.300}). Delete it: the next refresh begins a new one.") from err
+    return read_records(folder / LOG_NAME, Version, "Delete it: the next refresh begins a new one.")
 
 
 def write_log(folder: Path, versions: Iterable[Version]) -> None:
     """Write the history."""
-    write_atomically(folder / LOG_NAME, "".join(f"{each.model_dump_json()}\n" for each in versions).encode())
+    write_records(folder / LOG_NAME, versions)
 
 
 def current_number(folder: Path) -> int:
