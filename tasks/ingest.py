@@ -26,7 +26,7 @@ MAX_HOSTS = 10
 def plan_ingest(request: IngestRequest) -> IngestPlan:
     """Crawl the pages or read the list, and cut what was found into parts."""
     with reporting("ingest-plan-progress") as on_progress:
-        return core.plan_ingest(**dict(request), on_progress=on_progress)
+        return core.plan_ingest(request, on_progress=on_progress)
 
 
 @step_task("ingest shard", "shard {shard_id}")

@@ -32,39 +32,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def plan_ingest(
-    source: str,
-    config: IngestConfig,
-    output_dir: Path,
-    *,
-    source_digest: str | None = None,
-    on_conflict: OnConflict = "refuse",
-    refresh: bool = False,
-    on_progress: OnProgress = ignore_progress,
-) -> IngestPlan:
+def plan_ingest(request: IngestRequest, *, on_progress: OnProgress = ignore_progress) -> IngestPlan:
     """Read the source once, crawling pages, and cut it into parts on disk; a finished plan is used as it is.
 
     Args:
-        source: as a person named it.
-        config: the options.
-        output_dir: the dataset's folder.
-        source_digest: stands for the content of a source that is known to be the same under another address.
-        on_conflict: what to do with a folder that holds other work.
-        refresh: look again at the source of a dataset that is finished, and plan a new version of it.
+        request: what is asked for.
         on_progress: told how far it is.
 
     Raises:
         ConfigError: the source is missing, empty or unreadable, or the folder holds other work.
         TransientError: no page could be reached, or the disk is full.
     """
-    request = IngestRequest(
-        source=source,
-        config=config,
-        output_dir=output_dir,
-        source_digest=source_digest,
-        on_conflict=on_conflict,
-        refresh=refresh,
-    )
     return plan_opened(request, on_progress).plan
 
 

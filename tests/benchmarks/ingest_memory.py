@@ -88,6 +88,7 @@ def ingest_list(path: Path, step: str) -> None:
     sys.path.insert(0, str(ROOT))
     from t2i_core.errors import DataError
     from t2i_core.folders.manifest import read_manifest
+    from t2i_core.ingestion.config import IngestRequest
     from t2i_core.ingestion.step import IngestConfig, ingest, plan_ingest
 
     # The fewest rows that a test measures are several shards.
@@ -95,7 +96,7 @@ def ingest_list(path: Path, step: str) -> None:
     started = time.monotonic()
     with TemporaryDirectory(dir=path.parent) as folder:
         if step == "plan":
-            plan_ingest(str(path), IngestConfig(), Path(folder) / "dataset")
+            plan_ingest(IngestRequest(source=str(path), config=IngestConfig(), output_dir=Path(folder) / "dataset"))
         else:
             denied = Path(folder) / "denied.txt"
             denied.write_text("".join(f"host{number}.example\n" for number in range(HOSTS)))

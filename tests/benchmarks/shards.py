@@ -22,7 +22,7 @@ from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.data.batches.split import load_split
 from t2i_core.folders.manifest import MANIFEST_NAME
-from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.config import IngestConfig, IngestRequest
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard, plan_ingest
 
 CONFIG = IngestConfig(image_size=16, encode_format="png", samples_per_shard=1)
@@ -58,14 +58,14 @@ def measure(folder: Path, num_shards: int) -> Iterator[tuple[int, float]]:
 
     def again() -> None:
         (dataset / MANIFEST_NAME).unlink()
-        plan = plan_ingest(source, CONFIG, dataset)
+        plan = plan_ingest(IngestRequest(source=source, config=CONFIG, output_dir=dataset))
         for shard_id in range(num_shards):
             ingest_shard(plan, shard_id)
 
-    yield measured(lambda: plan_ingest(source, CONFIG, dataset))
+    yield measured(lambda: plan_ingest(IngestRequest(source=source, config=CONFIG, output_dir=dataset)))
     yield measured(lambda: ingest(source, CONFIG, dataset))
     yield measured(again)
-    yield measured(lambda: finish_ingest(plan_ingest(source, CONFIG, dataset)))
+    yield measured(lambda: finish_ingest(plan_ingest(IngestRequest(source=source, config=CONFIG, output_dir=dataset))))
     yield measured(lambda: caption(dataset, CAPTIONS, captions))
     yield measured(lambda: load_split(captions, "train"))
 

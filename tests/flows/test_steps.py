@@ -18,7 +18,7 @@ from t2i_core.encoding.step import features
 from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.evaluation.step import evaluate
 from t2i_core.ingestion.config import IngestRequest
-from t2i_core.ingestion.step import ingest, plan_ingest
+from t2i_core.ingestion.step import ingest
 from t2i_core.training.config import TrainRequest
 from t2i_core.training.supervisor import supervise_training
 
@@ -30,7 +30,6 @@ OF_THE_PROCESS = {"on_progress", "open_run"}
     ("request_type", "step"),
     [
         (IngestRequest, ingest),
-        (IngestRequest, plan_ingest),
         (CaptionRequest, caption),
         (FeaturesRequest, features),
         (TrainRequest, supervise_training),

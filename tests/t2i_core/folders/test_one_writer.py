@@ -30,7 +30,7 @@ from t2i_core.generation.config import GenerateConfig
 from t2i_core.generation.edits.config import EditConfig, EditRequest
 from t2i_core.generation.edits.edit import edit
 from t2i_core.generation.generate import generate
-from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.config import IngestConfig, IngestRequest
 from t2i_core.ingestion.retry import retry_ingest
 from t2i_core.ingestion.step import finish_ingest, ingest_shard, plan_ingest
 from t2i_core.training.config import TrainConfig
@@ -40,7 +40,7 @@ from t2i_core.training.supervisor import supervise_training
 NOWHERE = Path("nowhere")
 TRAINING = TrainConfig(preset="cnn-smoke")
 STEPS: dict[str, Callable[[Path], Any]] = {
-    "ingest": lambda place: plan_ingest("nowhere", IngestConfig(), place),
+    "ingest": lambda place: plan_ingest(IngestRequest(source="nowhere", config=IngestConfig(), output_dir=place)),
     "retry": lambda place: retry_ingest("nowhere", IngestConfig(), place, frozenset()),
     "caption": lambda place: caption(NOWHERE, CaptionConfig(), place),
     "features": lambda place: features(NOWHERE, NOWHERE, FeaturesConfig(), place),
@@ -69,7 +69,7 @@ def test_what_changes_a_dataset_waits_for_its_writer(tmp_path: Path, make_png: C
     pictures, place = tmp_path / "pictures", tmp_path / "dataset"
     pictures.mkdir()
     (pictures / "a.png").write_bytes(make_png((255, 0, 0)))
-    plan = plan_ingest(str(pictures), IngestConfig(), place)
+    plan = plan_ingest(IngestRequest(source=str(pictures), config=IngestConfig(), output_dir=place))
     ingest_shard(plan, 0)
     with one_writer(place), pytest.raises(TransientError, match="is writing"):
         finish_ingest(plan)

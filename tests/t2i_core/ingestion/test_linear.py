@@ -15,7 +15,7 @@ from t2i_core.data.batches.split import load_split
 from t2i_core.data.manners.denylist import DenyList
 from t2i_core.data.shards.reader import check_shard
 from t2i_core.folders.manifest import MANIFEST_NAME, read_manifest
-from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.config import IngestConfig, IngestRequest
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard, plan_ingest
 
 MakePng = Callable[..., bytes]
@@ -60,13 +60,13 @@ def work_of_each_step(root: Path, num_shards: int, make_png: MakePng) -> dict[st
     dataset, captions = root / "dataset", root / "captions"
     done: dict[str, int] = {}
     with Work() as work:
-        plan_ingest(source, CONFIG, dataset)
+        plan_ingest(IngestRequest(source=source, config=CONFIG, output_dir=dataset))
     done["plan"] = work.system_calls
     with Work() as work:
         ingest(source, CONFIG, dataset)
     done["make"] = work.system_calls
     (dataset / MANIFEST_NAME).unlink()
-    plan = plan_ingest(source, CONFIG, dataset)
+    plan = plan_ingest(IngestRequest(source=source, config=CONFIG, output_dir=dataset))
     with Work() as work:
         for shard_id in range(num_shards):
             ingest_shard(plan, shard_id)
@@ -111,7 +111,7 @@ def test_the_deny_list_is_read_once_a_process(
     ingest(source, config, tmp_path / "whole")
     assert len(readings) == 1
 
-    plan = plan_ingest(source, config, tmp_path / "parts")
+    plan = plan_ingest(IngestRequest(source=source, config=config, output_dir=tmp_path / "parts"))
     readings.clear()
     for shard_id in range(plan.num_shards):
         ingest_shard(plan, shard_id)
@@ -125,7 +125,7 @@ def test_a_plan_made_anew_is_not_taken_for_the_one_before(tmp_path: Path, make_p
     config = CONFIG.with_changes(deny_list=str(tmp_path / "denied.txt"))
     tokens = set()
     for _ in range(2):
-        plan = plan_ingest(source, config, tmp_path / "dataset")
+        plan = plan_ingest(IngestRequest(source=source, config=config, output_dir=tmp_path / "dataset"))
         ingest_shard(plan, 0)
         tokens.add(plan.token)
     assert len(tokens) == 2

@@ -15,7 +15,7 @@ from t2i_core.data.dataset.parts import read_part
 from t2i_core.data.shards.layout import sample_uid
 from t2i_core.errors import ConfigError
 from t2i_core.folders.manifest import read_manifest
-from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.config import IngestConfig, IngestRequest
 from t2i_core.ingestion.plan import plan_ingest
 from t2i_core.ingestion.step import ingest
 
@@ -91,7 +91,9 @@ def test_a_cell_that_cannot_be_compared_is_one_rejected_row(tmp_path: Path) -> N
     cells: list[Any] = ["N/A", 300, 10**400, "1e999", None, 100]
     rows_told = [{"url": f"http://a/{i}", "caption": "x", "num": cell} for i, cell in enumerate(cells)]
     path.write_text("\n".join(map(json.dumps, rows_told)))
-    plan = plan_ingest(str(path), CONFIG.with_changes(filter="num >= 256"), tmp_path / "ds")
+    plan = plan_ingest(
+        IngestRequest(source=str(path), config=CONFIG.with_changes(filter="num >= 256"), output_dir=tmp_path / "ds")
+    )
     records = read_part(plan.output_dir, 0).records
     assert [record.reason for record in records] == ["bad_row", "", "", "", "filtered", "filtered"]
     assert records[0].detail == "row 1: the filter compares column 'num' with a number, but it holds 'N/A'"

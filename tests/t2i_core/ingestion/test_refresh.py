@@ -21,7 +21,7 @@ from t2i_core.data.shards.reader import read_rows, stored_rows
 from t2i_core.data.shards.versions import held_versions, named_version, read_log
 from t2i_core.errors import ConfigError, DataError
 from t2i_core.folders.manifest import StepRef, read_manifest
-from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.config import IngestConfig, IngestRequest
 from t2i_core.ingestion.plan import plan_ingest
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard
 from t2i_core.lineage.ancestors import trace
@@ -348,7 +348,7 @@ def test_a_refresh_that_was_cut_off_goes_on_where_it_was(web_site: Any, tmp_path
     source, dataset = write_list(tmp_path / "list.csv", web_site, range(2)), tmp_path / "ds"
     ingest(source, CONFIG, dataset)
     write_list(tmp_path / "list.csv", web_site, range(1, 10))
-    plan = plan_ingest(source, CONFIG, dataset, refresh=True)
+    plan = plan_ingest(IngestRequest(source=source, config=CONFIG, output_dir=dataset, refresh=True))
     assert (plan.first_shard, plan.num_shards, plan.num_records) == (1, 2, 8)
     ingest_shard(plan, 1)
     asked(web_site)

@@ -25,7 +25,7 @@ from t2i_core.data.manners.denylist import NOTHING_DENIED
 from t2i_core.data.shards.layout import ShardLayout
 from t2i_core.errors import StoppedError
 from t2i_core.folders.manifest import read_manifest
-from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.config import IngestConfig, IngestRequest
 from t2i_core.ingestion.harvest import HarvestJob, harvest
 from t2i_core.ingestion.step import finish_ingest, ingest, plan_ingest
 from t2i_core.progress import Progress, ignore_progress
@@ -303,7 +303,7 @@ def test_what_an_outage_took_is_filled_in_to_the_same_bytes(
 def ingest_with_an_outage(gallery: Gallery, source: Path, output_dir: Path, *, comes_back: bool) -> dict[str, int]:
     """Ingest while the network goes after some pictures and maybe comes back, and give what was lost by reason."""
     config = IngestConfig.model_validate(OPTIONS)
-    plan = plan_ingest(str(source), config, output_dir)
+    plan = plan_ingest(IngestRequest(source=str(source), config=config, output_dir=output_dir))
     job = HarvestJob(
         output_dir=output_dir,
         layout=ShardLayout(

@@ -22,7 +22,7 @@ from t2i_core.data.shards.reader import check_shard, iter_samples
 from t2i_core.errors import ConfigError, DataError, TransientError
 from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.ingestion import planning as plan_module
-from t2i_core.ingestion.config import IngestConfig, ingest_key
+from t2i_core.ingestion.config import IngestConfig, IngestRequest, ingest_key
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard, plan_ingest
 from t2i_core.progress import Progress
 
@@ -167,7 +167,7 @@ def test_deleting_an_output_makes_only_that_shard_again(gallery: Any, tmp_path: 
 def test_shards_can_be_made_one_by_one_in_any_order(gallery: Any, tmp_path: Path) -> None:
     source = url_list(gallery, tmp_path / "list.csv", [f"good{n}.png" for n in range(12)])
     whole = ingest(source, CONFIG, tmp_path / "whole")
-    plan = plan_ingest(source, CONFIG, tmp_path / "single")
+    plan = plan_ingest(IngestRequest(source=source, config=CONFIG, output_dir=tmp_path / "single"))
     assert (plan.num_shards, plan.num_records, plan.hit) == (3, 12, None)
     with pytest.raises(DataError, match="not finished"):
         finish_ingest(plan)
@@ -179,7 +179,7 @@ def test_shards_can_be_made_one_by_one_in_any_order(gallery: Any, tmp_path: Path
     ]
     assert ingest_shard(plan, 0).hit
     assert finish_ingest(plan).digest == whole.digest
-    assert plan_ingest(source, CONFIG, tmp_path / "single").hit is not None
+    assert plan_ingest(IngestRequest(source=source, config=CONFIG, output_dir=tmp_path / "single")).hit is not None
 
 
 def test_a_plan_can_be_carried_out_from_another_working_folder(
@@ -190,7 +190,9 @@ def test_a_plan_can_be_carried_out_from_another_working_folder(
     (tmp_path / "pictures" / "a.png").write_bytes(make_png((1, 2, 3)))
     (tmp_path / "denied.txt").write_text("bad.example\n")
     monkeypatch.chdir(tmp_path)
-    plan = plan_ingest("pictures", CONFIG.with_changes(deny_list="denied.txt"), Path("ds"))
+    plan = plan_ingest(
+        IngestRequest(source="pictures", config=CONFIG.with_changes(deny_list="denied.txt"), output_dir=Path("ds"))
+    )
     anywhere = plan.from_anywhere()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert ingest_shard(anywhere, 0).kept == 1
@@ -248,7 +250,7 @@ def test_planning_a_list_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / "list.txt"
     path.write_text("http://a.example/\nhttp://b.example/\n")
     told: list[Progress] = []
-    plan_ingest(str(path), CONFIG, tmp_path / "ds", on_progress=told.append)
+    plan_ingest(IngestRequest(source=str(path), config=CONFIG, output_dir=tmp_path / "ds"), on_progress=told.append)
     assert [(progress.step, progress.done, progress.unit) for progress in told] == [
         ("ingest plan", 1, "sources"),
         ("ingest plan", 2, "sources"),
@@ -436,7 +438,7 @@ def test_another_deny_list_is_refused_on_an_old_folder_and_during_a_run(gallery:
     deny = tmp_path / "deny.txt"
     deny.write_text("a.example\n")
     config = CONFIG.with_changes(deny_list=str(deny))
-    plan = plan_ingest(source, config, tmp_path / "ds")
+    plan = plan_ingest(IngestRequest(source=source, config=config, output_dir=tmp_path / "ds"))
     deny.write_text("127.0.0.1\n")
     with pytest.raises(ConfigError, match="has changed since the plan was made"):
         ingest_shard(plan, 0)
@@ -572,7 +574,7 @@ def test_a_full_disk_is_worth_another_try(tmp_path: Path) -> None:
 
 def test_a_damaged_plan_says_what_to_delete(gallery: Any, tmp_path: Path) -> None:
     source = url_list(gallery, tmp_path / "list.csv", ["good1.png", "good2.png"])
-    plan = plan_ingest(source, CONFIG, tmp_path / "ds")
+    plan = plan_ingest(IngestRequest(source=source, config=CONFIG, output_dir=tmp_path / "ds"))
     (tmp_path / "ds/_parts/00000.parquet").write_bytes(b"damaged")
     with pytest.raises(DataError, match="is planned anew"):
         ingest_shard(plan, 0)

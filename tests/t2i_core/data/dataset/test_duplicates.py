@@ -37,7 +37,7 @@ from t2i_core.data.reject import RejectReason
 from t2i_core.data.shards.layout import sample_key
 from t2i_core.errors import DataError
 from t2i_core.folders.manifest import StepRef, read_manifest
-from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.config import IngestConfig, IngestRequest
 from t2i_core.ingestion.retry import retry_ingest
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard, plan_ingest
 
@@ -256,7 +256,7 @@ def test_the_marks_are_part_of_the_data_set_whatever_was_first(site: Any, source
     assert marks_of(ref) == {"marked:exact": 1, "marked:near": 1, "marked:placeholder": 12}
     assert (ref.counts["kept"], ref.counts["seen"]) == (16, 17)
     assert DUPLICATES_NAME in {file.path for file in read_manifest(tmp_path / "ds").files if file.content}
-    plan = plan_ingest(source, CONFIG, tmp_path / "other")
+    plan = plan_ingest(IngestRequest(source=source, config=CONFIG, output_dir=tmp_path / "other"))
     for shard_id in (3, 1, 0, 2):
         ingest_shard(plan, shard_id)
     assert finish_ingest(plan).digest == ref.digest

@@ -23,7 +23,7 @@ from t2i_core.data.sources.open import KINDS, open_source
 from t2i_core.data.sources.orphans import OrphanLog
 from t2i_core.data.sources.shards import read_shards
 from t2i_core.errors import ConfigError
-from t2i_core.ingestion.config import IngestConfig
+from t2i_core.ingestion.config import IngestConfig, IngestRequest
 from t2i_core.ingestion.step import finish_ingest, ingest, ingest_shard, plan_ingest
 
 PICTURES = IngestConfig().reading()
@@ -220,7 +220,7 @@ def test_a_new_kind_is_one_file_and_one_line(
             archive.writestr(name, make_png((number, 99, 9)))
     config = IngestConfig(image_size=16, samples_per_shard=2)
 
-    plan = plan_ingest(str(tmp_path / "a.zip"), config, tmp_path / "dataset")
+    plan = plan_ingest(IngestRequest(source=str(tmp_path / "a.zip"), config=config, output_dir=tmp_path / "dataset"))
     for shard_id in range(plan.num_shards):
         ingest_shard(plan, shard_id)
     ref = finish_ingest(plan)
