@@ -23,10 +23,10 @@ TRIED = [name for name in TuneConfig.model_fields if name not in TrainConfig.mod
     "tune",
     cls=PlainCommand,
     epilog=examples(
-        "t2i tune work/captions --grid optim.learning_rate=1e-3,3e-3 --grid drop.text=0.1,0.2 --output-dir w",
-        "t2i tune work/captions --search optim.learning_rate=1e-4..1e-2:log --trials 20 --output-dir w",
-        "t2i tune work/captions --grid system.guidance_scale=1,2 --judge strict --output-dir w",
-        "t2i train work/captions --preset w/best.json --output-dir work/run",
+        "t2i tune work/captions --grid drop.text=0.1,0.2 --output-dir work/tune",
+        "t2i tune work/captions --search drop.text=0..0.3 --output-dir work/tune",
+        "t2i tune captions --grid system.num_steps=9,20 --judge strict --output-dir w",
+        "t2i train work/captions --preset work/tune/best.json --output-dir work/run",
         notes=("Of --rungs budgets the last is --max-images, or the preset's own number of pictures.",),
     ),
 )
