@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from yarl import URL
+
 from flows.config import COMPARISON, JudgeConfig, PipelineConfig
 from flows.steps import Steps
 from t2i_core.canonical import digest_of
@@ -15,7 +17,7 @@ from t2i_core.encoding.config import FeaturesRequest
 from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.folders.hits import find_hit
 from t2i_core.folders.layout import require_workspace
-from t2i_core.folders.manifest import StepRef
+from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.ingestion.config import IngestRequest, ingest_key
 from t2i_core.samples.icon_sets import read_icon_set
 from t2i_core.samples.site import SiteConfig, serve_site
@@ -158,16 +160,25 @@ def ingest_source(steps: Steps, config: PipelineConfig, dataset_dir: Path, *, re
         steps: how it is done.
         config: what to do.
         dataset_dir: the dataset folder; one of another source or of other options is replaced.
-        refresh: look again at the source of a finished dataset. The built-in site is always the same.
+        refresh: look again at the source of a finished dataset. The built-in site is always the same, but for one
+            that changes from night to night.
     """
     request = IngestRequest(source=config.source, config=config.ingest, output_dir=dataset_dir, on_conflict="replace")
     if not config.uses_site:
         return steps.ingest(request.with_changes(refresh=refresh))
-    digest = site_digest(config.site)
-    if hit := find_hit(dataset_dir, ingest_key(config.source, config.ingest, digest)):
+    site, digest = config.site, site_digest(config.site)
+    hit = find_hit(dataset_dir, ingest_key(config.source, config.ingest, digest))
+    looks = hit is not None and refresh and site.night is not None
+    if hit and not looks:
         return hit
-    with _served(config.site) as url:
-        return steps.ingest(request.with_changes(source=url, source_digest=digest))
+    with _served(_where_it_was(site, dataset_dir) if looks else site) as url:
+        return steps.ingest(request.with_changes(source=url, source_digest=digest, refresh=looks))
+
+
+def _where_it_was(site: SiteConfig, dataset_dir: Path) -> SiteConfig:
+    """Serve a site on the port that it had when a dataset was made of it, for with another all pictures are others."""
+    port = URL(read_manifest(dataset_dir, "dataset").sources["source"]).port
+    return site if site.port or port is None else site.with_changes(port=port)
 
 
 def site_digest(site: SiteConfig) -> str:

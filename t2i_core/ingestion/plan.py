@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, TypeVar
 
 from t2i_core.data.account.shortfall import reached_nothing
 from t2i_core.data.bounded.disk import disk_errors
@@ -25,11 +24,6 @@ from t2i_core.folders.one_writer import one_writer
 from t2i_core.ingestion.config import IngestConfig, IngestRequest, key_of
 from t2i_core.ingestion.planning import IngestPlan, PlanJob, Planned, write_parts
 from t2i_core.progress import OnProgress, ignore_progress
-
-if TYPE_CHECKING:
-    pass
-
-T = TypeVar("T")
 
 
 def plan_ingest(request: IngestRequest, *, on_progress: OnProgress = ignore_progress) -> IngestPlan:

@@ -18,11 +18,12 @@ from rich.console import Console
 
 from flows.config import PipelineConfig, PipelineRequest
 from flows.pipeline import pipeline
-from flows.recipe import run_pipeline
+from flows.recipe import ingest_source, run_pipeline
 from flows.steps import CoreSteps
 from flows.summary import pictures_per_second, print_summary, training_figures
 from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.progress import Progress
+from t2i_core.samples.site import SiteConfig
 from tasks.runtime import LISTENER
 
 
@@ -210,6 +211,25 @@ def test_another_caption_rule_fetches_nothing(first: State[dict[str, StepRef]], 
         "systems/whole": False,
         "evaluation": False,
     }
+
+
+def test_a_site_that_changes_is_looked_at_again_where_it_was(tmp_path: Path) -> None:
+    smoke = PipelineConfig.preset("demo-smoke")
+    ingest = smoke.ingest.with_changes(image_size=16, encode_format="png", retries=0)
+
+    def look(night: int, dataset: Path = tmp_path / "dataset") -> StepRef:
+        site = SiteConfig(num_pictures=40, image_size=16, slow_seconds=0, night=night)
+        return ingest_source(CoreSteps(), smoke.with_changes(site=site, ingest=ingest), dataset, refresh=True)
+
+    assert not look(0).hit
+    looked = look(1)
+    assert (looked.counts["refresh:added"], looked.counts["refresh:changed"], looked.counts["refresh:removed"]) == (
+        2,
+        2,
+        2,
+    )
+    assert look(1).hit
+    assert look(0, tmp_path / "other").digest != read_manifest(tmp_path / "dataset").digest
 
 
 def test_a_wrong_request_fails_the_run_at_once(prefect_server: None, tmp_path: Path) -> None:
