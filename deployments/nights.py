@@ -20,24 +20,15 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
+from promises import asked_the_truth, followed_the_interval, forgot_who_opted_out, night_of
 from stage import WORKER, account, deploy, stage, started, wait_for
-from yarl import URL
 
 from flows.config import PipelineConfig
 from flows.nights.config import NightlyConfig
 from flows.server import free_port
-from t2i_core.data.dataset.folder import files_by_shard
-from t2i_core.data.dataset.history import read_opt_outs
-from t2i_core.data.dataset.tombstone import url_sha256
-from t2i_core.data.shards.layout import SHARDS_DIR
-from t2i_core.data.shards.reader import stored_rows
-from t2i_core.data.shards.versions import held_versions, read_log
-from t2i_core.folders.manifest import read_manifest
 from t2i_core.nights.record import NIGHTS_DIR, RECORD_NAME, Night, read_nights
-from t2i_core.promotion.registry import promotions
-from t2i_core.samples.nights import HOST, SECOND_HOST
+from t2i_core.samples.nights import HOST
 from t2i_core.samples.site import SiteConfig, serve_site
-from t2i_core.samples.truth import closed, denied, due, news, requests_in, sent_in
 
 NIGHTS = 3
 # What the interval has to lie above: until the second night, and in the third, where anybody passes.
@@ -59,9 +50,9 @@ def main() -> int:
             spend_nights(client, folder, site, asked.every)
         promises = {
             **as_scheduled(client, folder),
-            **asked_the_truth(folder, site, job.ingest.retries),
-            **forgot_who_opted_out(folder, site),
-            **followed_the_interval(client, folder),
+            **asked_the_truth(folder, site, NIGHTS, job.ingest.retries),
+            **forgot_who_opted_out(folder / "work" / "dataset", night_of(folder, site, NIGHTS - 1)),
+            **followed_the_interval(folder / "work", rules_of(client, folder / "work")),
         }
     return account(promises)
 
@@ -103,11 +94,6 @@ def came(workspace: Path, number: int) -> bool:
     return len(list((workspace / NIGHTS_DIR).glob(f"*/{RECORD_NAME}"))) > number
 
 
-def night_of(folder: Path, site: SiteConfig, number: int) -> SiteConfig:
-    """Give the site of a night, with a log of its own."""
-    return site.with_changes(night=number, request_log=str(folder / f"requests-{number}.txt"))
-
-
 def as_scheduled(client: SyncPrefectClient, folder: Path) -> dict[str, bool]:
     """Say whether each night was a run of its own that the schedule began."""
     nights = read_nights(folder / "work")
@@ -125,68 +111,10 @@ def run_of(client: SyncPrefectClient, night: Night) -> FlowRun:
     return client.read_flow_run(UUID(night.asked_by))
 
 
-def asked_the_truth(folder: Path, site: SiteConfig, retries: int) -> dict[str, bool]:
-    """Say whether each night asked for what there was, was sent what was new, and asked for nothing denied."""
-    kept: dict[str, bool] = {}
-    for number in range(NIGHTS):
-        there = night_of(folder, site, number)
-        log = Path(there.request_log)
-        asked, sent = requests_in(log), sent_in(log, there)
-        kept |= {
-            f"night {number + 1}: {asked.total():,} requests for {len(asked):,} rules, pages and pictures are "
-            "those of the truth": asked == due(there, retries, holds_earlier=True),
-            f"night {number + 1}: {len(sent):,} pictures were sent, those that are new": sent == news(there),
-            f"night {number + 1}: none of {len(denied(there)):,} denied pictures was asked for": not (
-                asked.keys() & denied(there)
-            ),
-        }
-    return kept
-
-
-def forgot_who_opted_out(folder: Path, site: SiteConfig) -> dict[str, bool]:
-    """Say whether the pictures of the host that closed its doors are gone from all versions, and whether that is said.
-
-    What it had taken away before that is among them: as long as a version has a picture, its host is heard.
-    """
-    dataset, gone = folder / "work" / "dataset", closed(night_of(folder, site, NIGHTS - 1))
-    report, last = (dataset / "report.html").read_text(encoding="utf-8"), read_log(dataset)[-1]
-    held = {number: pictures_of(SECOND_HOST, place) for number, place in held_versions(dataset).items()}
-    named = read_opt_outs(dataset)
-    urls = {url_sha256(f"http://{address.replace('/', f':{site.port}/', 1)}") for address in gone}
-    return {
-        f"none of the {len(gone):,} pictures that the host which opted out ever showed is in any of {len(held)} "
-        "versions": not any(held.values()),
-        f"all {len(gone):,} are named one by one": {each.url_sha256 for each in named} == urls,
-        f"the report names the host, and says: {last.story}": last.removed.keys() == {"robots"}
-        and last.removed["robots"] + last.erased == len(named)
-        and all(words in report for words in (SECOND_HOST, last.story)),
-    }
-
-
-def pictures_of(host: str, dataset: Path) -> frozenset[str]:
-    """Give the pictures of a host that a dataset holds, by host and path."""
-    shards = files_by_shard(read_manifest(dataset, "dataset"))
-    rows = (row for shard in shards for row, members in stored_rows(dataset / SHARDS_DIR, shard) if members)
-    urls = (URL(row["url"]) for row in rows)
-    return frozenset(f"{host}{url.path}" for url in urls if url.host == host)
-
-
-def followed_the_interval(client: SyncPrefectClient, folder: Path) -> dict[str, bool]:
-    """Say whether the champion changed exactly in those nights whose interval lies above their margin."""
-    first, *later = read_nights(folder / "work")
-    better = []
-    for night in later:
-        rule = NightlyConfig.model_validate(run_of(client, night).parameters["config"])
-        seen = night.evidence
-        passed = seen is not None and seen.prompts >= rule.min_prompts and seen.difference.low > rule.margin
-        print(f"night {night.name}, margin {rule.margin:g}: {night.outcome}: {night.why}")
-        better += [night] * passed
-    due_champions = [night.challenger for night in (first, *better)]
-    champions = [change.champion for change in promotions(folder / "work")]
-    return {
-        f"the champion changed {len(champions) - 1} times, exactly when the interval said so": first.outcome == "first"
-        and champions == due_champions,
-    }
+def rules_of(client: SyncPrefectClient, workspace: Path) -> list[NightlyConfig]:
+    """Give by what rule each night after the first decided."""
+    runs = [run_of(client, night) for night in read_nights(workspace)[1:]]
+    return [NightlyConfig.model_validate(run.parameters["config"]) for run in runs]
 
 
 if __name__ == "__main__":
