@@ -94,7 +94,6 @@ def _object(heading: str, fields: Schema, position: int) -> Schema:
     return {
         "type": "object",
         "title": heading,
-        "description": f"{heading}.",
         "position": position,
         "properties": placed,
         "additionalProperties": False,

@@ -50,7 +50,8 @@ def titled(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _in_groups(parameter: inspect.Parameter) -> Any:
-    groups = (note for note in get_args(parameter.annotation) if isinstance(note, Grouped))
+    given = get_args(parameter.annotation) if parameter.default is not parameter.empty else ()
+    groups = (note for note in given if isinstance(note, Grouped))
     return next((note.filled(parameter.default) for note in groups), parameter.default)
 
 

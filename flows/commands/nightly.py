@@ -10,7 +10,7 @@ from flows.adhoc import adhoc_run
 from flows.commands.step import NoPrefect, OutputDir, command_app, progress
 from flows.config import PipelineRequest
 from flows.help import PlainCommand, examples
-from flows.nights.config import NightlyConfig
+from flows.nights.config import NIGHTLY_GROUPS, NightlyConfig
 from flows.nights.recipe import describe, run_nightly
 from flows.options import config_options
 from flows.steps import CoreSteps
@@ -18,12 +18,9 @@ from flows.terminal import say
 from t2i_core.errors import ConfigError
 from t2i_core.nights.page import HISTORY_NAME
 from t2i_core.nights.record import Night
-from t2i_core.promotion.config import PromotionRule
 from t2i_core.promotion.registry import DEFAULT_REGISTRY
 
 app = command_app()
-
-GROUPS = {"When the challenger takes the champion's place": tuple(PromotionRule.model_fields)}
 
 
 @app.command(
@@ -37,7 +34,7 @@ GROUPS = {"When the challenger takes the champion's place": tuple(PromotionRule.
         notes=("The deployment nightly/demo runs it by a schedule (deployments/README.md).",),
     ),
 )
-@config_options(NightlyConfig, GROUPS)
+@config_options(NightlyConfig, NIGHTLY_GROUPS)
 def nightly_command(
     config: NightlyConfig,
     output_dir: OutputDir = DEFAULT_REGISTRY,

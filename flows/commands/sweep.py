@@ -12,9 +12,8 @@ from flows.options import config_options
 from flows.steps import CoreSteps
 from flows.terminal import say
 from t2i_core.errors import ConfigError
-from t2i_core.generation.config import DRAW_GROUPS
 from t2i_core.promotion.registry import model_folder
-from t2i_core.sweeps.config import AXES, SweepConfig
+from t2i_core.sweeps.config import SWEEP_GROUPS, SweepConfig
 
 app = command_app()
 
@@ -31,7 +30,7 @@ NumAtOnce = Annotated[int, typer.Option(min=1, max=64, help="Ways judged side by
         notes=("All combinations of what is given are tried, and the run's own settings.",),
     ),
 )
-@config_options(SweepConfig, {"What is tried": (*AXES, "figure"), **DRAW_GROUPS})
+@config_options(SweepConfig, SWEEP_GROUPS)
 def sweep_command(
     run_dir: RunDir,
     output_dir: OutputDir,

@@ -12,11 +12,9 @@ from flows.options import config_options
 from flows.steps import CoreSteps
 from flows.terminal import say
 from t2i_core.errors import ConfigError
-from t2i_core.training.config import TrainConfig
-from t2i_core.tuning.config import TuneConfig
+from t2i_core.tuning.config import TUNE_GROUPS, TuneConfig
 
 app = command_app()
-TRIED = [name for name in TuneConfig.model_fields if name not in TrainConfig.model_fields]
 
 
 @app.command(
@@ -30,7 +28,7 @@ TRIED = [name for name in TuneConfig.model_fields if name not in TrainConfig.mod
         notes=("Of --rungs budgets the last is --max-images, or the preset's own number of pictures.",),
     ),
 )
-@config_options(TuneConfig, {"What is tried": TRIED})
+@config_options(TuneConfig, TUNE_GROUPS)
 def tune_command(
     captions_dir: Annotated[Path, typer.Argument(help="A finished captions folder.")],
     output_dir: OutputDir,

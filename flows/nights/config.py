@@ -26,3 +26,7 @@ class NightlyConfig(PromotionRule):
     def training(self) -> dict[str, Any]:
         """Give what of it decides what is learned."""
         return self.model_dump(mode="json", include={"start", "warm_images"})
+
+
+# Headings of the help and of the form.
+NIGHTLY_GROUPS = {"When the challenger takes the champion's place": tuple(PromotionRule.model_fields)}

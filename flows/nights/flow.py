@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 from prefect import suspend_flow_run
 from prefect.client.schemas.objects import State
@@ -11,8 +12,9 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.config import PipelineRequest
+from flows.forms import Grouped
 from flows.job import job
-from flows.nights.config import NightlyConfig
+from flows.nights.config import NIGHTLY_GROUPS, NightlyConfig
 from flows.nights.recipe import NOBODY, Answer, Asker, describe, run_nightly
 from t2i_core.nights.page import history_as_text
 from t2i_core.nights.record import Night
@@ -26,7 +28,9 @@ CONFIG = NightlyConfig()
 
 @job("nightly", "nightly in {output_dir}")
 def nightly(
-    output_dir: Path = DEFAULT_REGISTRY, request: PipelineRequest = DEFAULTS, config: NightlyConfig = CONFIG
+    output_dir: Path = DEFAULT_REGISTRY,
+    request: PipelineRequest = DEFAULTS,
+    config: Annotated[NightlyConfig, Grouped(NIGHTLY_GROUPS)] = CONFIG,
 ) -> State[Night]:
     """Look at the source again, learn what is new, compare with the champion, and promote what is better.
 

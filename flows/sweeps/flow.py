@@ -7,10 +7,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
+from flows.forms import Grouped
 from flows.job import job
 from flows.sweeps.recipe import run_sweep
 from t2i_core.promotion.registry import model_folder
-from t2i_core.sweeps.config import SweepConfig
+from t2i_core.sweeps.config import SWEEP_GROUPS, SweepConfig
 from tasks.artifacts import publish_markdown
 from tasks.steps import TaskSteps
 
@@ -19,7 +20,7 @@ from tasks.steps import TaskSteps
 def sweep(
     run_dir: Path,
     output_dir: Path,
-    config: SweepConfig,
+    config: Annotated[SweepConfig, Grouped(SWEEP_GROUPS)],
     clip_dir: str = "",
     num_at_once: Annotated[int, Field(ge=1, le=64)] = 1,
 ) -> State[str]:

@@ -7,7 +7,6 @@ from t2i_core.comparison.judged import Judged
 from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.folders.layout import require_workspace
 from t2i_core.sweeps.config import SweepConfig
-from t2i_core.sweeps.drawable import require_drawable
 from t2i_core.sweeps.page import describe, judge_ways, write_sweep
 
 WAYS_DIR = "ways"
@@ -28,6 +27,9 @@ def run_sweep(steps: Steps, run_dir: Path, config: SweepConfig, output_dir: Path
     """
     points = config.points
     require_workspace(output_dir, [f"{WAYS_DIR}/{name}" for name in points])
+    # PyTorch, which nobody waits for who only imports the flow.
+    from t2i_core.sweeps.drawable import require_drawable
+
     require_drawable(run_dir, points.values())
     refs = steps.evaluate_all(
         [

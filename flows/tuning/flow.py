@@ -7,9 +7,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
+from flows.forms import Grouped
 from flows.job import job
 from flows.tuning.recipe import run_tune
-from t2i_core.tuning.config import TuneConfig
+from t2i_core.tuning.config import TUNE_GROUPS, TuneConfig
 from tasks.artifacts import publish_markdown
 from tasks.steps import TaskSteps
 
@@ -18,7 +19,7 @@ from tasks.steps import TaskSteps
 def tune(
     captions_dir: Path,
     output_dir: Path,
-    config: TuneConfig,
+    config: Annotated[TuneConfig, Grouped(TUNE_GROUPS)],
     preset_file: str = "",
     clip_dir: str = "",
     num_at_once: Annotated[int, Field(ge=1, le=64)] = 1,

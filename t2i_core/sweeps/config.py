@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from t2i_core.diffusion.kinds import SamplerName
 from t2i_core.errors import ConfigError
 from t2i_core.evaluation.config import EvaluateConfig
+from t2i_core.generation.config import DRAW_GROUPS
 from t2i_core.promotion.config import FigureName
 
 MAX_POINTS = 200
@@ -73,3 +74,7 @@ class SweepConfig(EvaluateConfig):
         """The evaluation of each way by its name."""
         asked = self.model_dump(exclude={*AXES, "figure"})
         return {name: EvaluateConfig.parse(asked | settings) for name, settings in self.tried.items()}
+
+
+# Headings of the help and of the form.
+SWEEP_GROUPS = {"What is tried": (*AXES, "figure"), **DRAW_GROUPS}

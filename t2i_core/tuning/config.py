@@ -167,3 +167,7 @@ def _require_seen_in_loss(axis: Axis, recipes: Sequence[Preset]) -> None:
         f"losses of runs that differ in {axis.path} cannot be compared: they are of other pictures, other noise or "
         "other weights, or do not depend on it. Judge what is drawn: add --judge strict (or styles, clip)."
     )
+
+
+# Headings of the help and of the form.
+TUNE_GROUPS = {"What is tried": tuple(name for name in TuneConfig.model_fields if name not in TrainConfig.model_fields)}
