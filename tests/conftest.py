@@ -1,6 +1,7 @@
 """How much the property tests try: the same examples each time, or with `--hypothesis-profile explore` many others.
 
-And on how many threads each test calculates, what an interrupt does, and small folders that several rooms need.
+And on how many threads each test calculates, what an interrupt does, that nothing is sent home, and small folders that
+several rooms need.
 """
 
 import json
@@ -20,6 +21,9 @@ settings.load_profile("same")
 # Tests run beside each other, and the threads of one wait for each other by turning in circles: on cores that others
 # use too, two threads take ten times as long as one. PyTorch reads this when it is imported, here and in trainers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No server of a test sends telemetry; it also writes its session at the start, when its database may be locked.
+os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 # A job in the background of a script is started with SIGINT ignored, and so would be all that the tests start and
 # interrupt. A trainer catches it whatever it inherited; the tests are about what an interrupt does where it is wanted.
