@@ -62,19 +62,29 @@ class Made:
         return {"captions": self.captions, **below}
 
 
-def make_models(steps: Steps, config: PipelineConfig, dataset: StepRef, folder: Path) -> Made:
-    """Caption a dataset, train all runs on it and compose the systems."""
+def make_models(
+    steps: Steps, config: PipelineConfig, dataset: StepRef, folder: Path, earlier: Path | None = None
+) -> Made:
+    """Caption a dataset, train all runs on it and compose the systems.
+
+    Args:
+        steps: how each is done.
+        config: what to do.
+        dataset: finished.
+        folder: gets all of it.
+        earlier: another such folder, whose features are used where they are the same.
+    """
     captions = steps.caption(
         CaptionRequest(
             dataset_dir=dataset.path, config=config.caption, output_dir=folder / "captions", on_conflict="replace"
         )
     )
-    features, runs = _trained(steps, config, captions, folder)
+    features, runs = _trained(steps, config, captions, folder, earlier)
     return Made(captions, features, runs, _composed(steps, config, runs, folder / "systems"))
 
 
 def _trained(
-    steps: Steps, config: PipelineConfig, captions: StepRef, folder: Path
+    steps: Steps, config: PipelineConfig, captions: StepRef, folder: Path, earlier: Path | None
 ) -> tuple[dict[str, StepRef], dict[str, StepRef]]:
     """Train all runs, each after those, and the features, that it stands on; gives the features, and the runs."""
     features, runs = dict[str, StepRef](), dict[str, StepRef]()
@@ -87,7 +97,7 @@ def _trained(
         for used in training.runs.values():
             if used in config.features and used not in features:
                 encoder_dir = Path(place(config.features[used].encoder))
-                features[used] = _encoded(steps, config, captions, encoder_dir, folder / "features" / used)
+                features[used] = _encoded(steps, config, captions, encoder_dir, used, folder, earlier)
         placed, output_dir = training.standing_on(place), folder / "runs" / name
         runs[name] = steps.train(
             TrainRequest(captions_dir=captions.path, config=placed, output_dir=output_dir, on_conflict="replace")
@@ -95,15 +105,25 @@ def _trained(
     return features, runs
 
 
-def _encoded(steps: Steps, config: PipelineConfig, captions: StepRef, encoder_dir: Path, output_dir: Path) -> StepRef:
+def _encoded(
+    steps: Steps,
+    config: PipelineConfig,
+    captions: StepRef,
+    encoder_dir: Path,
+    name: str,
+    folder: Path,
+    earlier: Path | None,
+) -> StepRef:
     """Make one folder of features, under the name that the config gives it."""
+    place = Path("features") / name
     return steps.features(
         FeaturesRequest(
             captions_dir=captions.path,
             encoder_dir=encoder_dir,
-            config=config.features[output_dir.name].encoding(),
-            output_dir=output_dir,
+            config=config.features[name].encoding(),
+            output_dir=folder / place,
             on_conflict="replace",
+            earlier_dir=earlier / place if earlier else None,
         )
     )
 

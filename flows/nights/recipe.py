@@ -105,12 +105,12 @@ def _learned(
     folder, holding = night_folder(workspace, night.name), current(workspace)
     warm = holding is not None and config.start == "warm"
     started = _warm(job, config, named_folder(workspace, "champion")) if warm else job
-    with _timed() as took:
-        made = make_models(steps, started, dataset, folder)
-    challenger = (made.runs | made.systems)[job.evaluate.judged[0]]
     earlier = [each for each in read_nights(workspace) if each.outcome and each.name != night.name]
-    before = night_folder(workspace, earlier[-1].name) / "captions" if earlier else None
-    added, removed = changed_samples(before, made.captions.path) or (None, None)
+    before = night_folder(workspace, earlier[-1].name) if earlier else None
+    with _timed() as took:
+        made = make_models(steps, started, dataset, folder, before)
+    challenger = (made.runs | made.systems)[job.evaluate.judged[0]]
+    added, removed = changed_samples(before and before / "captions", made.captions.path) or (None, None)
     learned = night.with_seconds("caption and train", took()).with_changes(
         samples=sum(made.captions.counts.get(split, 0) for split in ("train", "validation", "test")),
         added=added,

@@ -37,6 +37,8 @@ class FeaturesRequest(Config):
         config: what of the encoder's output is wanted.
         output_dir: the features folder.
         on_conflict: what to do with a folder that holds other work.
+        earlier_dir: features of other captions: those that the same encoder has made in the same way are taken from
+            there. It does not matter what it is; None for none.
     """
 
     captions_dir: Path
@@ -44,3 +46,4 @@ class FeaturesRequest(Config):
     config: FeaturesConfig
     output_dir: Path
     on_conflict: OnConflict = "refuse"
+    earlier_dir: Path | None = None

@@ -10,6 +10,7 @@ from t2i_core.door import is_file
 from t2i_core.encoders.encoder import BATCH, FrozenEncoder, PictureEncoder
 from t2i_core.encoders.open import find_encoder
 from t2i_core.encoding.config import STEP, FeaturesRequest
+from t2i_core.encoding.earlier import encoded, open_earlier
 from t2i_core.encoding.embeddings import STATISTICS_NAME, StoredPictures, pictures_path, write_statistics
 from t2i_core.encoding.pictures import embed_pictures
 from t2i_core.encoding.store import Shard, StoredFeatures, shard_path, write_shard
@@ -43,12 +44,13 @@ def make_features(request: FeaturesRequest, key: StepKey, on_progress: OnProgres
     encoder = find_encoder(encoder_dir).open(config)
     if config.pictures and not isinstance(encoder, PictureEncoder):
         raise ConfigError(f"{encoder_dir} reads text alone: pictures are embedded by a CLIP. Leave --pictures out.")
+    earlier = open_earlier(request.earlier_dir, key) if request.earlier_dir else None
     claim_folder(output_dir, key, request.on_conflict)
     with SideTable(output_dir / _WORK_NAME) as table:
         for split in SPLITS:
             for row in read_captions(captions_dir, split, ["caption"]):
                 table.add(row["caption"], row["caption"])
-        counts = _encode_all(encoder, table, output_dir, on_progress)
+        counts = _encode_all(encoder, earlier, table, output_dir, on_progress)
     if isinstance(encoder, PictureEncoder) and config.pictures:
         counts |= embed_pictures(captions_dir, encoder, output_dir, STEP, on_progress)
         pictures = StoredPictures(output_dir, counts["picture_shards"])
@@ -72,13 +74,15 @@ def _files(folder: Path, counts: Mapping[str, int]) -> list[Path]:
     return [*paths, *pictures, folder / STATISTICS_NAME]
 
 
-def _encode_all(encoder: FrozenEncoder, table: SideTable, folder: Path, on_progress: OnProgress) -> dict[str, int]:
+def _encode_all(
+    encoder: FrozenEncoder, earlier: StoredFeatures | None, table: SideTable, folder: Path, on_progress: OnProgress
+) -> dict[str, int]:
     """Write all files that are not there, and count what is in them."""
     total, size = table.num_keys(), _captions_a_shard(encoder)
     counts = {"captions": 0, "cut": 0, "shards": 0, "tokens": 0}
     for digests, captions in _parts(table, size):
         on_progress(Progress(step=STEP, done=counts["captions"], total=total, unit="captions"))
-        shard = _made(shard_path(folder, counts["shards"]), digests, captions, encoder)
+        shard = _made(shard_path(folder, counts["shards"]), digests, captions, encoder, earlier)
         counts["captions"] += len(captions)
         counts["cut"] += encoder.tokenize(captions).num_cut
         counts["shards"] += 1
@@ -100,7 +104,13 @@ def _parts(table: SideTable, size: int) -> Iterator[tuple[list[bytes], list[str]
         yield [digest for digest, _ in part], [caption for _, caption in part]
 
 
-def _made(path: Path, digests: Sequence[bytes], captions: Sequence[str], encoder: FrozenEncoder) -> Shard:
+def _made(
+    path: Path,
+    digests: Sequence[bytes],
+    captions: Sequence[str],
+    encoder: FrozenEncoder,
+    earlier: StoredFeatures | None,
+) -> Shard:
     """Write a file of features, unless a run that was stopped has written this very one."""
     if is_file(path):
         try:
@@ -110,5 +120,5 @@ def _made(path: Path, digests: Sequence[bytes], captions: Sequence[str], encoder
         else:
             if shard.captions.numpy().tobytes() == b"".join(digests):
                 return shard
-    write_shard(path, digests, encoder.encode(captions))
+    write_shard(path, digests, encoded(captions, encoder, earlier))
     return Shard.open(path)

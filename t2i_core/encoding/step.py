@@ -21,6 +21,7 @@ def features(
     output_dir: Path,
     *,
     on_conflict: OnConflict = "refuse",
+    earlier_dir: Path | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> StepRef:
     """Encode the kept captions of all splits, each distinct one once, and if asked for the pictures.
@@ -33,6 +34,8 @@ def features(
         config: what of the encoder's output is wanted.
         output_dir: the features folder.
         on_conflict: what to do with a folder that holds other work.
+        earlier_dir: features of other captions: those that the same encoder has made in the same way are taken from
+            there. It does not matter what it is; None for none.
         on_progress: gets the number of captions encoded.
 
     Raises:
@@ -52,5 +55,6 @@ def features(
         config=config,
         output_dir=output_dir,
         on_conflict=on_conflict,
+        earlier_dir=earlier_dir,
     )
     return make_features(request, key, on_progress)

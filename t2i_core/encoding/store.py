@@ -128,16 +128,22 @@ class StoredFeatures:
         Raises:
             DataError: there are no features of one.
         """
+        numbers = self.look_up(captions)
+        if lacking := (numbers < 0).nonzero().flatten().tolist():
+            caption = captions[lacking[0]]
+            raise DataError(f"{self.folder} has no features of {caption!r:.100}. Run the features step again.")
+        return numbers
+
+    def look_up(self, captions: Sequence[str]) -> Tensor:
+        """Give the numbers (B,) int64 of captions, -1 for those that there are no features of."""
         wanted = np.array([key_digest(caption) for caption in captions], f"S{DIGEST_BYTES}")
         shards = np.maximum(np.searchsorted(self._firsts, wanted, "right") - 1, 0)
         numbers = np.empty(len(wanted), np.int64)
         for number in np.unique(shards):
             here, digests = shards == number, self._shards[number].digests
             found = np.minimum(np.searchsorted(digests, wanted[here]), len(digests) - 1)
-            if lacking := np.flatnonzero(digests[found] != wanted[here]).tolist():
-                caption = captions[int(np.flatnonzero(here)[lacking[0]])]
-                raise DataError(f"{self.folder} has no features of {caption!r:.100}. Run the features step again.")
-            numbers[here] = found + self._ends[number] - len(digests)
+            places = found + self._ends[number] - len(digests)
+            numbers[here] = np.where(digests[found] == wanted[here], places, -1)
         return torch.from_numpy(numbers)
 
     def tokens(self, numbers: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,13 @@
 """The features step: every kept caption once, found again by its text, and nothing made twice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from t2i_core.encoders.config import FeaturesConfig
+from t2i_core.encoders.encoder import Features, FrozenEncoder
 from t2i_core.encoders.open import find_encoder
 from t2i_core.encoding import making
 from t2i_core.encoding.config import features_key
@@ -88,6 +89,37 @@ def test_it_goes_on_with_the_files_that_are_there(
     assert [path.read_bytes() for path in paths] == before
     assert paths[0].stat().st_mtime_ns == times[0]
     assert (again.digest, again.counts, again.hit) == (whole.digest, whole.counts, False)
+
+
+def test_what_was_encoded_before_is_taken_from_there_and_gives_the_same_bytes(
+    make_captions: Make, clip_dir: Path, tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of other lengths than the new ones, so that both are padded.
+    before = make_captions([*TEXTS[:40], "a"]).rename(tmp_path / "before")
+    earlier = features(before, clip_dir, CONFIG, tmp_path / "earlier")
+    folder = make_captions([*TEXTS[20:], "a long one of words that were not there in any caption before it"])
+    whole = features(folder, clip_dir, CONFIG, tmp_path / "whole")
+    asked: list[str] = []
+    encode = FrozenEncoder.encode
+
+    def noting(self: FrozenEncoder, captions: Sequence[str]) -> Features:
+        asked.extend(captions)
+        return encode(self, captions)
+
+    monkeypatch.setattr(FrozenEncoder, "encode", noting)
+    again = features(folder, clip_dir, CONFIG, tmp_path / "again", earlier_dir=earlier.path)
+    # One empty caption tells how large features are.
+    assert len([text for text in asked if text]) == 31 and not set(asked) & set(TEXTS[20:40])
+    assert (again.digest, again.counts) == (whole.digest, whole.counts)
+
+    # What is of another recipe, damaged or gone costs time, and nothing else.
+    mean = features(folder, clip_dir, FeaturesConfig(pooling="mean"), tmp_path / "mean", earlier_dir=earlier.path)
+    assert mean.digest != whole.digest
+    next(iter(sorted(earlier.path.glob("*.safetensors")))).write_bytes(b"not tensors")
+    for number, there in enumerate((earlier.path, tmp_path / "gone", folder, mean.path)):
+        asked.clear()
+        made = features(folder, clip_dir, CONFIG, tmp_path / f"alone-{number}", earlier_dir=there)
+        assert made.digest == whole.digest and len([text for text in asked if text]) == 51
 
 
 def test_what_is_no_encoder_or_no_captions_is_refused_before_anything_is_made(
