@@ -25,7 +25,7 @@ from stage import WORKER, account, deploy, stage, started, wait_for
 
 from flows.config import PipelineConfig
 from flows.nights.config import NightlyConfig
-from flows.server import free_port
+from flows.shell.server import free_port
 from t2i_core.nights.record import NIGHTS_DIR, RECORD_NAME, Night, read_nights
 from t2i_core.samples.nights import HOST
 from t2i_core.samples.site import SiteConfig, serve_site

@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from flows.operations.automations import planned_automations, set_automations
 from flows.operations.deployments import deploy_flows
 from flows.operations.pools import set_pool
-from flows.server import free_port
+from flows.shell.server import free_port
 from t2i_core.children import start
 
 CHECKOUT = Path(__file__).resolve().parents[1]

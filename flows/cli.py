@@ -17,7 +17,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from flows.adhoc import prepare_environment
+from flows.shell.adhoc import prepare_environment
 from t2i_core import __version__
 from t2i_core.config import describe
 from t2i_core.data.bounded.disk import explain

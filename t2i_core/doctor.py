@@ -50,7 +50,7 @@ class Finding:
 
 
 def examine(folder: Path) -> list[Finding]:
-    """Look at everything but Prefect's server, which `flows.server` can start.
+    """Look at everything but Prefect's server, which `flows.shell.server` can start.
 
     Args:
         folder: where work will be written.

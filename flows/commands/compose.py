@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.step import NoPrefect, OutputDir, Replace, VerifyHits, command_app, conflict, run_step
-from flows.help import PlainCommand, examples
+from flows.shell.help import PlainCommand, examples
 from t2i_core.composition.config import ROLES, ComposeRequest, by_role
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flows.commands.step import command_app
-from flows.help import PlainCommand, examples
-from flows.terminal import say, say_json
+from flows.shell.help import PlainCommand, examples
+from flows.shell.terminal import say, say_json
 from t2i_core.data.shards.versions import Version, current_number, held_versions, named_version, read_log
 from t2i_core.errors import ConfigError
 from t2i_core.folders.manifest import read_manifest

@@ -7,9 +7,9 @@ import typer
 from rich.console import Console
 
 from flows.commands.step import command_app
-from flows.help import PlainCommand, examples
 from flows.operations.connection import server_client
-from flows.server import try_server
+from flows.shell.help import PlainCommand, examples
+from flows.shell.server import try_server
 from t2i_core.doctor import Finding, examine
 from t2i_core.progress import plain
 

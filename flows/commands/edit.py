@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from flows.commands.step import RunDir, command_app, local_folder, progress
-from flows.help import PlainCommand, examples
-from flows.options import config_options
-from flows.terminal import say
+from flows.shell.help import PlainCommand, examples
+from flows.shell.options import config_options
+from flows.shell.terminal import say
 from t2i_core.generation.config import DRAW_GROUPS
 from t2i_core.generation.edits.config import EditConfig, EditKind, EditRequest
 from t2i_core.promotion.registry import model_folder

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.step import NoPrefect, OutputDir, Replace, RunDir, VerifyHits, command_app, conflict, run_step
-from flows.help import PlainCommand, examples
-from flows.options import config_options
+from flows.shell.help import PlainCommand, examples
+from flows.shell.options import config_options
 from t2i_core.evaluation.config import EvaluateConfig, EvaluateRequest
 from t2i_core.generation.config import DRAW_GROUPS
 from t2i_core.promotion.registry import model_folder

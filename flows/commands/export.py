@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from flows.commands.step import OutputDir, Replace, command_app, progress
-from flows.help import PlainCommand, examples
-from flows.terminal import say
+from flows.shell.help import PlainCommand, examples
+from flows.shell.terminal import say
 from t2i_core.data.shards.versions import named_version
 
 app = command_app()

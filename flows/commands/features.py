@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.step import NoPrefect, OutputDir, Replace, VerifyHits, command_app, conflict, run_step
-from flows.help import PlainCommand, examples
-from flows.options import config_options
+from flows.shell.help import PlainCommand, examples
+from flows.shell.options import config_options
 from t2i_core.encoders.config import FeaturesConfig
 from t2i_core.encoding.config import FeaturesRequest
 

@@ -16,9 +16,9 @@ from flows.commands.step import (
     run_step,
     tell_result,
 )
-from flows.help import PlainCommand, examples
-from flows.options import config_options
-from flows.terminal import say
+from flows.shell.help import PlainCommand, examples
+from flows.shell.options import config_options
+from flows.shell.terminal import say
 from t2i_core.data.shards.versions import current_number
 from t2i_core.errors import ConfigError
 from t2i_core.ingestion.config import INGEST_GROUPS, IngestConfig, IngestRequest

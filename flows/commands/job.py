@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.adhoc import adhoc_run
 from flows.commands.step import NoPrefect, OutputDir, VerifyHits, command_app, progress
 from flows.config import PipelineRequest
-from flows.help import PlainCommand, examples
 from flows.recipe import run_pipeline
+from flows.shell.adhoc import adhoc_run
+from flows.shell.help import PlainCommand, examples
 from flows.steps import CoreSteps
 from t2i_core.errors import ConfigError
 from t2i_core.folders.hits import HitCheck, hits_checked
@@ -97,6 +97,6 @@ def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: boo
                 from flows.pipeline import pipeline
 
                 pipeline(output_dir, request, return_state=True).result()
-    from flows.summary import print_summary
+    from flows.shell.summary import print_summary
 
     print_summary(Console(), output_dir, config.evaluate.result)

@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from flows.adhoc import adhoc_run
 from flows.commands.step import NoPrefect, OutputDir, command_app, progress
 from flows.config import PipelineRequest
-from flows.help import PlainCommand, examples
 from flows.nights.config import NIGHTLY_GROUPS, NightlyConfig
 from flows.nights.recipe import describe, run_nightly
-from flows.options import config_options
+from flows.shell.adhoc import adhoc_run
+from flows.shell.help import PlainCommand, examples
+from flows.shell.options import config_options
+from flows.shell.terminal import say
 from flows.steps import CoreSteps
-from flows.terminal import say
 from t2i_core.errors import ConfigError
 from t2i_core.nights.page import HISTORY_NAME
 from t2i_core.nights.record import Night

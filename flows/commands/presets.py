@@ -10,8 +10,8 @@ from rich.table import Table
 from flows.commands.step import command_app
 from flows.config import PipelineConfig
 from flows.config import preset_names as pipeline_names
-from flows.help import PlainCommand, examples
-from flows.terminal import say_json
+from flows.shell.help import PlainCommand, examples
+from flows.shell.terminal import say_json
 from t2i_core.captioning.config import PRESETS as CAPTION_PRESETS
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.config import Config

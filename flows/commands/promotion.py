@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flows.commands.step import command_app
-from flows.help import PlainCommand, examples
-from flows.options import config_options
-from flows.terminal import say, say_json
+from flows.shell.help import PlainCommand, examples
+from flows.shell.options import config_options
+from flows.shell.terminal import say, say_json
 from t2i_core.errors import ConfigError
 from t2i_core.promotion.config import PromotionRule
 from t2i_core.promotion.registry import DEFAULT_REGISTRY, REGISTRY_VARIABLE, current, default_registry, promotions

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from flows.commands.step import command_app
-from flows.help import PlainCommand, examples
-from flows.terminal import say
+from flows.shell.help import PlainCommand, examples
+from flows.shell.terminal import say
 
 app = command_app()
 

@@ -5,9 +5,9 @@ import time
 import typer
 
 from flows.commands.step import command_app
-from flows.help import PlainCommand, examples
-from flows.options import config_options
-from flows.terminal import say
+from flows.shell.help import PlainCommand, examples
+from flows.shell.options import config_options
+from flows.shell.terminal import say
 from t2i_core.samples.site import SiteConfig, serve_site
 
 app = command_app()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.adhoc import adhoc_run
+from flows.shell.adhoc import adhoc_run
+from flows.shell.terminal import LineView, say
 from flows.steps import CoreSteps
-from flows.terminal import LineView, say
 from t2i_core.data.account.shortfall import shortfalls
 from t2i_core.errors import ConfigError
 from t2i_core.folders.claim import OnConflict
@@ -109,7 +109,7 @@ def progress() -> Iterator[OnProgress]:
         return
     from rich.console import Console
 
-    from flows.bars import BarView
+    from flows.shell.bars import BarView
 
     with BarView(Console(stderr=True)) as view:
         yield view

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from flows.adhoc import adhoc_run
 from flows.commands.step import NoPrefect, OutputDir, RunDir, command_app, progress
-from flows.help import PlainCommand, examples
-from flows.options import config_options
+from flows.shell.adhoc import adhoc_run
+from flows.shell.help import PlainCommand, examples
+from flows.shell.options import config_options
+from flows.shell.terminal import say
 from flows.steps import CoreSteps
-from flows.terminal import say
 from t2i_core.errors import ConfigError
 from t2i_core.promotion.registry import model_folder
 from t2i_core.sweeps.config import SWEEP_GROUPS, SweepConfig

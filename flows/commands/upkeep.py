@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.step import command_app, progress
-from flows.help import PlainCommand, examples
-from flows.terminal import say, say_json
+from flows.shell.help import PlainCommand, examples
+from flows.shell.terminal import say, say_json
 from t2i_core.errors import ConfigError
 from t2i_core.folders.manifest import read_manifest
 from t2i_core.promotion.registry import model_folder, names_below

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from flows.adhoc import require_server
-from flows.prefect_import import import_prefect
+from flows.shell.adhoc import require_server
+from flows.shell.prefect_import import import_prefect
 from t2i_core.errors import ConfigError
 
 if TYPE_CHECKING:

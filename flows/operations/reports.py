@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from flows.terminal import say
+from flows.shell.terminal import say
 from t2i_core.door import read_file
 from t2i_core.errors import DataError
 from tasks.pages import served_at

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from flows.server import embedded_server
+from flows.shell.server import embedded_server
 
 T2I = str(Path(sys.executable).with_name("t2i"))
 CORE, RUNNING, EMBEDDED = "without Prefect", "with a server that runs", "with a server of its own"

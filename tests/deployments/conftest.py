@@ -7,7 +7,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from flows.server import RunningServer, embedded_server
+from flows.shell.server import RunningServer, embedded_server
 
 
 @pytest.fixture(scope="module")

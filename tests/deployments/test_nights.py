@@ -7,7 +7,7 @@ from typing import Any
 from flows.config import PipelineConfig
 from flows.nights.config import NightlyConfig
 from flows.nights.recipe import run_nightly
-from flows.server import free_port
+from flows.shell.server import free_port
 from flows.steps import CoreSteps
 from t2i_core.nights.record import read_nights
 from t2i_core.samples.nights import HOST

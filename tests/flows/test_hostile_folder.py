@@ -15,7 +15,7 @@ MODULES = ("random", "torch", "uvicorn", "sitecustomize", "usercustomize", "mult
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from flows.adhoc import adhoc_run, prepare_environment, require_server
+from flows.shell.adhoc import adhoc_run, prepare_environment, require_server
 prepare_environment()
 from flows.cli import run
 from t2i_core.children import module_command

@@ -19,8 +19,8 @@ from rich.console import Console
 from flows.config import PipelineConfig, PipelineRequest
 from flows.pipeline import pipeline
 from flows.recipe import ingest_source, run_pipeline
+from flows.shell.summary import pictures_per_second, print_summary, training_figures
 from flows.steps import CoreSteps
-from flows.summary import pictures_per_second, print_summary, training_figures
 from t2i_core.folders.manifest import StepRef, read_manifest
 from t2i_core.progress import Progress
 from t2i_core.samples.site import SiteConfig

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from flows.bars import BarView
 from flows.cli import run
-from flows.terminal import LineView, say, say_json
+from flows.shell.bars import BarView
+from flows.shell.terminal import LineView, say, say_json
 from t2i_core.errors import ConfigError
 from t2i_core.progress import Progress, describe_figures, plain
 
@@ -42,7 +42,7 @@ def test_elsewhere_it_is_a_plain_line() -> None:
 
 def test_who_is_waited_for_is_said_once_a_minute_where_there_is_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, file = [1000.0], io.StringIO()
-    monkeypatch.setattr("flows.terminal.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("flows.shell.terminal.time.monotonic", lambda: clock[0])
     view = LineView(file)
     for _ in range(70):
         view(replace(INGEST, waiting=f"{clock[0] - 1000:.0f} s for a.example"))

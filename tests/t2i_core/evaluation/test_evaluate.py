@@ -19,8 +19,8 @@ from PIL import Image
 from rich.console import Console
 
 from flows.commands.evaluate import app
-from flows.options import build_config
-from flows.summary import score_tables
+from flows.shell.options import build_config
+from flows.shell.summary import score_tables
 from t2i_core.captioning.config import CaptionConfig
 from t2i_core.captioning.step import caption
 from t2i_core.errors import ConfigError

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from flows.prefect_import import import_prefect
+from flows.shell.prefect_import import import_prefect
 from t2i_core.children import leave_working_folder_out
 from t2i_core.errors import ConfigError
 from t2i_core.progress import OnProgress
@@ -53,7 +53,7 @@ def adhoc_run(on_progress: OnProgress) -> Iterator[None]:
         temporary_settings,
     )
 
-    from flows.server import embedded_server
+    from flows.shell.server import embedded_server
     from tasks.runtime import LISTENER
 
     # Heartbeats tell a server that a run still lives; here the person sees it, and they cost a second a run.
