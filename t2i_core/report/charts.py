@@ -78,7 +78,8 @@ def interval_chart(
     x_range = (min(places) - 0.5, max(places) + 0.5)
     low, high = min(p[2] for p in points), max(p[3] for p in points)
     room = 0.08 * (high - low) or 1.0
-    low, high = low - room, high + room
+    # What cannot be negative is not drawn as if it could.
+    low, high = low - room if low < 0 else max(0.0, low - room), high + room
     shapes = [
         _with_intervals(name, rows, x_range, (low, high), color)
         for (name, rows), color in zip(series.items(), PALETTE, strict=False)

@@ -2,12 +2,14 @@
 
 import base64
 import io
+import re
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from t2i_core.report.charts import bar_chart, histogram, line_chart, png_uri
+from t2i_core.report.charts import bar_chart, histogram, interval_chart, line_chart, png_uri
 
 
 def svg(markup):
@@ -82,3 +84,10 @@ def test_empty_ends_are_left_out_but_a_single_bar_does_not_fill_the_chart():
 
 def test_no_counts_are_no_chart():
     assert bar_chart({"width": [0, 0]}, ["a", "b"], {}, "", "pictures") == ""
+
+
+@pytest.mark.parametrize(("lowest", "below_zero"), [(0.0, False), (0.2, False), (-0.2, True)])
+def test_an_axis_goes_below_zero_for_what_is_below_zero(lowest: float, below_zero: bool) -> None:
+    chart = interval_chart({"a": [(0.0, 0.5, lowest, 0.9), (1.0, 0.6, 0.4, 1.0)]}, {0.0: "first", 1.0: "second"})
+    numbers = [float(text) for text in re.findall(r">(-?[0-9.]+)</text>", str(chart))]
+    assert (min(numbers) < 0) is below_zero
