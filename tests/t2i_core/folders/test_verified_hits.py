@@ -11,6 +11,8 @@ from t2i_core.folders.hits import SMALL_BYTES, files_to_read, find_hit, hits_che
 from t2i_core.folders.manifest import OutputFile, read_manifest
 from t2i_core.ingestion.config import IngestConfig
 from t2i_core.ingestion.step import ingest
+from t2i_core.training.config import TrainConfig
+from t2i_core.training.step import train
 
 CONFIG = IngestConfig(image_size=16)
 
@@ -43,6 +45,17 @@ def test_a_shard_with_other_bytes_is_found_by_the_ingest_that_made_it(tmp_path: 
     assert ingest(source, CONFIG, dataset).hit
     with hits_checked("all"), pytest.raises(DataError, match=r"\.tar has other bytes.*verify --repair"):
         ingest(source, CONFIG, dataset)
+
+
+def test_a_run_with_another_checkpoint_is_no_hit(captions_dir: Path, tmp_path: Path) -> None:
+    config = TrainConfig(preset="cnn-smoke", max_images=64)
+    run_dir = train(captions_dir, config, tmp_path / "run").path
+    (weights,) = run_dir.glob("checkpoints/*/model.safetensors")
+    flip_a_byte(weights)
+
+    assert train(captions_dir, config, run_dir).hit
+    with hits_checked("all"), pytest.raises(DataError, match=r"model\.safetensors has other bytes"):
+        train(captions_dir, config, run_dir)
 
 
 def test_a_sample_is_all_small_files_and_some_large_ones_others_each_time() -> None:
