@@ -1,17 +1,15 @@
 """`t2i demo` and `t2i pipeline`: the whole job."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from flows.commands.step import NoPrefect, OutputDir, VerifyHits, command_app, progress
+from flows.commands.step import NoPrefect, OutputDir, VerifyHits, command_app, run_here
 from flows.config import PipelineRequest
 from flows.recipe import run_pipeline
-from flows.shell.adhoc import adhoc_run
 from flows.shell.help import PlainCommand, examples
-from flows.steps import CoreSteps
 from t2i_core.errors import ConfigError
 from t2i_core.folders.hits import HitCheck, hits_checked
 from t2i_core.samples.site import LanguageName, SourceName
@@ -89,14 +87,14 @@ def pipeline_command(
 
 def _run_pipeline(request: PipelineRequest, output_dir: Path, *, no_prefect: bool, verify_hits: HitCheck) -> None:
     config = request.resolve()
-    with progress() as view, hits_checked(verify_hits):
-        if no_prefect:
-            run_pipeline(CoreSteps(on_progress=view), config, output_dir)
-        else:
-            with adhoc_run(view):
-                from flows.pipeline import pipeline
 
-                pipeline(output_dir, request, return_state=True).result()
+    def as_flow() -> Any:
+        from flows.pipeline import pipeline
+
+        return pipeline(output_dir, request, return_state=True).result()
+
+    with hits_checked(verify_hits):
+        run_here(lambda steps: run_pipeline(steps, config, output_dir), as_flow, no_prefect=no_prefect)
     from flows.shell.summary import print_summary
 
     print_summary(Console(), output_dir, config.evaluate.result)

@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, command_app, progress
+from flows.commands.step import NoPrefect, OutputDir, command_app, run_here
 from flows.config import PipelineRequest
 from flows.nights.config import NIGHTLY_GROUPS, NightlyConfig
 from flows.nights.recipe import describe, run_nightly
-from flows.shell.adhoc import adhoc_run
 from flows.shell.help import PlainCommand, examples
 from flows.shell.options import config_options
 from flows.shell.terminal import say
-from flows.steps import CoreSteps
 from t2i_core.errors import ConfigError
 from t2i_core.nights.page import HISTORY_NAME
 from t2i_core.nights.record import Night
@@ -51,13 +49,14 @@ def nightly_command(
         {"preset": preset or "demo", "config_file": str(job or ""), "source": source, "minutes": minutes}
     )
     resolved, today = request.resolve(), datetime.now(UTC).strftime("%Y-%m-%d")
-    with progress() as view:
-        if no_prefect:
-            night = run_nightly(CoreSteps(on_progress=view), resolved, config, output_dir, today)
-        else:
-            with adhoc_run(view):
-                from flows.nights.flow import nightly
 
-                night = Night.model_validate(nightly(output_dir, request, config, return_state=True).result())
+    def as_flow() -> Night:
+        from flows.nights.flow import nightly
+
+        return Night.model_validate(nightly(output_dir, request, config, return_state=True).result())
+
+    night = run_here(
+        lambda steps: run_nightly(steps, resolved, config, output_dir, today), as_flow, no_prefect=no_prefect
+    )
     say(describe(night, output_dir))
     say(f"history: {output_dir / HISTORY_NAME}")

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -22,6 +22,8 @@ from t2i_core.training.curve import validation_curve, verdict
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
+
+T = TypeVar("T")
 
 
 def local_folder(folder: Path) -> Path:
@@ -75,15 +77,30 @@ def run_step(
     verify_hits: HitCheck = "size",
 ) -> None:
     """Do one step, straight from the core or as a flow run here, and tell what came of it."""
-    with progress() as view, hits_checked(verify_hits):
-        if no_prefect:
-            ref = in_core(CoreSteps(on_progress=view))
-        else:
-            with adhoc_run(view):
-                from tasks.runtime import reference
 
-                ref = reference(as_flow())
+    def referred() -> StepRef:
+        from tasks.runtime import reference
+
+        return reference(as_flow())
+
+    with hits_checked(verify_hits):
+        ref = run_here(in_core, referred, no_prefect=no_prefect)
     tell_result(ref)
+
+
+def run_here(in_core: Callable[[CoreSteps], T], as_flow: Callable[[], T], *, no_prefect: bool) -> T:
+    """Do something straight from the core, or as a flow run here, with its progress shown, and give what came of it.
+
+    Args:
+        in_core: does it by the given steps.
+        as_flow: does it as a flow, which it imports itself: Prefect's settings are made before.
+        no_prefect: which of the two.
+    """
+    with progress() as view:
+        if no_prefect:
+            return in_core(CoreSteps(on_progress=view))
+        with adhoc_run(view):
+            return as_flow()
 
 
 def tell_result(ref: StepRef) -> None:

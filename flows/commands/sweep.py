@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, RunDir, command_app, progress
-from flows.shell.adhoc import adhoc_run
+from flows.commands.step import NoPrefect, OutputDir, RunDir, command_app, run_here
 from flows.shell.help import PlainCommand, examples
 from flows.shell.options import config_options
 from flows.shell.terminal import say
-from flows.steps import CoreSteps
+from flows.sweeps.recipe import run_sweep
 from t2i_core.errors import ConfigError
 from t2i_core.promotion.registry import model_folder
 from t2i_core.sweeps.config import SWEEP_GROUPS, SweepConfig
@@ -42,16 +41,18 @@ def sweep_command(
     """Try ways of drawing with one trained run or system, and say which is best and which as good."""
     if no_prefect and num_at_once > 1:
         raise ConfigError("--num-at-once is for tasks: leave it out, or --no-prefect.")
-    with progress() as view:
-        if no_prefect:
-            from flows.sweeps.recipe import run_sweep
 
-            told = run_sweep(CoreSteps(on_progress=view), model_folder(run_dir), config, output_dir, clip_dir)
-        else:
-            with adhoc_run(view):
-                from flows.sweeps.flow import sweep
+    def as_flow() -> str:
+        from flows.sweeps.flow import sweep
 
-                asked = (run_dir, output_dir, config, str(clip_dir or ""), num_at_once)
-                told = str(sweep(*asked, return_state=True).result())
-    say(told)
+        asked = (run_dir, output_dir, config, str(clip_dir or ""), num_at_once)
+        return str(sweep(*asked, return_state=True).result())
+
+    say(
+        run_here(
+            lambda steps: run_sweep(steps, model_folder(run_dir), config, output_dir, clip_dir),
+            as_flow,
+            no_prefect=no_prefect,
+        )
+    )
     say(f"report: {output_dir / 'report.html'}")

@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.step import NoPrefect, OutputDir, command_app, progress
-from flows.shell.adhoc import adhoc_run
+from flows.commands.step import NoPrefect, OutputDir, command_app, run_here
 from flows.shell.help import PlainCommand, examples
 from flows.shell.options import config_options
 from flows.shell.terminal import say
-from flows.steps import CoreSteps
+from flows.tuning.recipe import run_tune
 from t2i_core.errors import ConfigError
 from t2i_core.tuning.config import TUNE_GROUPS, TuneConfig
 
@@ -40,17 +39,17 @@ def tune_command(
     """Try recipes on one captions folder, stop the worse ones early, and write the best one down."""
     if no_prefect and num_at_once > 1:
         raise ConfigError("--num-at-once is for tasks: leave it out, or --no-prefect.")
-    with progress() as view:
-        if no_prefect:
-            from flows.tuning.recipe import run_tune
 
-            found = run_tune(CoreSteps(on_progress=view), captions_dir, config, output_dir, clip_dir)
-        else:
-            with adhoc_run(view):
-                from flows.tuning.flow import tune
+    def as_flow() -> str:
+        from flows.tuning.flow import tune
 
-                asked = (captions_dir, output_dir, config, "", str(clip_dir or ""), num_at_once)
-                found = str(tune(*asked, return_state=True).result())
-    say(found)
+        asked = (captions_dir, output_dir, config, "", str(clip_dir or ""), num_at_once)
+        return str(tune(*asked, return_state=True).result())
+
+    say(
+        run_here(
+            lambda steps: run_tune(steps, captions_dir, config, output_dir, clip_dir), as_flow, no_prefect=no_prefect
+        )
+    )
     say(f"recipe: {output_dir / 'best.json'}, for `t2i train --preset`")
     say(f"report: {output_dir / 'report.html'}")

@@ -25,18 +25,8 @@ DEPLOY = "run `make deploy`"
 def examine_server(client: SyncPrefectClient) -> list[Finding]:
     """Look at everything; the server answers."""
     looks: list[Callable[[SyncPrefectClient], Finding]] = [
-        *(
-            _version,
-            _telemetry,
-            _database,
-            _pool,
-            _workers,
-            _deployments,
-            _schedules,
-            _automations,
-            _notification,
-            _lost,
-        )
+        *(_version, _telemetry, _database, _pool, _workers),
+        *(_deployments, _schedules, _automations, _notification, _lost),
     ]
     return [look(client) for look in looks]
 

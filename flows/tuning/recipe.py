@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.steps import Steps
+from t2i_core.comparison.judged import Judged
 from t2i_core.errors import ConfigError, TrainingError
+from t2i_core.evaluation.config import EvaluateRequest
 from t2i_core.folders.atomic import staged_folder
 from t2i_core.folders.layout import require_workspace
+from t2i_core.promotion.paired import score_of
 from t2i_core.training.config import TrainRequest
 from t2i_core.training.curve import validation_curve
 from t2i_core.tuning.config import TuneConfig
@@ -103,11 +106,6 @@ class Judge:
     def _scores(self, trials: Sequence[Trial], rung: int) -> list[Score]:
         if self.config.judge == "loss":
             return [_loss_of(trial) for trial in trials]
-        # These need PyTorch.
-        from t2i_core.comparison.judged import Judged
-        from t2i_core.evaluation.config import EvaluateRequest
-        from t2i_core.promotion.paired import score_of
-
         refs = self.steps.evaluate_all(
             [
                 EvaluateRequest(

@@ -6,6 +6,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.job import job
+from t2i_core.promotion import step as core
 from t2i_core.promotion.registry import DEFAULT_REGISTRY, Promotion
 
 
@@ -18,10 +19,7 @@ def promote(run_dir: Path, registry: Path = DEFAULT_REGISTRY, why: str = "promot
         registry: Folder that the record is written in, such as the workspace of a nightly job.
         why: The reason, for the history.
     """
-    # Few runs need it, and it loads PyTorch.
-    from t2i_core.promotion.step import promote as step
-
-    return _ended(step(run_dir, registry, why=why), registry)
+    return _ended(core.promote(run_dir, registry, why=why), registry)
 
 
 @job("rollback", "rollback of {registry}")
@@ -32,9 +30,7 @@ def rollback(registry: Path = DEFAULT_REGISTRY, why: str = "rolled back by hand"
         registry: Folder that the records are in.
         why: The reason, for the history.
     """
-    from t2i_core.promotion.step import rollback as step
-
-    return _ended(step(registry, why=why), registry)
+    return _ended(core.rollback(registry, why=why), registry)
 
 
 def _ended(promotion: Promotion, registry: Path) -> State[Promotion]:
